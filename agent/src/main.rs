@@ -1,0 +1,2 @@
+//! The guest side.
+fn main() {}

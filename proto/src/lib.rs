@@ -1,0 +1,3 @@
+//! The vsock-shell protocol core.
+#![no_std]
+#![forbid(unsafe_code)]
