@@ -1,0 +1,719 @@
+//! The link (`PROTOCOL.md` §4): one reliable byte stream in each direction, over connections that may die.
+//!
+//! It owns the transmit ring, the offsets of both streams, acknowledgement, keepalive, and the end of the session.
+//! It leaves frames to the mux, and dialling to the driver. [`Session`](crate::session::Session) drives it; a
+//! model checker can drive it alone, with a ring of eight bytes (`heapless::Vec<u8, 8>`).
+//!
+//! The transmit stream, by offsets that only grow:
+//!
+//! ```text
+//!        acked            sent             written
+//!  ────────┼────────────────┼────────────────┼──────→
+//!  forgotten   kept to be      not sent yet     room, up to acked + the ring's length
+//!              sent again
+//! ```
+//!
+//! Its states:
+//!
+//! ```text
+//!   detached ──attach──→ attached ──BYE sent or received──→ ended
+//!       ↑                   │
+//!       └──────detach───────┘
+//! ```
+
+use core::ops::DerefMut;
+
+use arrayvec::ArrayVec;
+
+use crate::code::CloseCode;
+use crate::limits::{ACK_EVERY, HEADER_LEN, RECORD_PAYLOAD_MAX};
+use crate::pace::Pace;
+use crate::record::{CONTROL_LEN, Control, ControlType, Header, data_header};
+use crate::ring;
+use crate::time::Instant;
+
+/// How long a side that is owed something waits before it asks (`R-4.9`), in microseconds.
+pub const PING_AFTER_MICROS: u64 = 1_000_000;
+
+/// Staged before each run of stream bytes: ACK, PONG, PING, BYE, and the header of DATA.
+const STAGE_LEN: usize = 4 * CONTROL_LEN + HEADER_LEN;
+
+/// How the session ended, as the link sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum End {
+    /// The peer said BYE.
+    Peer(CloseCode),
+    /// We said BYE: what the peer asked for with CLOSE, or the rule that it broke.
+    Own(CloseCode),
+}
+
+impl End {
+    /// Why.
+    #[must_use]
+    pub const fn code(self) -> CloseCode {
+        match self {
+            Self::Peer(code) | Self::Own(code) => code,
+        }
+    }
+}
+
+/// The peer holds less or more of our stream than it can (`R-3.6`): the session cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RolledBack;
+
+/// Bytes for the transport, in the order of the fields. Some may be empty.
+#[derive(Debug, Clone, Copy)]
+pub struct Transmit<'l> {
+    /// Records and the header of DATA.
+    pub head: &'l [u8],
+    /// Bytes of the ring,
+    pub first: &'l [u8],
+    /// and the rest of them where they wrap.
+    pub second: &'l [u8],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Receiving {
+    Header,
+    Data { left: u32 },
+    Control { kind: ControlType, length: u32 },
+    Skip { left: u32 },
+}
+
+/// One side of a link. `R` holds the ring: as many bytes as may be unacknowledged and unsent together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Link<R> {
+    ring: R,
+    attached: bool,
+    end: Option<End>,
+
+    acked: u64,
+    sent: u64,
+    written: u64,
+    /// The highest `sent` of all connections.
+    sent_max: u64,
+    /// Records staged for the transport, how much of them it took, and how many ring bytes belong to the DATA record
+    /// whose header was staged last.
+    stage: ArrayVec<u8, STAGE_LEN>,
+    staged: usize,
+    record_left: u32,
+    pace: Pace,
+
+    received: u64,
+    /// The highest offset that we acknowledged.
+    told: u64,
+    ack_every: u64,
+    receiving: Receiving,
+    /// A header, or the payload of a control record, as far as it came.
+    partial: ArrayVec<u8, HEADER_LEN>,
+
+    pong_due: Option<u64>,
+    bye_due: Option<CloseCode>,
+    ping_due: bool,
+    ping_token: u64,
+    ping_unanswered: bool,
+    keepalive_micros: Option<u64>,
+    heard: Instant,
+    owed_since: Instant,
+}
+
+impl<R: DerefMut<Target = [u8]>> Link<R> {
+    /// A link without a connection. `keepalive_micros`: how long the peer may be silent, with nothing owed, before
+    /// it is asked for a sign of life; `None`: for ever.
+    #[must_use]
+    pub fn new(ring: R, keepalive_micros: Option<u64>) -> Self {
+        // A peer's ring is as long as ours; acknowledge early enough that it cannot fill.
+        let ack_every = ACK_EVERY.min(ring.len() / 2).max(1) as u64;
+        Self {
+            ring,
+            attached: false,
+            end: None,
+            acked: 0,
+            sent: 0,
+            written: 0,
+            sent_max: 0,
+            stage: ArrayVec::new_const(),
+            staged: 0,
+            record_left: 0,
+            pace: Pace::new(),
+            received: 0,
+            told: 0,
+            ack_every,
+            receiving: Receiving::Header,
+            partial: ArrayVec::new_const(),
+            pong_due: None,
+            bye_due: None,
+            ping_due: false,
+            ping_token: 0,
+            ping_unanswered: false,
+            keepalive_micros,
+            heard: Instant::default(),
+            owed_since: Instant::default(),
+        }
+    }
+
+    // Connections.
+
+    /// A connection begins on which the peer said that it holds `peer_received` bytes of our stream.
+    ///
+    /// # Errors
+    /// [`RolledBack`] when we no longer hold, or never sent, what follows that offset. Nothing has changed then.
+    pub fn attach(&mut self, peer_received: u64, now: Instant) -> Result<(), RolledBack> {
+        let (low, high) = self.resend_range();
+        if peer_received < low || peer_received > high {
+            return Err(RolledBack);
+        }
+        self.detach();
+        self.attached = true;
+        self.acked = peer_received;
+        self.sent = peer_received;
+        self.told = self.received;
+        self.heard = now;
+        self.owed_since = now;
+        self.check();
+        Ok(())
+    }
+
+    /// The connection is over. What was not acknowledged is kept for the next.
+    pub fn detach(&mut self) {
+        self.attached = false;
+        self.stage.clear();
+        self.staged = 0;
+        self.record_left = 0;
+        self.receiving = Receiving::Header;
+        self.partial.clear();
+        self.pong_due = None;
+        self.ping_due = false;
+        self.ping_unanswered = false;
+    }
+
+    /// The offsets between which, both included, a peer may say that it holds our stream.
+    #[must_use]
+    pub fn resend_range(&self) -> (u64, u64) {
+        (self.acked, self.sent_max)
+    }
+
+    /// Bytes of the peer's stream that we hold: what a preamble or its answer says.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// A connection is there.
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        self.attached
+    }
+
+    /// How the session ended, when it has.
+    #[must_use]
+    pub fn end(&self) -> Option<End> {
+        self.end
+    }
+
+    /// The session has ended, or will with what is sent next: nothing more may be written.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.end.is_some() || self.bye_due.is_some()
+    }
+
+    // Sending.
+
+    /// Bytes that the ring has room for.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.ring.len() - (self.written - self.acked) as usize
+    }
+
+    /// Bytes of bulk that may be written now: less than [`Self::free`] where the transport is slow (`R-6.14`).
+    #[must_use]
+    pub fn room(&self) -> usize {
+        let unsent = (self.written - self.sent) as usize;
+        self.free().min(self.pace.limit().saturating_sub(unsent))
+    }
+
+    /// Everything written was acknowledged.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.acked == self.written
+    }
+
+    /// Appends `bytes` to our stream. The caller has asked for [`Self::free`]; what does not fit is misuse and ends
+    /// the session.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.write_at(0, bytes);
+        self.advance(bytes.len());
+    }
+
+    /// Places for `length` bytes that begin `skip` bytes after the end of our stream. They belong to it once
+    /// [`Self::advance`] is called. Shorter where the ring has less room.
+    pub fn places(&mut self, skip: usize, length: usize) -> (&mut [u8], &mut [u8]) {
+        let length = length.min(self.free().saturating_sub(skip));
+        ring::slices_mut(&mut self.ring, self.written + skip as u64, length)
+    }
+
+    /// Writes into the places that begin `skip` bytes after the end of our stream.
+    pub fn write_at(&mut self, skip: usize, bytes: &[u8]) {
+        if skip + bytes.len() <= self.free() {
+            ring::write(&mut self.ring, self.written + skip as u64, bytes);
+        }
+    }
+
+    /// The next `length` places have been filled: they are part of our stream.
+    pub fn advance(&mut self, length: usize) {
+        if length > self.free() {
+            debug_assert!(false, "written beyond the ring");
+            self.abort(CloseCode::Internal);
+            return;
+        }
+        self.written += length as u64;
+    }
+
+    /// Ends the session: BYE is sent after what is unsent, and nothing after it.
+    pub fn close(&mut self, code: CloseCode) {
+        if self.end.is_none() && self.bye_due.is_none() {
+            self.bye_due = Some(code);
+        }
+    }
+
+    /// Ends the session at once: what is unsent is dropped, but for the record that has begun.
+    pub fn abort(&mut self, code: CloseCode) {
+        if self.end.is_none() {
+            self.written = self.sent + u64::from(self.record_left);
+            self.bye_due = Some(code);
+            self.receiving = Receiving::Header;
+            self.end = Some(End::Own(code));
+        }
+    }
+
+    /// Something is there for the transport.
+    #[must_use]
+    pub fn can_transmit(&self) -> bool {
+        let data = self.written > self.sent;
+        let control = self.pong_due.is_some() || self.ping_due || self.bye_due.is_some() || self.is_ack_due();
+        let listening = self.attached && !matches!(self.end, Some(End::Peer(_)));
+        listening && (self.staged < self.stage.len() || data || control)
+    }
+
+    /// What the transport is to send next. The driver tells how much of it was taken with
+    /// [`Self::handle_transmitted`], and polls again until nothing comes. Work is bounded: at most four control
+    /// records and one header are staged.
+    #[must_use]
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit<'_>> {
+        if !self.attached || matches!(self.end, Some(End::Peer(_))) {
+            return None;
+        }
+        if self.staged == self.stage.len() && self.record_left == 0 {
+            self.stage(now);
+        }
+        let head = self.stage.get(self.staged..).unwrap_or_default();
+        let (first, second) = ring::slices(&self.ring, self.sent, self.record_left as usize);
+        (!head.is_empty() || !first.is_empty()).then_some(Transmit { head, first, second })
+    }
+
+    /// The transport took `taken` bytes of the latest [`Transmit`].
+    pub fn handle_transmitted(&mut self, taken: usize, now: Instant) {
+        let head = taken.min(self.stage.len() - self.staged);
+        self.staged += head;
+        let data = (taken - head).min(self.record_left as usize);
+        debug_assert_eq!(head + data, taken, "more was sent than polled");
+        if data > 0 {
+            if !self.is_owed() {
+                self.owed_since = now;
+            }
+            self.record_left -= data as u32;
+            self.sent += data as u64;
+            self.sent_max = self.sent_max.max(self.sent);
+            self.pace.handle_sent(data, self.written - self.sent, now);
+        }
+        self.check();
+    }
+
+    fn stage(&mut self, now: Instant) {
+        self.stage.clear();
+        self.staged = 0;
+        let unsent = self.written - self.sent;
+        let other = unsent > 0 || self.pong_due.is_some() || self.ping_due || self.bye_due.is_some();
+        if self.received > self.told && (other || self.is_ack_due()) {
+            self.told = self.received;
+            self.stage_control(Control::Ack(self.received));
+        }
+        if let Some(token) = self.pong_due.take() {
+            self.stage_control(Control::Pong(token));
+        }
+        if self.ping_due {
+            self.ping_due = false;
+            if !self.is_owed() {
+                self.owed_since = now;
+            }
+            self.ping_unanswered = true;
+            self.stage_control(Control::Ping(self.ping_token));
+        }
+        if unsent > 0 {
+            self.pace.handle_backlog(now);
+            let length = unsent.min(RECORD_PAYLOAD_MAX as u64) as u32;
+            self.record_left = length;
+            self.stage_bytes(&data_header(length));
+        } else if let Some(code) = self.bye_due.take() {
+            self.stage_control(Control::Bye(code));
+            self.end.get_or_insert(End::Own(code));
+        }
+    }
+
+    fn stage_control(&mut self, record: Control) {
+        self.stage_bytes(&record.encode());
+    }
+
+    fn stage_bytes(&mut self, bytes: &[u8]) {
+        let fits = self.stage.try_extend_from_slice(bytes);
+        debug_assert!(fits.is_ok(), "STAGE_LEN is the sum of what is staged");
+    }
+
+    fn is_ack_due(&self) -> bool {
+        self.received - self.told >= self.ack_every
+    }
+
+    // Receiving.
+
+    /// Takes headers and control records from the front of `input` until bytes of the peer's stream stand there.
+    /// Returns how many bytes were taken, and how many bytes of the stream follow them in `input`; these are to be
+    /// used and then [`accepted`](Self::accept). Work is bounded by the length of `input`.
+    pub fn handle_received(&mut self, input: &[u8], now: Instant) -> (usize, usize) {
+        if !input.is_empty() {
+            self.heard = now;
+        }
+        let mut taken = 0;
+        loop {
+            if self.end.is_some() {
+                return (input.len(), 0);
+            }
+            let rest = input.get(taken..).unwrap_or_default();
+            if let Receiving::Data { left } = self.receiving
+                && (left > 0 || rest.is_empty())
+            {
+                return (taken, rest.len().min(left as usize));
+            }
+            if rest.is_empty() {
+                return (taken, 0);
+            }
+            taken += self.handle_outside_data(rest);
+        }
+    }
+
+    /// The first `length` bytes of the stream that [`Self::handle_received`] showed are in the caller's memory.
+    pub fn accept(&mut self, length: usize) {
+        if let Receiving::Data { left } = &mut self.receiving {
+            let length = (*left).min(length as u32);
+            *left -= length;
+            self.received += u64::from(length);
+        }
+    }
+
+    /// Takes what it can of a header, a control record or a skipped one; at least one byte.
+    fn handle_outside_data(&mut self, input: &[u8]) -> usize {
+        match self.receiving {
+            Receiving::Skip { left } => {
+                let length = input.len().min(left as usize);
+                let left = left - length as u32;
+                self.receiving = if left == 0 { Receiving::Header } else { Receiving::Skip { left } };
+                length
+            }
+            Receiving::Control { kind, length } => {
+                let taken = self.gather(input, length as usize);
+                if self.partial.len() == length as usize {
+                    let mut value = [0; 8];
+                    for (place, byte) in value.iter_mut().zip(&self.partial) {
+                        *place = *byte;
+                    }
+                    self.partial.clear();
+                    self.receiving = Receiving::Header;
+                    self.handle_control(kind.with(&value));
+                }
+                taken
+            }
+            Receiving::Header | Receiving::Data { .. } => {
+                self.receiving = Receiving::Header;
+                let taken = self.gather(input, HEADER_LEN);
+                if let Ok(header) = self.partial.clone().into_inner() {
+                    self.partial.clear();
+                    match Header::parse(&header) {
+                        Ok(Header::Data(left)) => self.receiving = Receiving::Data { left },
+                        Ok(Header::Control(kind, length)) => {
+                            self.receiving = Receiving::Control { kind, length };
+                        }
+                        Ok(Header::Skip(0)) => {}
+                        Ok(Header::Skip(left)) => self.receiving = Receiving::Skip { left },
+                        Err(code) => self.abort(code),
+                    }
+                }
+                taken
+            }
+        }
+    }
+
+    /// Moves bytes from `input` to `partial` until that has `length`.
+    fn gather(&mut self, input: &[u8], length: usize) -> usize {
+        let missing = length.saturating_sub(self.partial.len());
+        let part = input.get(..missing).unwrap_or(input);
+        let fits = self.partial.try_extend_from_slice(part);
+        debug_assert!(fits.is_ok(), "no gathered payload is longer than a header");
+        part.len()
+    }
+
+    fn handle_control(&mut self, record: Control) {
+        match record {
+            Control::Ack(offset) if (self.acked..=self.sent).contains(&offset) => self.acked = offset,
+            Control::Ack(_) => self.abort(CloseCode::AckRange),
+            Control::Ping(token) => self.pong_due = Some(token),
+            Control::Pong(token) => self.ping_unanswered &= token != self.ping_token,
+            Control::Bye(code) => self.end = Some(End::Peer(code)),
+        }
+        self.check();
+    }
+
+    // Time.
+
+    /// The peer owes us an acknowledgement or a PONG.
+    fn is_owed(&self) -> bool {
+        self.acked < self.sent || self.ping_unanswered
+    }
+
+    /// How long the peer has been silent although it owes us something, in microseconds; 0 where it owes nothing.
+    #[must_use]
+    pub fn silence_micros(&self, now: Instant) -> u64 {
+        if self.attached && self.is_owed() { now.since(self.heard.max(self.owed_since)) } else { 0 }
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if !self.attached || self.end.is_some() || self.ping_unanswered || self.ping_due {
+            return None;
+        }
+        if self.is_owed() {
+            return Some(self.heard.max(self.owed_since).after(PING_AFTER_MICROS));
+        }
+        self.keepalive_micros.map(|interval| self.heard.after(interval))
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_some_and(|due| due <= now) {
+            self.ping_due = true;
+            self.ping_token = self.ping_token.wrapping_add(1);
+        }
+    }
+
+    /// What holds between any two calls.
+    fn check(&self) {
+        debug_assert!(self.acked <= self.sent && self.sent <= self.sent_max);
+        debug_assert!(self.sent + u64::from(self.record_left) <= self.written);
+        debug_assert!(self.written - self.acked <= self.ring.len() as u64);
+        debug_assert!(self.told <= self.received);
+        debug_assert!(self.staged <= self.stage.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Small = Link<heapless::Vec<u8, 8>>;
+
+    const NOW: Instant = Instant::from_micros(0);
+
+    fn link() -> Small {
+        let mut ring = heapless::Vec::new();
+        ring.resize(8, 0).unwrap();
+        Link::new(ring, None)
+    }
+
+    fn attached() -> Small {
+        let mut link = link();
+        link.attach(0, NOW).unwrap();
+        link
+    }
+
+    /// What the link wants to send now, at most `max` bytes of it.
+    fn transmit(link: &mut Small, max: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        while out.len() < max
+            && let Some(Transmit { head, first, second }) = link.poll_transmit(NOW)
+        {
+            let bytes = [head, first, second].concat();
+            let taken = bytes.len().min(max - out.len());
+            out.extend_from_slice(&bytes[..taken]);
+            link.handle_transmitted(taken, NOW);
+        }
+        out
+    }
+
+    /// The stream bytes that `input`, in pieces of `piece` bytes, brings.
+    fn receive(link: &mut Small, input: &[u8], piece: usize) -> Vec<u8> {
+        let mut stream = Vec::new();
+        for piece in input.chunks(piece) {
+            let mut at = 0;
+            loop {
+                let (taken, data) = link.handle_received(&piece[at..], NOW);
+                at += taken;
+                stream.extend_from_slice(&piece[at..at + data]);
+                link.accept(data);
+                at += data;
+                if data == 0 {
+                    assert_eq!(at, piece.len());
+                    break;
+                }
+            }
+        }
+        stream
+    }
+
+    #[test]
+    fn r_4_4_bytes_arrive_in_pieces_of_any_length() {
+        for piece in 1..40 {
+            let (mut a, mut b) = (attached(), attached());
+            for round in 0..20u8 {
+                let bytes = [round, round + 1, round + 2];
+                a.write(&bytes);
+                let sent = transmit(&mut a, usize::MAX);
+                assert_eq!(receive(&mut b, &sent, piece), bytes);
+                let back = transmit(&mut b, usize::MAX);
+                receive(&mut a, &back, piece);
+            }
+            assert_eq!(b.received(), 60);
+        }
+    }
+
+    #[test]
+    fn r_4_3_a_cut_at_any_byte_loses_nothing_and_repeats_nothing() {
+        let sent = transmit(
+            &mut {
+                let mut a = attached();
+                a.write(b"abcdef");
+                a
+            },
+            usize::MAX,
+        );
+        for cut in 0..=sent.len() {
+            let (mut a, mut b) = (attached(), attached());
+            a.write(b"abcdef");
+            let first = transmit(&mut a, cut);
+            let mut stream = receive(&mut b, &first, 3);
+            a.detach();
+            b.detach();
+            a.attach(b.received(), NOW).unwrap();
+            b.attach(a.received(), NOW).unwrap();
+            let rest = transmit(&mut a, usize::MAX);
+            stream.extend(receive(&mut b, &rest, 5));
+            assert_eq!(stream, b"abcdef", "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn r_4_5_what_is_not_acknowledged_is_kept() {
+        let mut a = attached();
+        a.write(b"12345678");
+        assert_eq!(a.free(), 0);
+        transmit(&mut a, usize::MAX);
+        assert_eq!(a.free(), 0);
+        receive(&mut a, &Control::Ack(5).encode(), 100);
+        assert_eq!((a.free(), a.resend_range()), (5, (5, 8)));
+    }
+
+    #[test]
+    fn r_4_6_an_acknowledgement_out_of_range_ends_the_session() {
+        for bad in [1, 5] {
+            let mut a = attached();
+            a.write(b"1234");
+            transmit(&mut a, usize::MAX);
+            receive(&mut a, &Control::Ack(2).encode(), 100);
+            receive(&mut a, &Control::Ack(bad).encode(), 100);
+            assert_eq!(a.end(), Some(End::Own(CloseCode::AckRange)));
+            let bye = transmit(&mut a, usize::MAX);
+            assert_eq!(bye, Control::Bye(CloseCode::AckRange).encode().to_vec());
+        }
+    }
+
+    #[test]
+    fn r_4_6_acknowledgements_come_late_or_with_other_records() {
+        let (mut a, mut b) = (attached(), attached());
+        a.write(b"123");
+        receive(&mut b, &transmit(&mut a, usize::MAX), 100);
+        assert!(!b.can_transmit(), "3 bytes of 8 can wait");
+        b.write(b"x");
+        receive(&mut a, &transmit(&mut b, usize::MAX), 100);
+        assert!(a.is_settled());
+        a.write(b"1234");
+        receive(&mut b, &transmit(&mut a, usize::MAX), 100);
+        assert!(b.can_transmit(), "half of a ring cannot");
+    }
+
+    #[test]
+    fn r_3_6_an_offset_out_of_range_was_rolled_back() {
+        let mut a = attached();
+        a.write(b"12345");
+        transmit(&mut a, usize::MAX);
+        receive(&mut a, &Control::Ack(3).encode(), 100);
+        a.detach();
+        assert_eq!(a.attach(2, NOW), Err(RolledBack));
+        assert_eq!(a.attach(6, NOW), Err(RolledBack));
+        assert_eq!(a.attach(5, NOW), Ok(()));
+        assert!(a.is_settled());
+    }
+
+    #[test]
+    fn r_4_8_a_ping_is_answered_with_its_token() {
+        let mut a = attached();
+        receive(&mut a, &Control::Ping(77).encode(), 3);
+        assert_eq!(transmit(&mut a, usize::MAX), Control::Pong(77).encode().to_vec());
+    }
+
+    #[test]
+    fn r_4_9_silence_is_asked_about_only_when_something_is_owed() {
+        let mut a = attached();
+        assert_eq!(a.poll_timeout(), None);
+        a.write(b"1");
+        transmit(&mut a, usize::MAX);
+        let due = a.poll_timeout().unwrap();
+        assert_eq!(due.micros(), PING_AFTER_MICROS);
+        a.handle_timeout(due);
+        assert_eq!(transmit(&mut a, usize::MAX), Control::Ping(1).encode().to_vec());
+        assert_eq!(a.silence_micros(due.after(5)), PING_AFTER_MICROS + 5);
+        let answer = [&Control::Ack(1).encode()[..], &Control::Pong(1).encode()].concat();
+        receive(&mut a, &answer, 100);
+        assert_eq!((a.silence_micros(due.after(9)), a.poll_timeout()), (0, None));
+    }
+
+    #[test]
+    fn r_4_10_bye_follows_what_is_unsent_and_ends_both_sides() {
+        let (mut a, mut b) = (attached(), attached());
+        a.write(b"last");
+        a.close(CloseCode::Normal);
+        let sent = transmit(&mut a, usize::MAX);
+        assert_eq!(receive(&mut b, &sent, 1), b"last");
+        assert_eq!(a.end(), Some(End::Own(CloseCode::Normal)));
+        assert_eq!(b.end(), Some(End::Peer(CloseCode::Normal)));
+        assert_eq!(transmit(&mut b, usize::MAX), []);
+    }
+
+    #[test]
+    fn an_abort_completes_the_record_that_has_begun() {
+        let (mut a, mut b) = (attached(), attached());
+        a.write(b"1234");
+        let mut sent = transmit(&mut a, HEADER_LEN + 2);
+        a.write(b"5678");
+        a.abort(CloseCode::Internal);
+        sent.extend(transmit(&mut a, usize::MAX));
+        assert_eq!(receive(&mut b, &sent, 4), b"1234");
+        assert_eq!(b.end(), Some(End::Peer(CloseCode::Internal)));
+    }
+
+    #[test]
+    fn r_4_1_records_to_skip_are_skipped_in_any_pieces() {
+        let skipped = [&[200, 0, 0, 0, 11, 0, 0, 0][..], &[9; 11], &[201, 0, 0, 0, 0, 0, 0, 0]].concat();
+        let input = [&skipped[..], &data_header(2), b"ok", &skipped, &data_header(1), b"!"].concat();
+        for piece in 1..=input.len() {
+            assert_eq!(receive(&mut attached(), &input, piece), b"ok!");
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! The mux (`PROTOCOL.md` §5, §6): channels, flows and credit inside the link's byte stream.
+//!
+//! It owns the table of channels and the pool; it knows nothing of connections. Control frames are not queued but
+//! made from state ([`transmit`]), so that they cannot overflow anything: a verb sets a mark, and the frame is written
+//! when the ring has room. What comes is taken apart in [`receive`].
+//!
+//! The life of a channel, seen from one side (`LEFT`: our driver is through with it):
+//!
+//! ```text
+//!  free ──OPEN──→ asked ──ACCEPTED──→ open ──EXIT──→ over ──RELEASE both ways──→ free
+//!                   └─────REFUSED────────────────────→ over
+//!  from anywhere: RESET by us → LEFT, drop what comes until the peer's RELEASE or RESET
+//!                 RESET by the peer → LEFT, answer RELEASE
+//! ```
+
+mod receive;
+mod transmit;
+
+use core::ops::DerefMut;
+
+use arrayvec::ArrayVec;
+
+use crate::channel::{Channel, FlowMarks, Marks};
+use crate::code::{CloseCode, RefusalCode};
+use crate::frame::{ChannelId, ChannelKind, Flow, Hello, Outcome, WindowSize, is_signal};
+use crate::limits::{CHANNEL_IDS, TEXT_MAX};
+use crate::pool::{Block, Pool};
+use receive::Receiver;
+
+/// Which side of a session we are: decides the ids of the channels that we open, and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The side that dials; opens even channels.
+    Client,
+    /// The side that is dialled; opens odd channels.
+    Agent,
+}
+
+/// What the core tells its driver. `'i` is the input that was handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<'i> {
+    /// The peer's hello came: [`Session::peer`](crate::session::Session::peer).
+    Hello,
+    /// The peer opened a channel. Its request follows on [`Flow::Request`].
+    Opened {
+        /// The channel.
+        channel: ChannelId,
+        /// What it is for.
+        kind: ChannelKind,
+    },
+    /// The peer accepted a channel that we opened.
+    Accepted {
+        /// The channel.
+        channel: ChannelId,
+        /// The process id of a command.
+        value: u64,
+    },
+    /// The peer refused it; the text is in [`Session::text`](crate::session::Session::text). The channel is gone.
+    Refused {
+        /// The channel.
+        channel: ChannelId,
+        /// Why.
+        code: RefusalCode,
+        /// The errno that goes with it, or 0.
+        errno: u32,
+    },
+    /// Bytes came. The driver calls [`Session::deliver`](crate::session::Session::deliver) with all of them.
+    Data {
+        /// The channel.
+        channel: ChannelId,
+        /// The flow.
+        flow: Flow,
+        /// At least one byte.
+        bytes: &'i [u8],
+    },
+    /// A flow ended in order. What is parked of it comes before.
+    Finished {
+        /// The channel.
+        channel: ChannelId,
+        /// The flow.
+        flow: Flow,
+    },
+    /// The peer takes no more of a flow that we send.
+    Stopped {
+        /// The channel.
+        channel: ChannelId,
+        /// The flow.
+        flow: Flow,
+    },
+    /// The peer lets us send more.
+    Credit {
+        /// The channel.
+        channel: ChannelId,
+        /// The flow.
+        flow: Flow,
+    },
+    /// A signal for the command.
+    Signal {
+        /// The channel.
+        channel: ChannelId,
+        /// Linux's generic number, 1 to 64.
+        number: u32,
+    },
+    /// The size of the terminal changed.
+    Resized {
+        /// The channel.
+        channel: ChannelId,
+        /// The new size.
+        size: WindowSize,
+    },
+    /// The work ended; the text is in [`Session::text`](crate::session::Session::text). Both flows have finished before.
+    Exited {
+        /// The channel.
+        channel: ChannelId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The peer aborted the channel. It is gone.
+    Reset {
+        /// The channel.
+        channel: ChannelId,
+        /// Why.
+        code: CloseCode,
+    },
+    /// The peer closed the session: every channel is gone.
+    Closed {
+        /// Why.
+        code: CloseCode,
+    },
+}
+
+/// No channel can be opened now: as many are open as the peer or our own table takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMany;
+
+/// Places in the ring for the payload of one DATA frame, in two parts where they wrap. At least one byte in all.
+#[derive(Debug)]
+pub struct Reserved<'r> {
+    /// The places,
+    pub first: &'r mut [u8],
+    /// and the rest of them.
+    pub second: &'r mut [u8],
+}
+
+impl<'r> Reserved<'r> {
+    /// Bytes in all.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.first.len() + self.second.len()
+    }
+
+    /// What is left behind the first `length` bytes.
+    #[must_use]
+    pub fn skip(self, length: usize) -> Self {
+        let in_first = length.min(self.first.len());
+        let (_, first) = self.first.split_at_mut(in_first);
+        let in_second = (length - in_first).min(self.second.len());
+        let (_, second) = self.second.split_at_mut(in_second);
+        Self { first, second }
+    }
+}
+
+/// A frame whose payload the driver is filling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Reservation {
+    pub(crate) channel: ChannelId,
+    pub(crate) flow: Flow,
+    pub(crate) length: usize,
+}
+
+/// How far the session frames have gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Closing {
+    /// Neither side has closed.
+    No,
+    /// CLOSE is due.
+    Due(CloseCode),
+    /// CLOSE was written: what still comes is dropped.
+    Sent,
+    /// The peer's CLOSE came.
+    Received,
+}
+
+/// One side of a mux. `P` holds the pool's blocks, `C` the table of channels, indexed by their ids.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Mux<P, C> {
+    side: Side,
+    pool: Pool<P>,
+    channels: C,
+    /// Channels open, and as many as the pool is made for.
+    open: usize,
+    open_max: usize,
+    /// Channels that have frames due, one bit each.
+    due: [u64; CHANNEL_IDS / 64],
+    hello: Hello,
+    hello_due: bool,
+    peer: Option<Hello>,
+    closing: Closing,
+    pub(crate) reservation: Option<Reservation>,
+    receiver: Receiver,
+    text: ArrayVec<u8, TEXT_MAX>,
+}
+
+impl<P: DerefMut<Target = [Block]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
+    pub(crate) fn new(side: Side, blocks: P, channels: C, open_max: usize, hello: Hello) -> Self {
+        Self {
+            side,
+            pool: Pool::new(blocks, open_max),
+            channels,
+            open: 0,
+            open_max,
+            due: [0; CHANNEL_IDS / 64],
+            hello,
+            hello_due: true,
+            peer: None,
+            closing: Closing::No,
+            reservation: None,
+            receiver: Receiver::new(),
+            text: ArrayVec::new_const(),
+        }
+    }
+
+    pub(crate) fn peer(&self) -> Option<&Hello> {
+        self.peer.as_ref()
+    }
+
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    pub(crate) fn open_count(&self) -> usize {
+        self.open
+    }
+
+    /// The channel `id`, if the driver still has it.
+    fn channel(&mut self, id: ChannelId) -> Option<&mut Channel> {
+        self.any_channel(id).filter(|channel| !channel.marks.has(Marks::LEFT))
+    }
+
+    /// The channel `id`, if the id is in use.
+    fn any_channel(&mut self, id: ChannelId) -> Option<&mut Channel> {
+        self.channels.get_mut(usize::from(id.0)).filter(|channel| channel.marks.has(Marks::OPEN))
+    }
+
+    fn channel_ref(&self, id: ChannelId) -> Option<&Channel> {
+        let gone = |channel: &&Channel| channel.marks.has(Marks::OPEN) && !channel.marks.has(Marks::LEFT);
+        self.channels.get(usize::from(id.0)).filter(gone)
+    }
+
+    fn mark_due(&mut self, id: ChannelId) {
+        if let Some(word) = self.due.get_mut(usize::from(id.0) / 64) {
+            *word |= 1 << (id.0 % 64);
+        }
+    }
+
+    // Verbs of the opener.
+
+    pub(crate) fn open(&mut self, kind: ChannelKind) -> Result<ChannelId, TooMany> {
+        let first = match self.side {
+            Side::Client => 0,
+            Side::Agent => 1,
+        };
+        // An agent opens nothing before it knows how many the client takes.
+        let peer_max = match (&self.peer, self.side) {
+            (Some(hello), _) => hello.channels as usize,
+            (None, Side::Client) => usize::MAX,
+            (None, Side::Agent) => 0,
+        };
+        let end = self.channels.len().min(CHANNEL_IDS).min(peer_max.saturating_mul(2));
+        if self.open >= self.open_max || self.closing != Closing::No {
+            return Err(TooMany);
+        }
+        let places = self.channels.iter_mut().enumerate().take(end).skip(first).step_by(2);
+        let (at, place) = { places }.find(|(_, place)| !place.marks.has(Marks::OPEN)).ok_or(TooMany)?;
+        *place = Channel::new(kind, true);
+        self.open += 1;
+        let id = ChannelId(at as u16);
+        self.mark_due(id);
+        Ok(id)
+    }
+
+    pub(crate) fn signal(&mut self, id: ChannelId, number: u32) {
+        if let Some(channel) = self.channel(id).filter(|_| is_signal(number)) {
+            channel.signals |= 1 << (number - 1);
+            self.mark_due(id);
+        }
+    }
+
+    pub(crate) fn resize(&mut self, id: ChannelId, size: WindowSize) {
+        if let Some(channel) = self.channel(id) {
+            channel.size = size;
+            channel.marks.set(Marks::RESIZE_DUE);
+            self.mark_due(id);
+        }
+    }
+
+    // Verbs of the acceptor.
+
+    pub(crate) fn accept(&mut self, id: ChannelId, value: u64) {
+        if let Some(channel) = self.channel(id).filter(|channel| !channel.marks.has(Marks::ANSWERED)) {
+            channel.value = value;
+            channel.marks.set(Marks::ANSWERED.and(Marks::ACCEPTED_DUE));
+            self.mark_due(id);
+        }
+    }
+
+    pub(crate) fn refuse(&mut self, id: ChannelId, code: RefusalCode, errno: u32, text: &[u8]) {
+        let Some(channel) = self.channel(id).filter(|channel| !channel.marks.has(Marks::ANSWERED)) else {
+            return;
+        };
+        channel.value = u64::from(code.number()) | u64::from(errno) << 32;
+        channel.marks.set(Marks::ANSWERED.and(Marks::REFUSED_DUE).and(Marks::RELEASE_DUE));
+        for flow in Flow::ALL {
+            channel.flow(flow).marks.take(FlowMarks::FINISH_DUE);
+        }
+        self.leave(id);
+        self.keep_text(id, text);
+    }
+
+    pub(crate) fn exit(&mut self, id: ChannelId, outcome: Outcome, text: &[u8]) {
+        let Some(channel) = self.channel(id) else { return };
+        debug_assert!(channel.marks.has(Marks::ANSWERED), "a channel that was not accepted cannot exit");
+        channel.set_outcome(outcome);
+        channel.marks.set(Marks::EXIT_DUE.and(Marks::RELEASE_DUE));
+        for flow in [Flow::Output, Flow::Error] {
+            let state = channel.flow(flow);
+            if !state.marks.has(FlowMarks::FINISHED) {
+                state.marks.set(FlowMarks::FINISH_DUE);
+            }
+        }
+        self.leave(id);
+        self.keep_text(id, text);
+    }
+
+    /// Keeps the text of REFUSED or EXIT in the pool, where the channel's request or input has left its place.
+    fn keep_text(&mut self, id: ChannelId, text: &[u8]) {
+        let text = text.get(..TEXT_MAX).unwrap_or(text);
+        let channel = self.channels.get_mut(usize::from(id.0));
+        if let Some(channel) = channel {
+            // Without the text the code still tells why.
+            let kept = self.pool.push(&mut channel.text, text);
+            debug_assert!(kept, "a channel that is left has given its blocks back");
+        }
+    }
+
+    // Verbs of both.
+
+    pub(crate) fn finish(&mut self, id: ChannelId, flow: Flow) {
+        if let Some(channel) = self.channel(id).filter(|channel| channel.sends(flow)) {
+            let state = channel.flow(flow);
+            if !state.marks.has(FlowMarks::FINISHED) {
+                state.marks.set(FlowMarks::FINISH_DUE);
+                self.mark_due(id);
+            }
+        }
+    }
+
+    pub(crate) fn stop(&mut self, id: ChannelId, flow: Flow) {
+        let Some(channel) = self.channel(id).filter(|channel| !channel.sends(flow)) else { return };
+        let state = channel.flow(flow);
+        if !state.marks.has(FlowMarks::STOPPED) {
+            state.marks.set(FlowMarks::STOPPED);
+            if !state.marks.has(FlowMarks::FINISHED) {
+                state.marks.set(FlowMarks::STOP_DUE);
+            }
+            self.drop_flow(id, flow);
+            self.mark_due(id);
+        }
+    }
+
+    pub(crate) fn reset(&mut self, id: ChannelId, code: CloseCode) {
+        if let Some(channel) = self.channel(id) {
+            channel.value = u64::from(code.number());
+            channel.marks.set(Marks::RESET_DUE);
+            self.leave(id);
+        }
+    }
+
+    pub(crate) fn release(&mut self, id: ChannelId) {
+        if let Some(channel) = self.channel(id) {
+            channel.marks.set(Marks::RELEASE_DUE);
+            self.leave(id);
+        }
+    }
+
+    pub(crate) fn close(&mut self, code: CloseCode) {
+        if self.closing == Closing::No {
+            self.closing = Closing::Due(code);
+        }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing != Closing::No
+    }
+
+    // Received data.
+
+    pub(crate) fn deliver(
+        &mut self,
+        id: ChannelId,
+        flow: Flow,
+        bytes: &[u8],
+        taken: usize,
+    ) -> Result<(), CloseCode> {
+        // The driver may have left the channel or stopped the flow since the event.
+        if !self.wants(id, flow) {
+            return Ok(());
+        }
+        let Some(channel) = self.channels.get_mut(usize::from(id.0)) else { return Ok(()) };
+        let state = channel.flow(flow);
+        let parked = !state.queue.is_empty();
+        debug_assert!(taken == 0 || !parked, "bytes were taken before those that wait");
+        debug_assert!(taken <= bytes.len());
+        let rest = bytes.get(taken..).unwrap_or_default();
+        if !self.pool.push(&mut state.queue, rest) || (parked && taken > 0) {
+            return Err(CloseCode::Internal);
+        }
+        self.consumed(id, flow, taken);
+        Ok(())
+    }
+
+    pub(crate) fn parked(&self, id: ChannelId, flow: Flow) -> &[u8] {
+        self.channel_ref(id).map_or(&[], |channel| self.pool.front(&channel.flow_ref(flow).queue))
+    }
+
+    pub(crate) fn consume(&mut self, id: ChannelId, flow: Flow, length: usize) {
+        let Some(channel) = self.channels.get_mut(usize::from(id.0)) else { return };
+        let popped = self.pool.pop(&mut channel.flow(flow).queue, length);
+        debug_assert_eq!(popped, length, "more was consumed than is parked");
+        self.consumed(id, flow, popped);
+    }
+
+    pub(crate) fn is_drained(&self, id: ChannelId, flow: Flow) -> bool {
+        self.channel_ref(id).is_none_or(|channel| {
+            let state = channel.flow_ref(flow);
+            state.marks.has(FlowMarks::FINISHED.and(FlowMarks::STOPPED)) && state.queue.is_empty()
+        })
+    }
+
+    /// The driver still takes bytes of a flow.
+    fn wants(&self, id: ChannelId, flow: Flow) -> bool {
+        self.channel_ref(id).is_some_and(|channel| !channel.flow_ref(flow).marks.has(FlowMarks::STOPPED))
+    }
+
+    /// A sink took `length` bytes: they are no longer charged, and credit may be due.
+    fn consumed(&mut self, id: ChannelId, flow: Flow, length: usize) {
+        let Some(channel) = self.channels.get_mut(usize::from(id.0)) else { return };
+        let state = channel.flow(flow);
+        state.consumed += length as u64;
+        state.recharge(&mut self.pool);
+        if state.marks.has(FlowMarks::FINISHED.and(FlowMarks::STOPPED)) {
+            return;
+        }
+        let wanted = state.widen();
+        let window = self.pool.window(wanted, state.charged);
+        let limit = state.consumed + u64::from(window);
+        // Credit in halves of a window: few frames, and the peer never waits while we take what it sends.
+        if limit >= state.limit + u64::from(window / 2) {
+            state.limit = limit;
+            state.marks.set(FlowMarks::CREDIT_DUE);
+            state.recharge(&mut self.pool);
+            self.mark_due(id);
+        }
+    }
+
+    /// The driver is through with a channel: what waits is dropped, and what still comes will be.
+    fn leave(&mut self, id: ChannelId) {
+        if let Some(channel) = self.channels.get_mut(usize::from(id.0)) {
+            channel.marks.set(Marks::LEFT);
+            if self.reservation.is_some_and(|reservation| reservation.channel == id) {
+                self.reservation = None;
+            }
+        }
+        for flow in Flow::ALL {
+            self.drop_flow(id, flow);
+        }
+        self.mark_due(id);
+    }
+
+    fn drop_flow(&mut self, id: ChannelId, flow: Flow) {
+        if let Some(channel) = self.channels.get_mut(usize::from(id.0)) {
+            let sends = channel.sends(flow);
+            let state = channel.flow(flow);
+            if !sends {
+                self.pool.clear(&mut state.queue);
+                self.pool.recharge(&mut state.charged, 0);
+                state.marks.take(FlowMarks::CREDIT_DUE);
+            }
+        }
+    }
+
+    /// Frees the id once both sides have released it.
+    fn settle(&mut self, id: ChannelId) {
+        if let Some(channel) = self.channels.get_mut(usize::from(id.0))
+            && channel.marks.has(Marks::RELEASED)
+            && channel.marks.has(Marks::PEER_RELEASED)
+        {
+            self.pool.clear(&mut channel.text);
+            *channel = Channel::free();
+            self.open -= 1;
+        }
+    }
+}
