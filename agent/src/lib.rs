@@ -1,1 +1,28 @@
-//! The guest side.
+//! The guest side of vsock-shell, all of it: `no_std`, no heap, one thread in each process.
+//!
+//! [`startup`] reads the command line and opens what it names ([`args`], [`listen`]). The [`listener`] process accepts
+//! and reads preambles; each session is a process of its own ([`session`]), which starts commands ([`spawn`]) and
+//! ends them ([`hangup`]). System calls that rustix does not have, and all `unsafe`, are in [`sys`].
+#![cfg_attr(not(test), no_std)]
+
+pub mod account;
+pub mod arena;
+pub mod args;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod environ;
+pub mod exec;
+pub mod failure;
+pub mod half_open;
+pub mod hangup;
+pub mod line;
+pub mod listen;
+pub mod listener;
+pub mod log;
+pub mod session;
+pub mod sessions;
+pub mod spawn;
+pub mod startup;
+pub mod sys;
+pub mod terminal;

@@ -8,7 +8,7 @@ use core::ops::DerefMut;
 use crate::pool::{Block, Pool, Queue};
 
 /// A place in the table of channels. All zero when free.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Channel {
     pub(crate) marks: Marks,
     pub(crate) kind: u8,
@@ -32,6 +32,7 @@ macro_rules! marks {
         pub(crate) struct $name($number);
 
         impl $name {
+            const NONE: Self = Self(0);
             $($(#[$mark_doc])* pub(crate) const $mark: Self = Self(1 << $bit);)*
 
             /// Any of `marks` is set.
@@ -98,7 +99,7 @@ marks! {
 }
 
 /// One flow. Which of the fields mean something depends on its direction.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct FlowState {
     pub(crate) marks: FlowMarks,
     /// Bytes that may ever be sent: what the peer lets us send, or what we let it send.
@@ -117,8 +118,19 @@ pub(crate) struct FlowState {
 }
 
 impl FlowState {
+    const FREE: Self = Self {
+        marks: FlowMarks::NONE,
+        limit: 0,
+        offset: 0,
+        consumed: 0,
+        window: 0,
+        widened_at: 0,
+        charged: 0,
+        queue: Queue::EMPTY,
+    };
+
     fn new() -> Self {
-        Self { limit: INITIAL_CREDIT as u64, window: INITIAL_CREDIT as u32, ..Self::default() }
+        Self { limit: INITIAL_CREDIT as u64, window: INITIAL_CREDIT as u32, ..Self::FREE }
     }
 
     /// Bytes that the driver may send on a flow of ours.
@@ -154,19 +166,20 @@ impl FlowState {
 
 impl Channel {
     /// A free place.
-    #[must_use]
-    pub fn free() -> Self {
-        Self::default()
-    }
+    pub const FREE: Self = Self {
+        marks: Marks::NONE,
+        kind: 0,
+        size: WindowSize { rows: 0, columns: 0, width: 0, height: 0 },
+        signals: 0,
+        value: 0,
+        outcome: [0; 8],
+        text: Queue::EMPTY,
+        flows: [const { FlowState::FREE }; FLOWS],
+    };
 
     pub(crate) fn new(kind: ChannelKind, ours: bool) -> Self {
         let marks = if ours { Marks::OPEN.and(Marks::OURS).and(Marks::OPEN_DUE) } else { Marks::OPEN };
-        Self {
-            marks,
-            kind: kind.number(),
-            flows: core::array::from_fn(|_| FlowState::new()),
-            ..Self::default()
-        }
+        Self { marks, kind: kind.number(), flows: core::array::from_fn(|_| FlowState::new()), ..Self::FREE }
     }
 
     pub(crate) fn is_ours(&self) -> bool {

@@ -149,14 +149,24 @@ impl<'r> Reserved<'r> {
         self.first.len() + self.second.len()
     }
 
-    /// What is left behind the first `length` bytes.
+    /// The first `at` bytes, and the rest.
     #[must_use]
-    pub fn skip(self, length: usize) -> Self {
-        let in_first = length.min(self.first.len());
-        let (_, first) = self.first.split_at_mut(in_first);
-        let in_second = (length - in_first).min(self.second.len());
-        let (_, second) = self.second.split_at_mut(in_second);
-        Self { first, second }
+    pub fn split(self, at: usize) -> (Self, Self) {
+        let in_first = at.min(self.first.len());
+        let (head, first) = self.first.split_at_mut(in_first);
+        let in_second = (at - in_first).min(self.second.len());
+        let (tail, second) = self.second.split_at_mut(in_second);
+        (Self { first: head, second: tail }, Self { first, second })
+    }
+
+    /// Copies as much of `bytes` as there are places; says how much.
+    pub fn fill(&mut self, bytes: &[u8]) -> usize {
+        let mut filled = 0;
+        for (place, byte) in self.first.iter_mut().chain(self.second.iter_mut()).zip(bytes) {
+            *place = *byte;
+            filled += 1;
+        }
+        filled
     }
 }
 
@@ -496,7 +506,7 @@ impl<P: DerefMut<Target = [Block]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
             && channel.marks.has(Marks::PEER_RELEASED)
         {
             self.pool.clear(&mut channel.text);
-            *channel = Channel::free();
+            *channel = Channel::FREE;
             self.open -= 1;
         }
     }

@@ -21,7 +21,7 @@ impl Block {
 }
 
 /// Bytes of one flow, first in first out. All zero when empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Queue {
     /// Numbered from 1; 0 when the queue is empty.
     head: u16,
@@ -33,6 +33,8 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    pub(crate) const EMPTY: Self = Self { head: 0, tail: 0, start: 0, end: 0 };
+
     pub(crate) fn is_empty(&self) -> bool {
         self.head == 0
     }
@@ -129,7 +131,7 @@ impl<P: DerefMut<Target = [Block]>> Pool<P> {
         };
         self.recycled = head;
         if head == queue.tail {
-            *queue = Queue::default();
+            *queue = Queue::EMPTY;
         } else {
             queue.head = next;
             queue.start = 0;
@@ -202,7 +204,7 @@ mod tests {
     #[test]
     fn queues_are_first_in_first_out_whatever_the_pieces() {
         let mut pool = pool(64, 1);
-        let mut queues = [Queue::default(), Queue::default()];
+        let mut queues = [Queue::EMPTY, Queue::EMPTY];
         let (mut pushed, mut popped) = ([0u64; 2], [0u64; 2]);
         let mut random = 1u64;
         for _ in 0..20_000 {
@@ -228,7 +230,7 @@ mod tests {
     fn a_queue_needs_no_more_blocks_than_it_is_charged() {
         // 4 KiB are outstanding: 4 blocks and one that is partly read.
         let mut pool = pool(BLOCKS_PER_FLOW, 0);
-        let mut queue = Queue::default();
+        let mut queue = Queue::EMPTY;
         for start in 0..BLOCK_LEN {
             assert!(pool.push(&mut queue, &vec![1; start]));
             assert_eq!(pool.pop(&mut queue, start), start);
@@ -242,7 +244,7 @@ mod tests {
     #[test]
     fn an_exhausted_pool_says_so() {
         let mut pool = pool(2, 0);
-        assert!(!pool.push(&mut Queue::default(), &[0; 3 * BLOCK_LEN]));
+        assert!(!pool.push(&mut Queue::EMPTY.clone(), &[0; 3 * BLOCK_LEN]));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::time::Instant;
 
 pub use crate::channel::Channel;
 
-/// The memory of a session, all of it zero (or [`Block::EMPTY`], [`Channel::free`]) at start: slices that can be
+/// The memory of a session, all of it zero (or [`Block::EMPTY`], [`Channel::FREE`]) at start: slices that can be
 /// changed, wherever they are.
 #[derive(Debug)]
 pub struct Memory<R, P, C> {
@@ -206,9 +206,9 @@ where
     #[must_use]
     pub fn send(&mut self, channel: ChannelId, flow: Flow, bytes: &[u8]) -> usize {
         let Some(places) = self.reserve(channel, flow, bytes.len()) else { return 0 };
-        let (first, second) = bytes.split_at(places.first.len().min(bytes.len()));
+        let (first, rest) = bytes.split_at(places.first.len().min(bytes.len()));
         places.first.copy_from_slice(first);
-        let (second, _) = second.split_at(places.second.len().min(second.len()));
+        let (second, _) = rest.split_at(places.second.len().min(rest.len()));
         places.second.copy_from_slice(second);
         let sent = first.len() + second.len();
         self.commit(sent);

@@ -167,11 +167,12 @@ impl<P: DerefMut<Target = [Block]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
                 self.peer = Some(Hello::parse(payload)?);
                 return Ok(Some(Event::Hello));
             }
-            _ if self.is_closed() => return Ok(None),
-            Some(FrameType::Close) => {
+            // Answered also by a side that closed at the same time: each waits for the other's BYE.
+            Some(FrameType::Close) if self.closing != Closing::Received => {
                 self.closing = Closing::Received;
                 return Ok(Some(Event::Closed { code: CloseCode::from_number(u32_at(payload, 0)) }));
             }
+            _ if self.is_closed() => return Ok(None),
             Some(FrameType::Open) => {
                 return self.handle_open(id, ChannelKind::from_number(array::<1>(payload, 0)[0]));
             }

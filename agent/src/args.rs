@@ -1,0 +1,257 @@
+//! The command line, parsed into meaningful values: `vsock-shell-agent [-p PORT] [-d] [-v]… [--listen ADDR]…`.
+
+use core::ffi::CStr;
+
+use arrayvec::ArrayVec;
+
+use crate::account::decimal;
+
+/// Addresses to listen on at once.
+pub const ADDRESSES_MAX: usize = 8;
+/// The vsock port where none is named.
+pub const DEFAULT_PORT: u32 = 5000;
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+Usage: vsock-shell-agent [-p PORT] [-d] [-v]... [--listen ADDR]...
+Gives the host of this machine shells, commands and files over vsock.
+
+  -p PORT         vsock port (default 5000)
+  -d              go to the background once it listens
+  -v              tell more; repeat for still more
+  --listen ADDR   vsock[:PORT] (default), unix:PATH, stdio, or fd:N for a socket
+                  that is open already; without it also systemd's LISTEN_FDS
+  -h, --help      print this
+  -V, --version   print the version
+";
+
+/// Where sessions come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Address<'a> {
+    /// This port of AF_VSOCK.
+    Vsock(u32),
+    /// A Unix socket of this path.
+    Unix(&'a CStr),
+    /// One session over the standard input and output.
+    Stdio,
+    /// An inherited descriptor: a listening socket, or one session over a connected one.
+    Descriptor(i32),
+}
+
+/// What the command line asks for.
+#[expect(clippy::large_enum_variant, reason = "there is one, on the stack")]
+#[derive(Debug, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// Print the help.
+    Help,
+    /// Print the version.
+    Version,
+    /// Serve.
+    Serve(Options<'a>),
+}
+
+/// How to serve.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Options<'a> {
+    /// Go to the background.
+    pub daemon: bool,
+    /// How many `-v` there were.
+    pub verbosity: u8,
+    /// The port of `-p`, or 5000.
+    pub port: u32,
+    /// The addresses in order; none where none was given.
+    pub addresses: ArrayVec<Address<'a>, ADDRESSES_MAX>,
+}
+
+/// What is wrong with the command line, and the argument that is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct UsageError<'a> {
+    /// What is wrong.
+    pub problem: &'static str,
+    /// The argument.
+    pub argument: &'a [u8],
+}
+
+fn wrong<'a, T>(problem: &'static str, argument: &'a [u8]) -> Result<T, UsageError<'a>> {
+    Err(UsageError { problem, argument })
+}
+
+/// Reads the arguments after the program's name.
+///
+/// # Errors
+/// The first argument that cannot be understood.
+pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a>, UsageError<'a>> {
+    let mut arguments = arguments;
+    let mut port = None;
+    let mut daemon = false;
+    let mut verbosity = 0_u8;
+    let mut listen = ArrayVec::<&'a CStr, ADDRESSES_MAX>::new();
+    while let Some(argument) = arguments.next() {
+        let bytes = argument.to_bytes();
+        match bytes {
+            b"--help" => return Ok(Request::Help),
+            b"--version" => return Ok(Request::Version),
+            b"--listen" => push(&mut listen, value_of(arguments.next(), bytes)?)?,
+            _ => {
+                if let Some(address) = suffix(argument, b"--listen=") {
+                    push(&mut listen, address)?;
+                    continue;
+                }
+                let Some(mut letters) = suffix(argument, b"-").filter(|rest| !is_long_or_empty(rest)) else {
+                    let problem =
+                        if bytes.first() == Some(&b'-') { "unknown option" } else { "unexpected argument" };
+                    return wrong(problem, bytes);
+                };
+                while let Some((&letter, _)) = letters.to_bytes().split_first() {
+                    letters = letters.to_bytes_with_nul().get(1..).map(c_str).unwrap_or_default();
+                    match letter {
+                        b'h' => return Ok(Request::Help),
+                        b'V' => return Ok(Request::Version),
+                        b'd' => daemon = true,
+                        b'v' => verbosity = verbosity.saturating_add(1),
+                        b'p' => {
+                            let value =
+                                if letters.is_empty() { value_of(arguments.next(), b"-p")? } else { letters };
+                            port = Some(parse_port(value.to_bytes())?);
+                            break;
+                        }
+                        _ => return wrong("unknown option", bytes),
+                    }
+                }
+            }
+        }
+    }
+    let port = port.unwrap_or(DEFAULT_PORT);
+    let mut addresses = ArrayVec::new();
+    for address in listen {
+        // As many as there were arguments, which were bounded.
+        let _ = addresses.try_push(parse_address(address, port)?);
+    }
+    Ok(Request::Serve(Options { daemon, verbosity, port, addresses }))
+}
+
+fn value_of<'a>(value: Option<&'a CStr>, option: &'a [u8]) -> Result<&'a CStr, UsageError<'a>> {
+    value.ok_or(UsageError { problem: "option needs a value", argument: option })
+}
+
+fn push<'a>(listen: &mut ArrayVec<&'a CStr, ADDRESSES_MAX>, address: &'a CStr) -> Result<(), UsageError<'a>> {
+    listen.try_push(address).map_err(|_| UsageError {
+        problem: "more than 8 addresses to listen on",
+        argument: address.to_bytes(),
+    })
+}
+
+fn is_long_or_empty(rest: &&CStr) -> bool {
+    matches!(rest.to_bytes().first(), None | Some(b'-'))
+}
+
+/// What stands behind `prefix`, still with its NUL.
+fn suffix<'a>(argument: &'a CStr, prefix: &[u8]) -> Option<&'a CStr> {
+    argument.to_bytes_with_nul().strip_prefix(prefix).map(c_str)
+}
+
+/// The end of a C string is one too; where it were not, the empty string.
+fn c_str(bytes: &[u8]) -> &CStr {
+    CStr::from_bytes_with_nul(bytes).unwrap_or_default()
+}
+
+fn parse_port(text: &[u8]) -> Result<u32, UsageError<'_>> {
+    // The highest number stands for "any" in vsock(7).
+    match decimal(text) {
+        Some(port) if port != u32::MAX => Ok(port),
+        _ => wrong("not a port", text),
+    }
+}
+
+fn parse_address(address: &CStr, port: u32) -> Result<Address<'_>, UsageError<'_>> {
+    let bytes = address.to_bytes();
+    if bytes == b"vsock" {
+        Ok(Address::Vsock(port))
+    } else if bytes == b"stdio" {
+        Ok(Address::Stdio)
+    } else if let Some(port) = suffix(address, b"vsock:") {
+        parse_port(port.to_bytes()).map(Address::Vsock)
+    } else if let Some(path) = suffix(address, b"unix:") {
+        if path.is_empty() { wrong("unix: needs a path", bytes) } else { Ok(Address::Unix(path)) }
+    } else if let Some(number) = suffix(address, b"fd:") {
+        match decimal(number.to_bytes()).and_then(|number| i32::try_from(number).ok()) {
+            Some(number) if number > 2 => Ok(Address::Descriptor(number)),
+            _ => wrong("fd: needs the number of a socket, 3 or above", bytes),
+        }
+    } else if bytes.starts_with(b"tcp:") {
+        wrong(
+            "TCP needs a key, because anybody in the network could connect, and keys do not exist yet",
+            bytes,
+        )
+    } else {
+        wrong("not an address to listen on", bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve<'a>(arguments: &[&'a CStr]) -> Result<Options<'a>, UsageError<'a>> {
+        match parse(arguments.iter().copied())? {
+            Request::Serve(options) => Ok(options),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn problem(arguments: &[&'static CStr]) -> (&'static str, &'static [u8]) {
+        let error = parse(arguments.iter().copied()).unwrap_err();
+        (error.problem, error.argument)
+    }
+
+    #[test]
+    fn nothing_given_is_no_address() {
+        let options = serve(&[]).unwrap();
+        assert_eq!((options.daemon, options.verbosity, options.addresses.len()), (false, 0, 0));
+    }
+
+    #[test]
+    fn short_options_may_stand_together() {
+        let options = serve(&[c"-dvvp7", c"-v", c"--listen", c"vsock"]).unwrap();
+        assert_eq!((options.daemon, options.verbosity), (true, 3));
+        assert_eq!(options.addresses[..], [Address::Vsock(7)]);
+    }
+
+    #[test]
+    fn the_port_counts_for_addresses_without_one_whatever_the_order() {
+        let options = serve(&[c"--listen=vsock", c"--listen=vsock:9", c"-p", c"8"]).unwrap();
+        assert_eq!(options.addresses[..], [Address::Vsock(8), Address::Vsock(9)]);
+    }
+
+    #[test]
+    fn every_kind_of_address_is_understood() {
+        let options = serve(&[c"--listen=unix:/a b", c"--listen", c"fd:3", c"--listen=stdio"]).unwrap();
+        let expected = [Address::Unix(c"/a b"), Address::Descriptor(3), Address::Stdio];
+        assert_eq!(options.addresses[..], expected);
+    }
+
+    #[test]
+    fn the_wrong_argument_is_named() {
+        assert_eq!(problem(&[c"-x"]), ("unknown option", &b"-x"[..]));
+        assert_eq!(problem(&[c"--frob"]), ("unknown option", &b"--frob"[..]));
+        assert_eq!(problem(&[c"-"]), ("unknown option", &b"-"[..]));
+        assert_eq!(problem(&[c"file"]), ("unexpected argument", &b"file"[..]));
+        assert_eq!(problem(&[c""]), ("unexpected argument", &b""[..]));
+        assert_eq!(problem(&[c"-p"]), ("option needs a value", &b"-p"[..]));
+        assert_eq!(problem(&[c"-d", c"--listen"]), ("option needs a value", &b"--listen"[..]));
+        assert_eq!(problem(&[c"-p", c"-1"]), ("not a port", &b"-1"[..]));
+        assert_eq!(problem(&[c"-p4294967295"]), ("not a port", &b"4294967295"[..]));
+        assert_eq!(problem(&[c"--listen=vsock:"]), ("not a port", &b""[..]));
+        assert_eq!(problem(&[c"--listen=unix:"]), ("unix: needs a path", &b"unix:"[..]));
+        assert_eq!(problem(&[c"--listen=udp"]), ("not an address to listen on", &b"udp"[..]));
+        assert!(problem(&[c"--listen=fd:2"]).0.starts_with("fd:"));
+        assert!(problem(&[c"--listen=tcp:0:1"]).0.starts_with("TCP needs a key"));
+        assert_eq!(problem(&[c"--listen=stdio"; 9]).0, "more than 8 addresses to listen on");
+    }
+
+    #[test]
+    fn help_and_version_win_over_what_follows() {
+        assert_eq!(parse([c"--help", c"-x"].into_iter()), Ok(Request::Help));
+        assert_eq!(parse([c"-vV"].into_iter()), Ok(Request::Version));
+    }
+}

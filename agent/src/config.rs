@@ -1,0 +1,11 @@
+//! What a session needs to know of how the agent was started.
+
+/// PATH where the agent was started without one.
+pub const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The same for all sessions, fixed when the agent starts.
+#[derive(Clone, Copy)]
+pub struct Config {
+    /// PATH of commands, before their own environment (`R-9.5`).
+    pub path: &'static [u8],
+}

@@ -1,0 +1,233 @@
+//! From a process that was just forked to the command that was asked for. Everything here runs in that process,
+//! which has a copy of the session's memory and must leave through `execve` or with a [`Failure`].
+//!
+//! The order matters: descriptors and terminal first, then signals, then the account, then its groups, group and
+//! user in the one order that works, and only then the directory, the shell and the program, so that they are found
+//! with the user's rights and not with root's.
+
+use core::ffi::CStr;
+
+use arrayvec::ArrayVec;
+use rustix::fd::BorrowedFd;
+use rustix::fs::{Access, Gid, Uid};
+use rustix::io::Errno;
+use rustix::process::{getegid, geteuid};
+
+use crate::account::{Account, LINE_MAX};
+use crate::arena::{Arena, Full};
+use crate::command::{ExecRequest, Program};
+use crate::config::Config;
+use crate::environ::{self, Login};
+use crate::failure::{Failure, Step};
+use crate::sys::pointers::Pointers;
+use crate::sys::process::{close_on_exec_from, execve};
+use crate::sys::signal;
+
+/// Shells where the account has none, or none that can be executed.
+const SHELLS: [&[u8]; 2] = [b"/bin/bash", b"/bin/sh"];
+/// Bytes of a path, with its NUL: the kernel's PATH_MAX.
+const PATH_MAX: usize = 4096;
+
+/// Becomes the command. Returns only when that failed.
+pub fn run(
+    request: &ExecRequest<'_>,
+    standard: [BorrowedFd<'_>; 3],
+    memory: &mut [u8],
+    config: &Config,
+) -> Failure {
+    let Err(failure) = try_run(request, standard, memory, config);
+    failure
+}
+
+enum Never {}
+
+fn try_run(
+    request: &ExecRequest<'_>,
+    standard: [BorrowedFd<'_>; 3],
+    memory: &mut [u8],
+    config: &Config,
+) -> Result<Never, Failure> {
+    set_up_standard(standard, request.terminal.is_some())
+        .map_err(|errno| Failure::new(Step::Standard, errno))?;
+    // Every descriptor of ours is born so already; this is for what a later mistake forgets.
+    let _ = close_on_exec_from(3);
+    signal::restore_for_command();
+    let account = become_user(request.user, standard, request.terminal.is_some(), memory)?;
+    enter_directory(&account, request.directory)?;
+    let arena = &mut Arena::new(memory);
+    match &request.program {
+        Program::Arguments(arguments) => {
+            let program = arguments.clone().next().unwrap_or_default();
+            let too_long = |Full| Failure::on(Step::TooLong, Errno::TOOBIG, program.to_bytes());
+            let mut argv = arena.pointers(arguments.clone().count()).map_err(too_long)?;
+            for argument in arguments.clone() {
+                argv.push(argument);
+            }
+            let shell = shells(&account).find(|shell| can_execute(shell)).unwrap_or(b"/bin/sh");
+            let envp = environment(arena, request, &account, shell, config).map_err(too_long)?;
+            Err(execute_from_path(program, &argv, &envp))
+        }
+        Program::Shell(line) => execute_shell(arena, request, &account, Some(*line), config),
+        Program::Login => execute_shell(arena, request, &account, None, config),
+    }
+}
+
+/// A session of its own, with the terminal as its controlling one; the standard descriptors.
+fn set_up_standard(standard: [BorrowedFd<'_>; 3], is_terminal: bool) -> Result<(), Errno> {
+    let [input, output, error] = standard;
+    rustix::process::setsid()?;
+    if is_terminal {
+        rustix::process::ioctl_tiocsctty(input)?;
+    }
+    rustix::stdio::dup2_stdin(input)?;
+    rustix::stdio::dup2_stdout(output)?;
+    rustix::stdio::dup2_stderr(error)
+}
+
+/// Finds the account and takes its groups and ids on. Without a name it is the agent's own, and nothing changes.
+fn become_user(
+    user: Option<&CStr>,
+    [terminal, ..]: [BorrowedFd<'_>; 3],
+    is_terminal: bool,
+    memory: &mut [u8],
+) -> Result<Account, Failure> {
+    let len = memory.len().min(LINE_MAX);
+    let buffer = memory.get_mut(..len).unwrap_or_default();
+    let own = geteuid();
+    let Some(user) = user.map(CStr::to_bytes) else {
+        return Ok(Account::own(own, getegid(), buffer));
+    };
+    let account =
+        Account::of_user(user, buffer).ok_or_else(|| Failure::on(Step::NoUser, Errno::NOENT, user))?;
+    let failed = |errno| Failure::on(Step::User, errno, user);
+    if own.is_root() {
+        let groups = account.groups(buffer);
+        let (uid, gid) = (Uid::from_raw_unchecked(account.uid), Gid::from_raw_unchecked(account.gid));
+        if is_terminal {
+            // As a login does, so that the user can open the terminal by its name. Not every devpts allows it.
+            let _ = rustix::fs::fchown(terminal, Some(uid), None);
+        }
+        rustix::thread::set_thread_groups(&groups).map_err(failed)?;
+        rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed)?;
+    } else if account.uid != own.as_raw() {
+        return Err(failed(Errno::PERM));
+    }
+    Ok(account)
+}
+
+/// HOME, or `/` where that cannot be entered; from there to where the client wants to be, which must work.
+fn enter_directory(account: &Account, wanted: Option<&CStr>) -> Result<(), Failure> {
+    let enter = |path: &CStr| {
+        rustix::process::chdir(path).map_err(|errno| Failure::on(Step::Directory, errno, path.to_bytes()))
+    };
+    if rustix::process::chdir(&account.home[..]).is_err() {
+        enter(c"/")?;
+    }
+    wanted.map_or(Ok(()), enter)
+}
+
+fn environment<'a>(
+    arena: &mut Arena<'a>,
+    request: &ExecRequest<'a>,
+    account: &Account,
+    shell: &[u8],
+    config: &Config,
+) -> Result<Pointers<'a>, Full> {
+    let login = Login { account, shell, path: config.path, term: request.term };
+    environ::build(arena, login, request.environment.clone())
+}
+
+fn shells(account: &Account) -> impl Iterator<Item = &[u8]> {
+    core::iter::once(&account.shell[..]).filter(|shell| !shell.is_empty()).chain(SHELLS)
+}
+
+fn can_execute(path: &[u8]) -> bool {
+    rustix::fs::access(path, Access::EXEC_OK).is_ok()
+}
+
+/// Executes the first shell that can be: of a damaged system often only the last one works.
+fn execute_shell<'a>(
+    arena: &mut Arena<'a>,
+    request: &ExecRequest<'a>,
+    account: &Account,
+    line: Option<&'a CStr>,
+    config: &Config,
+) -> Result<Never, Failure> {
+    let too_long = |Full| Failure::on(Step::TooLong, Errno::TOOBIG, b"the shell");
+    let mut none = Failure::new(Step::NoShell, Errno::NOENT);
+    // Built once; only SHELL differs between the tries.
+    let mut variable = arena.string(&[b"SHELL="]).map_err(too_long)?;
+    let mut envp = environment(arena, request, account, b"", config).map_err(too_long)?;
+    for shell in shells(account) {
+        let path = arena.string(&[shell]).map_err(too_long)?;
+        let next = arena.string(&[b"SHELL=", shell]).map_err(too_long)?;
+        if envp.replace(next, &|old| old == variable) {
+            variable = next;
+        }
+        let mut argv = arena.pointers(3).map_err(too_long)?;
+        match line {
+            Some(line) => {
+                argv.push(path);
+                argv.push(c"-c");
+                argv.push(line);
+            }
+            None => {
+                let name = shell.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+                argv.push(arena.string(&[b"-", name]).map_err(too_long)?);
+            }
+        }
+        match execve(path, &argv, &envp) {
+            Errno::TOOBIG => return Err(too_long(Full)),
+            errno @ (Errno::NOENT | Errno::ACCESS | Errno::NOTDIR | Errno::NOEXEC) => none.errno = errno,
+            errno => return Err(Failure::on(Step::Execute, errno, shell)),
+        }
+        none.add_subject(if none.subject.is_empty() { b"" } else { b", " });
+        none.add_subject(shell);
+    }
+    Err(none)
+}
+
+/// Executes `program`, searched as `execvp(3)` does in the PATH that the command will have.
+fn execute_from_path(program: &CStr, argv: &Pointers<'_>, envp: &Pointers<'_>) -> Failure {
+    let name = program.to_bytes();
+    if name.is_empty() {
+        return Failure::on(Step::Missing, Errno::NOENT, b"\"\"");
+    }
+    if name.contains(&b'/') {
+        return failure_of(program, execve(program, argv, envp));
+    }
+    // A file that may not be executed is told only when no later one can be.
+    let mut best = Failure::on(Step::Missing, Errno::NOENT, name);
+    let path = environ::value(envp, b"PATH=").unwrap_or_default();
+    for directory in path.split(|&byte| byte == b':') {
+        let mut file = ArrayVec::<u8, PATH_MAX>::new();
+        let slash: &[u8] = if directory.is_empty() { b"" } else { b"/" };
+        let fits =
+            [directory, slash, name, b"\0"].iter().all(|part| file.try_extend_from_slice(part).is_ok());
+        let Some(file) = CStr::from_bytes_until_nul(&file).ok().filter(|_| fits) else { continue };
+        let failure = failure_of(file, execve(file, argv, envp));
+        match failure.errno {
+            Errno::NOENT | Errno::NOTDIR if failure.step == Step::Missing => {}
+            Errno::ACCESS | Errno::NOENT => best = failure,
+            _ => return failure,
+        }
+    }
+    best
+}
+
+/// Why `path` was not executed. ENOENT for a file that exists is about its interpreter.
+fn failure_of(path: &CStr, errno: Errno) -> Failure {
+    let is_missing =
+        matches!(errno, Errno::NOENT | Errno::NOTDIR) && rustix::fs::access(path, Access::EXISTS).is_err();
+    let step = match errno {
+        Errno::TOOBIG => Step::TooLong,
+        _ if is_missing => Step::Missing,
+        _ => Step::Execute,
+    };
+    let mut failure = Failure::on(step, errno, path.to_bytes());
+    if errno == Errno::NOENT && !is_missing {
+        failure.add_subject(b", whose interpreter does not exist");
+    }
+    failure
+}

@@ -1,0 +1,171 @@
+//! One line of text for people, put together without `core::fmt`, which would cost the binary more than the rest of
+//! the logging.
+
+use arrayvec::ArrayVec;
+use rustix::io::Errno;
+
+/// Bytes of a line; what is longer is cut.
+pub const LINE_MAX: usize = 512;
+
+/// A piece of a line.
+#[derive(Clone, Copy)]
+pub enum Part<'a> {
+    /// Text of ours.
+    Text(&'a str),
+    /// Bytes from elsewhere; everything but printable ASCII is escaped.
+    Bytes(&'a [u8]),
+    /// What another line holds, escaped already.
+    Line(&'a Line),
+    /// A number in decimal.
+    Number(u64),
+    /// The text of an error of the system.
+    Error(Errno),
+}
+
+/// A line, or the beginning of one that was too long.
+#[derive(Default)]
+pub struct Line(ArrayVec<u8, LINE_MAX>);
+
+impl Line {
+    /// An empty line.
+    pub fn new() -> Self {
+        Self(ArrayVec::new_const())
+    }
+
+    /// The line of these parts.
+    pub fn of(parts: &[Part<'_>]) -> Self {
+        let mut line = Self::new();
+        line.append(parts);
+        line
+    }
+
+    /// Appends the parts.
+    pub fn append(&mut self, parts: &[Part<'_>]) {
+        for part in parts {
+            match *part {
+                Part::Text(text) => self.append_text(text),
+                Part::Bytes(bytes) => self.append_escaped(bytes),
+                Part::Line(line) => self.append_bytes(line.as_bytes()),
+                Part::Number(number) => self.append_number(number),
+                Part::Error(errno) => self.append_error(errno),
+            }
+        }
+    }
+
+    /// Ends the line with a newline, in place of its last byte where it is full.
+    pub fn end(&mut self) -> &[u8] {
+        if self.0.is_full() {
+            self.0.pop();
+        }
+        let _ = self.0.try_push(b'\n');
+        &self.0
+    }
+
+    /// What the line holds.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn append_text(&mut self, text: &str) {
+        self.append_bytes(text.as_bytes());
+    }
+
+    fn append_bytes(&mut self, bytes: &[u8]) {
+        let room = self.0.remaining_capacity().min(bytes.len());
+        let _ = self.0.try_extend_from_slice(bytes.get(..room).unwrap_or_default());
+    }
+
+    fn append_escaped(&mut self, bytes: &[u8]) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        for &byte in bytes {
+            if matches!(byte, b' '..=b'~') && byte != b'\\' {
+                let _ = self.0.try_push(byte);
+            } else {
+                let escape = [b'\\', b'x', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+                let _ = self.0.try_extend_from_slice(&escape);
+            }
+        }
+    }
+
+    fn append_number(&mut self, mut number: u64) {
+        let mut digits = ArrayVec::<u8, 20>::new();
+        loop {
+            let _ = digits.try_push(b'0' + (number % 10) as u8);
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        digits.reverse();
+        let _ = self.0.try_extend_from_slice(&digits);
+    }
+
+    fn append_error(&mut self, errno: Errno) {
+        match text_of(errno) {
+            Some(text) => self.append_text(text),
+            None => {
+                self.append_text("error ");
+                self.append_number(u64::from(errno.raw_os_error().unsigned_abs()));
+            }
+        }
+    }
+}
+
+/// The text of the errors that somebody who starts the agent can do something about. The others are told as numbers:
+/// a table of all would cost 4 KiB.
+fn text_of(errno: Errno) -> Option<&'static str> {
+    Some(match errno {
+        Errno::ACCESS => "permission denied",
+        Errno::ADDRINUSE => "address already in use",
+        Errno::AFNOSUPPORT => "address family not supported by this kernel",
+        Errno::AGAIN => "no more processes or resources",
+        Errno::BADF => "descriptor not open",
+        Errno::CONNREFUSED => "connection refused",
+        Errno::MFILE => "too many open files",
+        Errno::NAMETOOLONG => "name too long",
+        Errno::NFILE => "too many open files in the system",
+        Errno::NODEV => "no such device",
+        Errno::NOENT => "no such file or directory",
+        Errno::NOMEM => "out of memory",
+        Errno::NOTDIR => "not a directory",
+        Errno::NOTSOCK => "not a socket",
+        Errno::PERM => "operation not permitted",
+        Errno::ROFS => "read-only file system",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_become_one_line() {
+        let mut line = Line::of(&[
+            Part::Text("cannot open "),
+            Part::Bytes(b"a\n\xff\\b c"),
+            Part::Text(": "),
+            Part::Error(Errno::NOENT),
+            Part::Text(" "),
+            Part::Number(0),
+            Part::Text(" "),
+            Part::Number(u64::MAX),
+        ]);
+        let text = b"cannot open a\\x0a\\xff\\x5cb c: no such file or directory 0 18446744073709551615";
+        assert_eq!(line.as_bytes(), text);
+        assert_eq!(line.end().last(), Some(&b'\n'));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_cut_and_still_ends() {
+        let mut line = Line::of(&[Part::Bytes(&[b'x'; 2 * LINE_MAX]), Part::Number(7), Part::Text("tail")]);
+        assert_eq!(line.as_bytes().len(), LINE_MAX);
+        assert_eq!(line.end().len(), LINE_MAX);
+        assert_eq!(line.end().last(), Some(&b'\n'));
+    }
+
+    #[test]
+    fn an_error_without_a_text_is_told_by_number() {
+        assert_eq!(Line::of(&[Part::Error(Errno::XDEV)]).as_bytes(), b"error 18");
+    }
+}

@@ -1,0 +1,202 @@
+//! Opening what sessions come from: listening sockets, made or inherited, and single connected streams.
+
+use core::ffi::CStr;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::{Errno, Result as SystemResult};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+
+use crate::args::Address;
+use crate::sys::descriptor;
+use crate::sys::socket::{PeerAddress, VsockAddress, peer_of};
+
+/// Connections that wait for being accepted; the kernel may take fewer.
+const BACKLOG: i32 = 1024;
+/// The CID of the host, `vsock(7)`.
+const HOST_CID: u32 = 2;
+
+/// Where sessions come from, open.
+pub enum Opened<'a> {
+    /// A socket to accept on.
+    Listening(Listening<'a>),
+    /// One session's stream: what it reads and what it writes.
+    Connected(OwnedFd, OwnedFd),
+}
+
+/// A listening socket.
+pub struct Listening<'a> {
+    socket: OwnedFd,
+    is_vsock: bool,
+    file: Option<SocketFile<'a>>,
+}
+
+/// The file of a Unix socket that we made. The directory is kept, because a daemon changes its own.
+struct SocketFile<'a> {
+    directory: OwnedFd,
+    path: &'a CStr,
+    identity: (u64, u64),
+}
+
+/// What could not be done, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenError {
+    /// What was tried, or what is wrong.
+    pub problem: &'static str,
+    /// The system's reason, where it was the system.
+    pub errno: Option<Errno>,
+}
+
+fn failed(problem: &'static str) -> impl Fn(Errno) -> ListenError {
+    move |errno| ListenError { problem, errno: Some(errno) }
+}
+
+fn refused<T>(problem: &'static str) -> Result<T, ListenError> {
+    Err(ListenError { problem, errno: None })
+}
+
+/// Opens `address`. Each inherited descriptor can be opened once.
+///
+/// # Errors
+/// See [`ListenError`].
+pub fn open(address: Address<'_>) -> Result<Opened<'_>, ListenError> {
+    match address {
+        Address::Vsock(port) => open_vsock(port).map(Opened::Listening),
+        Address::Unix(path) => open_unix(path).map(Opened::Listening),
+        Address::Stdio => open_stdio(),
+        Address::Descriptor(number) => open_inherited(number),
+    }
+}
+
+impl Listening<'_> {
+    /// Whether the peer may have a session: vsock only from the host, or every process of this guest could become
+    /// root through the agent once vsock_loopback is loaded. A Unix socket is guarded by its mode.
+    pub fn is_allowed(&self, peer: &PeerAddress) -> bool {
+        !self.is_vsock || peer.vsock_cid() == Some(HOST_CID)
+    }
+
+    /// Removes the socket's file, unless another one stands there meanwhile.
+    pub fn remove_file(&self) {
+        if let Some(file) = &self.file
+            && identity(file.directory.as_fd(), file.path) == Ok(file.identity)
+        {
+            let _ = rustix::fs::unlinkat(&file.directory, file.path, AtFlags::empty());
+        }
+    }
+}
+
+impl AsFd for Listening<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn new_socket(family: AddressFamily) -> SystemResult<OwnedFd> {
+    rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+}
+
+fn open_vsock<'a>(port: u32) -> Result<Listening<'a>, ListenError> {
+    let socket = new_socket(AddressFamily::VSOCK).map_err(failed("no vsock socket"))?;
+    rustix::net::bind(&socket, &VsockAddress { port }).map_err(failed("cannot bind"))?;
+    rustix::net::listen(&socket, BACKLOG).map_err(failed("cannot listen"))?;
+    Ok(Listening { socket, is_vsock: true, file: None })
+}
+
+fn open_unix(path: &CStr) -> Result<Listening<'_>, ListenError> {
+    let address = SocketAddrUnix::new(path).map_err(failed("cannot use this path"))?;
+    let directory = rustix::fs::open(c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failed("cannot open the working directory"))?;
+    let socket = new_socket(AddressFamily::UNIX).map_err(failed("no socket"))?;
+    match bind_private(&socket, &address) {
+        Err(Errno::ADDRINUSE) => {
+            remove_stale(directory.as_fd(), path, &address)?;
+            bind_private(&socket, &address).map_err(failed("cannot bind"))?;
+        }
+        result => result.map_err(failed("cannot bind"))?,
+    }
+    let identity = identity(directory.as_fd(), path).map_err(failed("cannot look at the new socket"))?;
+    let listening =
+        Listening { socket, is_vsock: false, file: Some(SocketFile { directory, path, identity }) };
+    rustix::net::listen(&listening.socket, BACKLOG).map_err(|errno| {
+        listening.remove_file();
+        failed("cannot listen")(errno)
+    })?;
+    Ok(listening)
+}
+
+/// Binds so that the file is born with mode 0600: there is no moment in which others could connect.
+fn bind_private(socket: &OwnedFd, address: &SocketAddrUnix) -> SystemResult<()> {
+    let former = rustix::process::umask(Mode::from_raw_mode(0o177));
+    let result = rustix::net::bind(socket, address);
+    rustix::process::umask(former);
+    result
+}
+
+/// Removes the socket of a process that is gone: one that refuses connections. Anything else stays.
+fn remove_stale(directory: BorrowedFd<'_>, path: &CStr, address: &SocketAddrUnix) -> Result<(), ListenError> {
+    let stat = match rustix::fs::statat(directory, path, AtFlags::SYMLINK_NOFOLLOW) {
+        // Removed meanwhile.
+        Err(Errno::NOENT) => return Ok(()),
+        result => result.map_err(failed("cannot look at what is there"))?,
+    };
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+        return refused("something is there that is not a socket");
+    }
+    let probe = new_socket(AddressFamily::UNIX).map_err(failed("no socket"))?;
+    match rustix::net::connect(&probe, address) {
+        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::CONNREFUSED) => match rustix::fs::unlinkat(directory, path, AtFlags::empty()) {
+            Err(Errno::NOENT) => Ok(()),
+            result => result.map_err(failed("cannot remove the socket of a process that is gone")),
+        },
+        // A full queue is as alive as an accepted connection.
+        Ok(()) | Err(Errno::AGAIN) => refused("another process listens there"),
+        Err(errno) => Err(failed("something is there and cannot be connected to")(errno)),
+    }
+}
+
+fn identity(directory: BorrowedFd<'_>, path: &CStr) -> SystemResult<(u64, u64)> {
+    let stat = rustix::fs::statat(directory, path, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Takes descriptors 0 and 1, and puts something harmless in their place: a command must not read the session.
+fn open_stdio<'a>() -> Result<Opened<'a>, ListenError> {
+    let input = descriptor::duplicate(0).map_err(failed("no standard input"))?;
+    let output = descriptor::duplicate(1).map_err(failed("no standard output"))?;
+    let null = descriptor::open_null().map_err(failed("nothing to replace the standard input with"))?;
+    rustix::stdio::dup2_stdin(&null).map_err(failed("cannot replace the standard input"))?;
+    rustix::stdio::dup2_stdout(&null).map_err(failed("cannot replace the standard output"))?;
+    Ok(Opened::Connected(set_nonblocking(input)?, set_nonblocking(output)?))
+}
+
+fn set_nonblocking(fd: OwnedFd) -> Result<OwnedFd, ListenError> {
+    rustix::fs::fcntl_getfl(&fd)
+        .and_then(|flags| rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK))
+        .map_err(failed("cannot use this descriptor"))?;
+    Ok(fd)
+}
+
+fn open_inherited<'a>(number: i32) -> Result<Opened<'a>, ListenError> {
+    let socket = descriptor::adopt(number).map_err(failed("cannot use this descriptor"))?;
+    let listens = sockopt::socket_acceptconn(&socket).map_err(failed("cannot use this descriptor"))?;
+    let family = sockopt::socket_domain(&socket).map_err(failed("cannot use this descriptor"))?;
+    if family != AddressFamily::UNIX && family != AddressFamily::VSOCK {
+        return refused("neither a Unix nor a vsock socket; others need a key, and keys do not exist yet");
+    }
+    if sockopt::socket_type(&socket).map_err(failed("cannot use this descriptor"))? != SocketType::STREAM {
+        return refused("not a stream socket");
+    }
+    let listening =
+        Listening { socket: set_nonblocking(socket)?, is_vsock: family == AddressFamily::VSOCK, file: None };
+    if listens {
+        return Ok(Opened::Listening(listening));
+    }
+    let peer = peer_of(&listening.socket).map_err(failed("neither listening nor connected"))?;
+    if !listening.is_allowed(&peer) {
+        return refused("its peer is not the host");
+    }
+    let output =
+        rustix::io::fcntl_dupfd_cloexec(&listening.socket, 3).map_err(failed("cannot duplicate it"))?;
+    Ok(Opened::Connected(listening.socket, output))
+}

@@ -1,0 +1,317 @@
+//! The listener process: accepts, checks the peer, reads the preamble, forks the session.
+//!
+//! One loop over epoll. Nothing in it waits for a peer, every turn does bounded work, and it parses nothing. A peer
+//! that misbehaves costs one entry of a table ([`half_open`](crate::half_open)) or one process ([`sessions`](crate::sessions)).
+
+use arrayvec::ArrayVec;
+use rustix::event::{Timespec, epoll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::{Signal, getpid};
+use vsock_shell_proto::limits::PREAMBLE_LEN;
+use vsock_shell_proto::preamble::{Answer, Preamble, Status};
+
+use crate::args::ADDRESSES_MAX;
+use crate::clock::now_ms;
+use crate::half_open::{HalfOpen, Partial, Progress};
+use crate::line::Part;
+use crate::listen::Listening;
+use crate::log;
+use crate::sessions::Sessions;
+use crate::sys::process::{Forked, fork};
+use crate::sys::signal::Signals;
+use crate::sys::{random, socket};
+
+/// Connections accepted from one socket before the others have their turn.
+const ACCEPTS_PER_TURN: usize = 16;
+/// How long nothing is accepted after the system had nothing left for another connection.
+const PAUSE_MS: u64 = 100;
+/// How long sessions may take to hang up before they are killed: a little more than the five seconds after which
+/// they kill their commands.
+const ENDING_MS: u64 = 6000;
+
+/// What an event of epoll is about: the signals, a listening socket, or a place of the half-open table.
+const TOKEN_SIGNALS: u64 = u64::MAX;
+const TOKEN_SOCKETS: u64 = 1 << 32;
+
+/// The listener.
+pub struct Listener<'a> {
+    epoll: OwnedFd,
+    signals: Signals,
+    sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>,
+    half_open: HalfOpen,
+    sessions: Sessions,
+    /// SIGHUP was ignored when the agent started, or there is no terminal that could hang up.
+    ignores_hangup: bool,
+    /// Nothing is accepted before this.
+    paused_until_ms: Option<u64>,
+    /// When the sessions are killed that have not ended; set once the listener is ending.
+    ending_at_ms: Option<u64>,
+}
+
+/// How [`Listener::run`] ends: the listener in the first way, every session's process in the second.
+pub enum Outcome {
+    /// All sessions have ended, and so does the agent.
+    Ended,
+    /// This is a new process, for the session over this stream. The caller drops the listener.
+    Session(OwnedFd, [u8; PREAMBLE_LEN]),
+}
+
+impl<'a> Listener<'a> {
+    /// A listener on these sockets.
+    ///
+    /// # Errors
+    /// Of `epoll_create`, `epoll_ctl` and `signalfd`.
+    pub fn new(sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>, ignores_hangup: bool) -> Result<Self, Errno> {
+        let signals = Signals::open()?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let seed =
+            random::seed() ^ now_ms().rotate_left(32) ^ u64::from(getpid().as_raw_pid().unsigned_abs());
+        let listener = Self {
+            epoll,
+            signals,
+            sockets,
+            half_open: HalfOpen::new(seed),
+            sessions: Sessions::new(),
+            ignores_hangup,
+            paused_until_ms: None,
+            ending_at_ms: None,
+        };
+        let token = epoll::EventData::new_u64(TOKEN_SIGNALS);
+        epoll::add(&listener.epoll, &listener.signals, token, epoll::EventFlags::IN)?;
+        listener.watch_sockets()?;
+        Ok(listener)
+    }
+
+    /// Serves until a signal ends it, or until this is the process of a session.
+    ///
+    /// # Errors
+    /// Of `epoll_wait`, none of which happens.
+    pub fn run(&mut self) -> Result<Outcome, Errno> {
+        let empty = epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
+        loop {
+            let mut events = [empty; 32];
+            let timeout = self.timeout();
+            let count = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
+                Err(Errno::INTR) => 0,
+                result => result?,
+            };
+            for event in events.iter().take(count) {
+                let token = event.data.u64();
+                let session = if token == TOKEN_SIGNALS {
+                    self.handle_signals();
+                    None
+                } else if token >= TOKEN_SOCKETS {
+                    self.accept((token - TOKEN_SOCKETS) as usize)
+                } else {
+                    self.read_preamble(token as usize)
+                };
+                if let Some((stream, preamble)) = session {
+                    return Ok(Outcome::Session(stream, preamble));
+                }
+            }
+            if self.handle_time() {
+                return Ok(Outcome::Ended);
+            }
+        }
+    }
+
+    fn timeout(&self) -> Option<Timespec> {
+        let deadlines = [self.half_open.next_deadline_ms(), self.paused_until_ms, self.ending_at_ms];
+        let left = deadlines.into_iter().flatten().min()?.saturating_sub(now_ms());
+        Some(Timespec { tv_sec: (left / 1000) as i64, tv_nsec: ((left % 1000) * 1_000_000) as i64 })
+    }
+
+    /// What is due. Whether everything is over.
+    fn handle_time(&mut self) -> bool {
+        let now = now_ms();
+        while let Some(stream) = self.half_open.expire(now) {
+            self.forget(stream);
+        }
+        if self.paused_until_ms.is_some_and(|until| until <= now) {
+            self.paused_until_ms = None;
+            if let Err(errno) = self.watch_sockets() {
+                self.pause(errno);
+            }
+        }
+        match self.ending_at_ms {
+            Some(_) if self.sessions.is_empty() => true,
+            Some(at) if at <= now => {
+                self.sessions.signal(Signal::KILL);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn handle_signals(&mut self) {
+        while let Some(number) = self.signals.next() {
+            let is = |signal: Signal| number == signal.as_raw();
+            if is(Signal::CHILD) {
+                self.sessions.reap();
+            } else if is(Signal::TERM) || is(Signal::INT) || (is(Signal::HUP) && !self.ignores_hangup) {
+                self.end();
+            }
+        }
+    }
+
+    /// Stops accepting, and asks the sessions to hang up. A second signal kills them.
+    fn end(&mut self) {
+        if self.ending_at_ms.is_some() {
+            self.ending_at_ms = Some(0);
+            return;
+        }
+        self.ending_at_ms = Some(now_ms().saturating_add(ENDING_MS));
+        self.paused_until_ms = None;
+        for socket in &self.sockets {
+            let _ = epoll::delete(&self.epoll, socket);
+            socket.remove_file();
+        }
+        self.sockets.clear();
+        while let Some(stream) = self.half_open.evict() {
+            self.forget(stream);
+        }
+        self.sessions.signal(Signal::TERM);
+        log::info(&[Part::Text("ending")]);
+    }
+
+    /// Accepts from the socket of this index.
+    fn accept(&mut self, index: usize) -> Option<(OwnedFd, [u8; PREAMBLE_LEN])> {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let socket = self.sockets.get(index).filter(|_| self.paused_until_ms.is_none())?;
+            match socket::accept(socket.as_fd()) {
+                Ok((stream, peer)) if socket.is_allowed(&peer) => {
+                    let session = self.admit(stream);
+                    if session.is_some() {
+                        return session;
+                    }
+                }
+                Ok((_, peer)) => {
+                    let cid = u64::from(peer.vsock_cid().unwrap_or(u32::MAX));
+                    log::peer_warning(&[
+                        Part::Text("refused a connection from CID "),
+                        Part::Number(cid),
+                        Part::Text(", which is not the host"),
+                    ]);
+                }
+                Err(Errno::AGAIN) => return None,
+                // Errors of a connection that died in the queue: the next one may be fine.
+                Err(Errno::INTR | Errno::CONNABORTED | Errno::CONNRESET | Errno::PROTO) => {}
+                Err(errno) => {
+                    // No descriptor or memory left: somebody who says nothing makes room, or else time has to.
+                    let Some(stream) = self.half_open.evict() else {
+                        self.pause(errno);
+                        return None;
+                    };
+                    self.forget(stream);
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes on a new connection. Its preamble is often there already, and then the table is not needed.
+    fn admit(&mut self, stream: OwnedFd) -> Option<(OwnedFd, [u8; PREAMBLE_LEN])> {
+        let mut preamble = Partial::new();
+        match preamble.read(&mut |room| rustix::io::read(&stream, room)) {
+            Progress::Complete => return self.start(stream, *preamble.bytes()),
+            Progress::Closed => return None,
+            Progress::Pending => {}
+        }
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
+        let (place, evicted) = self.half_open.insert(stream, preamble, now_ms());
+        if let Some(evicted) = evicted {
+            self.forget(evicted);
+        }
+        let token = epoll::EventData::new_u64(place as u64);
+        let added = self.half_open.stream(place).map(|stream| epoll::add(&self.epoll, stream, token, flags));
+        if added != Some(Ok(())) {
+            log::peer_warning(&[Part::Text("cannot watch a new connection")]);
+            drop(self.half_open.take(place));
+        }
+        None
+    }
+
+    /// Reads on from the connection at this place of the table.
+    fn read_preamble(&mut self, place: usize) -> Option<(OwnedFd, [u8; PREAMBLE_LEN])> {
+        let progress = self.half_open.read(place);
+        if progress == Progress::Pending {
+            return None;
+        }
+        let (stream, preamble) = self.half_open.take(place)?;
+        if progress == Progress::Closed {
+            self.forget(stream);
+            return None;
+        }
+        let _ = epoll::delete(&self.epoll, &stream);
+        self.start(stream, *preamble.bytes())
+    }
+
+    /// Forks the session. In its process it gives back what belongs to it.
+    fn start(
+        &mut self,
+        stream: OwnedFd,
+        preamble: [u8; PREAMBLE_LEN],
+    ) -> Option<(OwnedFd, [u8; PREAMBLE_LEN])> {
+        if self.sessions.is_full() {
+            // Some may have ended in this very turn.
+            self.sessions.reap();
+        }
+        if self.sessions.is_full() {
+            log::peer_warning(&[Part::Text("refused a session: as many run as are allowed")]);
+            refuse(&stream, &preamble, Status::Full);
+            return None;
+        }
+        match fork() {
+            Ok(Forked::Child) => Some((stream, preamble)),
+            Ok(Forked::Parent(pid)) => {
+                self.sessions.add(pid);
+                log::info(&[
+                    Part::Text("session "),
+                    Part::Number(u64::from(pid.as_raw_pid().unsigned_abs())),
+                    Part::Text(" began"),
+                ]);
+                None
+            }
+            Err(errno) => {
+                log::peer_warning(&[Part::Text("cannot start a session: "), Part::Error(errno)]);
+                refuse(&stream, &preamble, Status::NoResources);
+                None
+            }
+        }
+    }
+
+    /// Closes a connection of the table. It is taken out of epoll by name, because a session that was forked just
+    /// now may still hold a duplicate, with which the kernel would go on reporting it.
+    fn forget(&self, stream: OwnedFd) {
+        let _ = epoll::delete(&self.epoll, &stream);
+    }
+
+    fn watch_sockets(&self) -> Result<(), Errno> {
+        for (index, socket) in self.sockets.iter().enumerate() {
+            let token = epoll::EventData::new_u64(TOKEN_SOCKETS + index as u64);
+            match epoll::add(&self.epoll, socket, token, epoll::EventFlags::IN) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops accepting for a moment, so that a lack of something does not become a loop.
+    fn pause(&mut self, errno: Errno) {
+        log::peer_warning(&[Part::Text("cannot accept: "), Part::Error(errno)]);
+        for socket in &self.sockets {
+            let _ = epoll::delete(&self.epoll, socket);
+        }
+        self.paused_until_ms = Some(now_ms().saturating_add(PAUSE_MS));
+    }
+}
+
+/// Tells a client why it gets no session. What is no preamble gets no answer (`R-3.9`).
+fn refuse(stream: &OwnedFd, preamble: &[u8; PREAMBLE_LEN], status: Status) {
+    if let Ok(preamble) = Preamble::parse(preamble) {
+        // A new connection has room for 64 bytes, or nobody who reads them.
+        let _ = rustix::io::write(stream, &Answer::new(&preamble, status).encode());
+    }
+}

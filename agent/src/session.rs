@@ -1,0 +1,382 @@
+//! One session: a process that drives one protocol core over one stream, and the commands and transfers in it.
+//!
+//! The loop follows the order that [`vsock_shell_proto::session`] asks for: bytes in, sinks and sources, time, bytes
+//! out. Every descriptor is registered once with epoll, edge-triggered, and used until it would block; nothing is ever
+//! registered again or asked twice. What is done for a channel is a [`Task`](tasks::Task); it is stepped while it is
+//! marked ready, one frame at a time, so that all have their turn.
+
+pub mod answer;
+pub mod dying;
+pub mod exec;
+pub mod get;
+pub mod identity;
+pub mod put;
+pub mod request;
+pub mod tasks;
+pub mod transport;
+pub mod watch;
+
+use rustix::fd::OwnedFd;
+use rustix::process::{Signal, WaitOptions, waitpid};
+use vsock_shell_proto::code::{CloseCode, RefusalCode};
+use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello};
+use vsock_shell_proto::limits::{
+    CHANNEL_IDS, CHANNELS_MAX, HEADER_LEN, POOL_BLOCKS, PREAMBLE_LEN, REQUEST_MAX, RING_LEN,
+};
+use vsock_shell_proto::mux::{Event, Side};
+use vsock_shell_proto::pool::Block;
+use vsock_shell_proto::preamble::{Preamble, Status, admit};
+use vsock_shell_proto::session::{Channel, Memory};
+use vsock_shell_proto::time::Instant;
+
+use crate::clock::now_us;
+use crate::config::Config;
+use crate::line::{Line, Part};
+use crate::log;
+use crate::sys::signal::Signals;
+use crate::sys::start::exit;
+use crate::sys::storage::Storage;
+use dying::Dying;
+use request::{Gathered, Place, Requests};
+use tasks::{Step, Task, Tasks};
+use transport::{Lost, Transport};
+use watch::{Token, Watch};
+
+/// The core with the memory of this process.
+pub type Core =
+    vsock_shell_proto::session::Session<&'static mut [u8], &'static mut [Block], &'static mut [Channel]>;
+
+/// Name and version, for HELLO.
+pub const SOFTWARE: &str = concat!("vsock-shell-agent ", env!("CARGO_PKG_VERSION"));
+/// How long a session without a connection is kept: not at all, until clients can resume.
+const GRACE_MS: u32 = 0;
+/// Bytes read from the transport at once.
+const INPUT_LEN: usize = 128 * 1024;
+/// How long what is still unsent has after the session has ended.
+const LINGER_US: u64 = 2_000_000;
+
+static RING: Storage<[u8; RING_LEN]> = Storage::new([0; RING_LEN]);
+static BLOCKS: Storage<[Block; POOL_BLOCKS]> = Storage::new([Block::EMPTY; POOL_BLOCKS]);
+static CHANNELS: Storage<[Channel; CHANNEL_IDS]> = Storage::new([const { Channel::FREE }; CHANNEL_IDS]);
+static INPUT: Storage<[u8; INPUT_LEN]> = Storage::new([0; INPUT_LEN]);
+
+/// What the loop holds.
+struct Driver<'c> {
+    core: Core,
+    transport: Transport,
+    watch: Watch,
+    signals: Signals,
+    tasks: Tasks,
+    requests: Requests,
+    dying: Dying,
+    config: &'c Config,
+    /// The session has ended, and when we stop trying to send what is left.
+    linger_until: Option<u64>,
+}
+
+/// Runs the session to its end. The process is this session's alone: no descriptor of the listener is open, the
+/// signals of [`HANDLED`](crate::sys::signal::HANDLED) are blocked, SIGPIPE is ignored, both streams do not block.
+pub fn run(input: OwnedFd, output: OwnedFd, preamble: &[u8; PREAMBLE_LEN], config: &Config) -> ! {
+    // What is no preamble gets no answer.
+    let Ok(preamble) = Preamble::parse(preamble) else { exit(0) };
+    let answer = admit(&preamble, None);
+    let mut transport = Transport::new(input, output);
+    transport.answer(&answer.encode());
+    if answer.status != Status::Created {
+        let _ = transport.write(None);
+        exit(0)
+    }
+    match Driver::new(transport, config) {
+        Some(mut driver) => {
+            driver.run();
+            exit(0)
+        }
+        None => {
+            log::error(&[Part::Text("cannot begin a session")]);
+            exit(1)
+        }
+    }
+}
+
+fn now() -> Instant {
+    Instant::from_micros(now_us())
+}
+
+impl<'c> Driver<'c> {
+    fn new(transport: Transport, config: &'c Config) -> Option<Self> {
+        let memory = Memory {
+            ring: &mut RING.take()?[..],
+            blocks: &mut BLOCKS.take()?[..],
+            channels: &mut CHANNELS.take()?[..],
+            channels_max: CHANNELS_MAX,
+        };
+        let hello = Hello::new(SOFTWARE, CHANNELS_MAX as u32, REQUEST_MAX as u32, GRACE_MS);
+        let mut core = Core::new(Side::Agent, memory, hello, None);
+        core.attach(0, now()).ok()?;
+        let signals = Signals::open().ok()?;
+        let watch = Watch::new().ok()?;
+        watch.add(&signals, Token::Signals).ok()?;
+        transport.watch(&watch).ok()?;
+        Some(Self {
+            core,
+            transport,
+            watch,
+            signals,
+            tasks: Tasks::new()?,
+            requests: Requests::new()?,
+            dying: Dying::new(),
+            config,
+            linger_until: None,
+        })
+    }
+
+    fn run(&mut self) {
+        let Some(input) = INPUT.take() else { return };
+        loop {
+            let lost = self.receive(input).is_err();
+            self.core.handle_timeout(now());
+            self.work();
+            let lost = lost || self.transport.write(Some(&mut self.core)).is_err();
+            if lost || self.is_over() {
+                break;
+            }
+            self.wait();
+        }
+        self.end();
+    }
+
+    /// Reads once and handles what came.
+    fn receive(&mut self, input: &mut [u8]) -> Result<(), Lost> {
+        let length = self.transport.read(input)?;
+        let mut rest = input.get(..length).unwrap_or_default();
+        while !rest.is_empty() {
+            let (taken, event) = self.core.handle_received(rest, now());
+            rest = rest.get(taken..).unwrap_or_default();
+            match event {
+                Some(event) => self.handle(event),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event<'_>) {
+        match event {
+            Event::Opened { channel, kind } => match kind {
+                ChannelKind::Exec | ChannelKind::Put | ChannelKind::Get | ChannelKind::System => {
+                    if !self.tasks.insert(channel, Task::Request(kind)) {
+                        self.core.refuse(channel, RefusalCode::TooMany, 0, b"");
+                    }
+                }
+                _ => self.core.refuse(channel, RefusalCode::Unsupported, 0, b""),
+            },
+            Event::Data { channel, flow: Flow::Request, bytes } => {
+                let taken = self.requests.take(channel, bytes);
+                self.core.deliver(channel, Flow::Request, bytes, taken.unwrap_or(0));
+                if taken.is_none() {
+                    self.refuse_too_large(channel);
+                }
+            }
+            Event::Data { channel, flow, bytes } => {
+                let waits = !self.core.parked(channel, flow).is_empty();
+                let taken = match self.tasks.of_channel(channel).filter(|_| !waits) {
+                    Some(task) => task.take(&mut self.core, bytes),
+                    None => 0,
+                };
+                self.core.deliver(channel, flow, bytes, taken);
+                if task_failed(self.tasks.of_channel(channel)) {
+                    self.tasks.mark_ready(channel);
+                }
+            }
+            Event::Finished { channel, flow: Flow::Request } => self.finish_request(channel),
+            Event::Finished { channel, .. } | Event::Credit { channel, .. } => self.tasks.mark_ready(channel),
+            Event::Stopped { channel, flow } => {
+                if let Some(task) = self.tasks.of_channel(channel) {
+                    task.stop(flow);
+                }
+                self.tasks.mark_ready(channel);
+            }
+            Event::Signal { channel, number } => {
+                if let Some(Task::Exec(exec)) = self.tasks.of_channel(channel) {
+                    exec.signal(number);
+                }
+            }
+            Event::Resized { channel, size } => {
+                if let Some(Task::Exec(exec)) = self.tasks.of_channel(channel) {
+                    exec.resize(size);
+                }
+            }
+            Event::Reset { channel, .. } => self.abandon(channel),
+            Event::Hello | Event::Closed { .. } => {}
+            // What only a side says that was asked: we open no channels.
+            Event::Accepted { .. } | Event::Refused { .. } | Event::Exited { .. } => {}
+        }
+    }
+
+    /// The request of a channel is complete, or may be once others have been served.
+    fn finish_request(&mut self, channel: ChannelId) {
+        let mut next = Some(channel);
+        while let Some(channel) = next {
+            let Some(Task::Request(kind)) = self.tasks.of_channel(channel) else { return };
+            let kind = *kind;
+            match self.requests.gather(&mut self.core, channel) {
+                Gathered::Complete => {}
+                Gathered::Waiting => return,
+                Gathered::TooLarge => {
+                    self.refuse_too_large(channel);
+                    return;
+                }
+            }
+            let place = Place { number: self.tasks.place(channel), watch: &self.watch, config: self.config };
+            match self.requests.start(kind, channel, &mut self.core, &place) {
+                Some(task) => {
+                    // A command is accepted once it has been executed.
+                    if !matches!(task, Task::Exec(_)) {
+                        self.core.accept(channel, 0);
+                    }
+                    self.tasks.replace(channel, task);
+                    self.tasks.mark_ready(channel);
+                }
+                None => drop(self.tasks.remove(channel)),
+            }
+            next = self.next_request();
+        }
+    }
+
+    fn refuse_too_large(&mut self, channel: ChannelId) {
+        let text = Line::of(&[Part::Text("the limit is "), Part::Number(REQUEST_MAX as u64), Part::Text(" bytes")]);
+        self.core.refuse(channel, RefusalCode::TooLarge, 0, text.as_bytes());
+        self.tasks.remove(channel);
+        self.requests.release(channel);
+        if let Some(next) = self.next_request() {
+            self.finish_request(next);
+        }
+    }
+
+    /// A channel whose request has waited for the buffer.
+    fn next_request(&self) -> Option<ChannelId> {
+        let waits = |channel: &ChannelId| {
+            !self.core.parked(*channel, Flow::Request).is_empty() || self.core.is_drained(*channel, Flow::Request)
+        };
+        self.tasks.requests().find(waits)
+    }
+
+    /// The client aborted a channel.
+    fn abandon(&mut self, channel: ChannelId) {
+        if let Some(Task::Exec(exec)) = self.tasks.remove(channel) {
+            exec.hang_up(&mut self.dying);
+        }
+        self.requests.release(channel);
+        if let Some(next) = self.next_request() {
+            self.finish_request(next);
+        }
+    }
+
+    /// Steps the tasks that are ready until each waits for something. Bounded by the ring and the pool.
+    fn work(&mut self) {
+        loop {
+            let mut progress = false;
+            let mut from = 0;
+            while let Some(place) = self.tasks.next_ready(from) {
+                from = place + 1;
+                match self.tasks.step(place, &mut self.core) {
+                    Step::Progress => progress = true,
+                    Step::NoRoom => {}
+                    Step::Idle => self.tasks.mark_idle(place),
+                    Step::Done => {
+                        self.tasks.remove_place(place);
+                        progress = true;
+                    }
+                }
+            }
+            if !progress || self.core.link().room() <= HEADER_LEN {
+                return;
+            }
+        }
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&mut self) {
+        let busy = self.transport.can_read()
+            || (self.tasks.next_ready(0).is_some() && self.core.link().room() > HEADER_LEN)
+            || (self.transport.can_write() && self.core.link().can_transmit());
+        let deadlines = [self.core.poll_timeout().map(Instant::micros), self.dying.deadline_us(), self.linger_until];
+        let timeout = if busy {
+            Some(0)
+        } else {
+            deadlines.into_iter().flatten().min().map(|deadline| deadline.saturating_sub(now_us()))
+        };
+        let mut children = false;
+        let mut end = false;
+        let (transport, tasks, signals) = (&mut self.transport, &mut self.tasks, &self.signals);
+        self.watch.wait(timeout, &mut |token, readiness| match token {
+            Token::Input => transport.set_readable(),
+            Token::Output => transport.set_writable(),
+            Token::Signals => {
+                while let Some(number) = signals.next() {
+                    children |= number == Signal::CHILD.as_raw();
+                    end |= number == Signal::TERM.as_raw();
+                }
+            }
+            Token::Task { place, part } => tasks.set_ready(place, part, readiness),
+        });
+        if children {
+            self.reap();
+        }
+        if end {
+            self.core.close(CloseCode::ShuttingDown);
+            self.linger_until.get_or_insert_with(|| now_us() + LINGER_US);
+        }
+        self.dying.kill_due(now_us());
+    }
+
+    fn reap(&mut self) {
+        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+            if !self.dying.remove(pid) {
+                self.tasks.handle_ended(pid, status, &mut self.core);
+            }
+        }
+    }
+
+    /// The session has ended and nothing is left to send, or it has had its time.
+    fn is_over(&mut self) -> bool {
+        if self.core.end().is_some() {
+            self.linger_until.get_or_insert_with(|| now_us() + LINGER_US);
+        }
+        let said = self.core.end().is_some() && !self.core.link().can_transmit();
+        said || self.linger_until.is_some_and(|until| until <= now_us())
+    }
+
+    /// Ends what still runs, and waits for it.
+    fn end(&mut self) {
+        self.transport.close();
+        self.tasks.remove_all(&mut |task| {
+            if let Task::Exec(exec) = task {
+                exec.hang_up(&mut self.dying);
+            }
+        });
+        self.linger_until = None;
+        self.core.detach();
+        self.reap();
+        while let Some(deadline) = self.dying.deadline_us() {
+            let mut children = false;
+            let signals = &self.signals;
+            self.watch.wait(Some(deadline.saturating_sub(now_us())), &mut |token, _| {
+                if let Token::Signals = token {
+                    while let Some(number) = signals.next() {
+                        children |= number == Signal::CHILD.as_raw();
+                    }
+                }
+            });
+            self.dying.kill_due(now_us());
+            if children {
+                self.reap();
+            }
+        }
+    }
+}
+
+/// A transfer failed on bytes that just came: it has to be stepped to say so.
+fn task_failed(task: Option<&mut Task>) -> bool {
+    matches!(task, Some(Task::Put(put)) if put.has_ended())
+}

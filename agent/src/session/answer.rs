@@ -1,0 +1,77 @@
+//! Short texts that are sent as the answer to a request: what `system` tells.
+
+use arrayvec::ArrayVec;
+use rustix::fs::{Mode, OFlags};
+use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
+use vsock_shell_proto::limits::{CHANNELS_MAX, HEADER_LEN, REQUEST_MAX};
+use vsock_shell_proto::preamble::VERSION_MAX;
+
+use super::tasks::Step;
+use super::{Core, SOFTWARE};
+use crate::line::{Line, Part};
+use crate::sessions::SESSIONS_MAX;
+
+/// Bytes of an answer; a line for which there is no room is left out.
+const ANSWER_MAX: usize = 768;
+
+/// A text on its way.
+pub struct Answer {
+    channel: ChannelId,
+    text: ArrayVec<u8, ANSWER_MAX>,
+    sent: usize,
+}
+
+impl Answer {
+    /// What `info` tells (`R-9.10`): lines of `key=value`.
+    pub fn info(channel: ChannelId) -> Self {
+        let mut answer = Self { channel, text: ArrayVec::new(), sent: 0 };
+        let system = rustix::system::uname();
+        let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec;
+        answer.line("agent", Part::Text(SOFTWARE));
+        answer.line("protocol", Part::Number(u64::from(VERSION_MAX)));
+        answer.line("system", Part::Bytes(system.sysname().to_bytes()));
+        answer.line("kernel", Part::Bytes(system.release().to_bytes()));
+        answer.line("machine", Part::Bytes(system.machine().to_bytes()));
+        answer.line("hostname", Part::Bytes(system.nodename().to_bytes()));
+        answer.line("uptime_seconds", Part::Number(u64::try_from(uptime).unwrap_or(0)));
+        let mut id = [0; 64];
+        if let Some(id) = read_line(c"/proc/sys/kernel/random/boot_id", &mut id) {
+            answer.line("boot_id", Part::Bytes(id));
+        }
+        if let Some(id) = read_line(c"/etc/machine-id", &mut id) {
+            answer.line("machine_id", Part::Bytes(id));
+        }
+        answer.line("sessions_max", Part::Number(SESSIONS_MAX as u64));
+        answer.line("channels_max", Part::Number(CHANNELS_MAX as u64));
+        answer.line("request_max", Part::Number(REQUEST_MAX as u64));
+        answer
+    }
+
+    fn line(&mut self, key: &'static str, value: Part<'_>) {
+        let mut line = Line::of(&[Part::Text(key), Part::Text("="), value]);
+        let _ = self.text.try_extend_from_slice(line.end());
+    }
+
+    /// Sends on.
+    pub fn step(&mut self, core: &mut Core) -> Step {
+        let sent = core.send(self.channel, Flow::Output, self.text.get(self.sent..).unwrap_or_default());
+        self.sent += sent;
+        if self.sent == self.text.len() {
+            core.exit(self.channel, Outcome::Exited(0), b"");
+            Step::Done
+        } else if sent > 0 {
+            Step::Progress
+        } else if core.link().room() <= HEADER_LEN {
+            Step::NoRoom
+        } else {
+            Step::Idle
+        }
+    }
+}
+
+/// The first line of a small file.
+fn read_line<'b>(path: &core::ffi::CStr, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let length = rustix::io::read(&file, &mut *buffer).ok()?;
+    buffer.get(..length)?.split(|&byte| byte == b'\n').next().filter(|line| !line.is_empty())
+}

@@ -1,0 +1,322 @@
+//! A command that runs: its descriptors and its flows, how it ends, and how it is ended.
+//!
+//! ```text
+//!  starting ──execve──→ running ──reaped──→ draining ──nothing left──→ EXIT
+//!     └──failed──→ REFUSED
+//! ```
+//! Draining: what the pipes or the terminal hold when the command is reaped is delivered, and no more, so that a
+//! grandchild that goes on holding them delays nothing (`R-9.7`).
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::{Errno, IoSliceMut};
+use rustix::process::{Pid, WaitStatus};
+use vsock_shell_proto::frame::{ChannelId, Flow, Outcome, WindowSize};
+use vsock_shell_proto::limits::{FRAME_PAYLOAD_MAX, HEADER_LEN};
+
+use super::Core;
+use super::dying::Dying;
+use super::request::refuse_failure;
+use super::tasks::Step;
+use super::watch::{Readiness, Token, Watch};
+use crate::hangup::Target;
+use crate::spawn::{Child, Standard, Status, read_status};
+use crate::sys::signal;
+use crate::terminal;
+
+/// The most that a terminal can still hold when its command is reaped; the kernel's buffers are smaller.
+const TERMINAL_LEFT: usize = 128 * 1024;
+
+/// The descriptors of a command, as epoll names them.
+const STATUS: usize = 0;
+const INPUT: usize = 1;
+const OUTPUT: usize = 2;
+const ERROR: usize = 3;
+
+/// What the command reads.
+struct Sink {
+    fd: OwnedFd,
+    ready: bool,
+    /// The last byte written, to know whether a terminal's line is complete.
+    last: u8,
+}
+
+/// What the command writes.
+struct Source {
+    fd: OwnedFd,
+    flow: Flow,
+    ready: bool,
+    /// Bytes that are still delivered, once the command has ended.
+    left: Option<usize>,
+}
+
+/// A command.
+pub struct Exec {
+    channel: ChannelId,
+    pid: Pid,
+    /// Tells whether the command could be executed; gone once it has told.
+    starting: Option<OwnedFd>,
+    is_terminal: bool,
+    input: Option<Sink>,
+    output: Option<Source>,
+    error: Option<Source>,
+    ended: Option<WaitStatus>,
+}
+
+impl Exec {
+    /// Takes over a command that was started, and watches its descriptors. Its place in the table is `place`.
+    ///
+    /// # Errors
+    /// Of `epoll_ctl` and of the duplicate of a terminal's master.
+    pub fn new(channel: ChannelId, child: Child, watch: &Watch, place: usize) -> Result<Self, Errno> {
+        let token = |part| Token::Task { place, part };
+        let source = |fd, flow| Source { fd, flow, ready: false, left: None };
+        watch.add(&child.status, token(STATUS))?;
+        let is_terminal = matches!(child.standard, Standard::Terminal(_));
+        let (input, output, error) = match child.standard {
+            Standard::Pipes { input, output, error } => (input, output, Some(error)),
+            Standard::Terminal(master) => (rustix::io::fcntl_dupfd_cloexec(&master, 3)?, master, None),
+        };
+        watch.add(&input, token(INPUT))?;
+        watch.add(&output, token(OUTPUT))?;
+        if let Some(error) = &error {
+            watch.add(error, token(ERROR))?;
+        }
+        Ok(Self {
+            channel,
+            pid: child.pid,
+            starting: Some(child.status),
+            is_terminal,
+            input: Some(Sink { fd: input, ready: true, last: b'\n' }),
+            output: Some(source(output, Flow::Output)),
+            error: error.map(|error| source(error, Flow::Error)),
+            ended: None,
+        })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    fn target(&self) -> Target<'_> {
+        let master = self.output.as_ref().filter(|_| self.is_terminal).map(|source| source.fd.as_fd());
+        Target { pid: self.pid, master }
+    }
+
+    /// Sends a signal to the command, as `R-9.9` has it.
+    pub fn signal(&self, number: u32) {
+        if let Some(signal) = signal::from_number(number).filter(|_| self.ended.is_none()) {
+            // Where nobody is left to hear it, the end of the command is on its way.
+            let _ = self.target().send(signal);
+        }
+    }
+
+    /// Changes the size of its terminal.
+    pub fn resize(&self, size: WindowSize) {
+        if let Some(master) = self.target().master {
+            let _ = terminal::resize(master, size);
+        }
+    }
+
+    /// Nobody is there any more for the command.
+    pub fn hang_up(self, dying: &mut Dying) {
+        if self.ended.is_none() {
+            self.target().hang_up();
+            dying.add(self.pid);
+        }
+    }
+
+    /// The client takes no more of `flow`: the command finds nobody at the other end of its pipe.
+    pub fn stop(&mut self, flow: Flow) {
+        if flow == Flow::Error {
+            self.error = None;
+        } else if !self.is_terminal {
+            self.output = None;
+        }
+    }
+
+    /// The command has ended. Only what it left behind is still delivered.
+    pub fn handle_ended(&mut self, status: WaitStatus, core: &mut Core) {
+        self.ended = Some(status);
+        if self.input.take().is_some() {
+            core.stop(self.channel, Flow::Input);
+        }
+        let is_terminal = self.is_terminal;
+        for source in [&mut self.output, &mut self.error].into_iter().flatten() {
+            let held = rustix::io::ioctl_fionread(&source.fd).map_or(0, |held| held as usize);
+            source.left = Some(if is_terminal { TERMINAL_LEFT } else { held });
+            source.ready = true;
+        }
+    }
+
+    /// A descriptor became ready.
+    pub fn set_ready(&mut self, part: usize, readiness: Readiness) {
+        match part {
+            INPUT => {
+                if let Some(sink) = &mut self.input {
+                    sink.ready |= readiness.writable;
+                }
+            }
+            OUTPUT | ERROR => {
+                let source = if part == OUTPUT { &mut self.output } else { &mut self.error };
+                if let Some(source) = source {
+                    source.ready |= readiness.readable;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes bytes for its input: how many.
+    pub fn take(&mut self, core: &mut Core, bytes: &[u8]) -> usize {
+        let Some(sink) = self.input.as_mut().filter(|sink| sink.ready) else { return 0 };
+        match sink.write(bytes) {
+            Ok(taken) => taken,
+            Err(_) => {
+                self.close_input(core);
+                0
+            }
+        }
+    }
+
+    fn close_input(&mut self, core: &mut Core) {
+        self.input = None;
+        core.stop(self.channel, Flow::Input);
+    }
+
+    /// Does what can be done now.
+    pub fn step(&mut self, core: &mut Core) -> Step {
+        if let Some(status) = &self.starting {
+            match read_status(status.as_fd()) {
+                Status::Pending => return Step::Idle,
+                Status::Started => {
+                    self.starting = None;
+                    core.accept(self.channel, u64::from(self.pid.as_raw_pid().unsigned_abs()));
+                }
+                Status::Failed(failure) => {
+                    refuse_failure(core, self.channel, &failure);
+                    return Step::Done;
+                }
+            }
+        }
+        let fed = self.feed(core);
+        let output = pump(&mut self.output, core, self.channel);
+        let error = pump(&mut self.error, core, self.channel);
+        match self.ended {
+            Some(status) if self.output.is_none() && self.error.is_none() => {
+                core.exit(self.channel, outcome(status), b"");
+                Step::Done
+            }
+            _ if fed || output == Step::Progress || error == Step::Progress => Step::Progress,
+            _ if output == Step::NoRoom || error == Step::NoRoom => Step::NoRoom,
+            _ => Step::Idle,
+        }
+    }
+
+    /// Writes what is parked, and then the end of the input; whether anything was written.
+    fn feed(&mut self, core: &mut Core) -> bool {
+        let mut fed = false;
+        while let Some(sink) = self.input.as_mut().filter(|sink| sink.ready) {
+            let parked = core.parked(self.channel, Flow::Input);
+            if parked.is_empty() {
+                if core.is_drained(self.channel, Flow::Input) && sink.finish(self.is_terminal) {
+                    self.input = None;
+                }
+                break;
+            }
+            match sink.write(parked) {
+                Ok(0) => break,
+                Ok(taken) => {
+                    core.consume(self.channel, Flow::Input, taken);
+                    fed = true;
+                }
+                Err(_) => self.close_input(core),
+            }
+        }
+        fed
+    }
+}
+
+impl Sink {
+    /// Writes what can be written now.
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
+        match rustix::io::write(&self.fd, bytes) {
+            Ok(taken) => {
+                self.last = bytes.get(..taken).and_then(<[u8]>::last).copied().unwrap_or(self.last);
+                Ok(taken)
+            }
+            Err(Errno::AGAIN) => {
+                self.ready = false;
+                Ok(0)
+            }
+            Err(Errno::INTR) => Ok(0),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Ends the input: whether it could. A terminal stays open; its end-of-file character is typed (`R-9.8`), twice
+    /// where the first one only completes a line.
+    fn finish(&mut self, is_terminal: bool) -> bool {
+        let character = terminal::eof_character(self.fd.as_fd()).filter(|_| is_terminal);
+        let Some(character) = character else { return true };
+        let typed = [character; 2];
+        let count = if self.last == b'\n' || self.last == b'\r' { 1 } else { 2 };
+        match rustix::io::write(&self.fd, typed.get(..count).unwrap_or_default()) {
+            Err(Errno::AGAIN) => {
+                self.ready = false;
+                false
+            }
+            Err(Errno::INTR) => false,
+            Ok(_) | Err(_) => true,
+        }
+    }
+}
+
+/// Moves one frame from what the command writes straight into the ring.
+fn pump(place: &mut Option<Source>, core: &mut Core, channel: ChannelId) -> Step {
+    let Some(source) = place.as_mut() else { return Step::Idle };
+    if source.left == Some(0) {
+        return close(place, core, channel);
+    }
+    if !source.ready {
+        return Step::Idle;
+    }
+    let most = source.left.unwrap_or(FRAME_PAYLOAD_MAX);
+    let Some(places) = core.reserve(channel, source.flow, most) else {
+        return if core.link().room() <= HEADER_LEN { Step::NoRoom } else { Step::Idle };
+    };
+    let read =
+        rustix::io::readv(&source.fd, &mut [IoSliceMut::new(places.first), IoSliceMut::new(places.second)]);
+    core.commit(read.unwrap_or(0));
+    match read {
+        Ok(length @ 1..) => {
+            source.left = source.left.map(|left| left.saturating_sub(length));
+            Step::Progress
+        }
+        Err(Errno::INTR) => Step::Progress,
+        Err(Errno::AGAIN) if source.left.is_none() => {
+            source.ready = false;
+            Step::Idle
+        }
+        // The end of a pipe; EIO of a terminal that nobody has open; nothing left after the end.
+        Ok(0) | Err(_) => close(place, core, channel),
+    }
+}
+
+fn close(place: &mut Option<Source>, core: &mut Core, channel: ChannelId) -> Step {
+    if let Some(source) = place.take() {
+        core.finish(channel, source.flow);
+    }
+    Step::Progress
+}
+
+fn outcome(status: WaitStatus) -> Outcome {
+    const CORE_DUMPED: i32 = 0x80;
+    match status.terminating_signal() {
+        Some(signal) => Outcome::Killed {
+            signal: signal.unsigned_abs(),
+            core_dumped: status.as_raw() & CORE_DUMPED != 0,
+        },
+        None => Outcome::Exited(status.exit_status().unwrap_or(0).unsigned_abs()),
+    }
+}

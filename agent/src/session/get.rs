@@ -1,0 +1,138 @@
+//! Sending a file (`PROTOCOL.md` §10): read straight into the ring, behind the header of its item.
+
+use core::ffi::CStr;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::{Errno, IoSliceMut};
+use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
+use vsock_shell_proto::items::{
+    CONTENT_LEN, FileEnd, FileMeta, ITEM_HEADER_LEN, Timestamp, content_header,
+};
+use vsock_shell_proto::limits::HEADER_LEN;
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::Core;
+use super::identity::Identity;
+use super::put::{Failed, exit_failed, open_home};
+use super::tasks::Step;
+
+/// How far a file was sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    File,
+    Content,
+    End,
+}
+
+/// A file on its way.
+pub struct Get {
+    channel: ChannelId,
+    file: OwnedFd,
+    meta: FileMeta,
+    part: Part,
+    size: u64,
+    digest: Xxh3Default,
+}
+
+impl Get {
+    /// Opens the file. `buffer` is for reading /etc/group.
+    ///
+    /// # Errors
+    /// What failed. A folder is refused with EISDIR, what can never end (a pipe, a terminal) with EINVAL.
+    pub fn begin(channel: ChannelId, path: &CStr, identity: &Identity, buffer: &mut [u8]) -> Result<Self, Failed> {
+        // A pipe would block until somebody writes into it.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let home = open_home(identity.home())?;
+        let file = identity
+            .with(buffer, || rustix::fs::openat(&home, path, flags, Mode::empty()))
+            .map_err(Failed::to("open"))?;
+        let there = rustix::fs::fstat(&file).map_err(Failed::to("open"))?;
+        let size = match FileType::from_raw_mode(there.st_mode) {
+            // Files of /proc and /sys have content and say that they are empty.
+            FileType::RegularFile => u64::try_from(there.st_size).ok().filter(|&size| size > 0),
+            FileType::BlockDevice => None,
+            FileType::Directory => return Err(Failed { what: "read", errno: Errno::ISDIR }),
+            _ => return Err(Failed { what: "read what is no regular file", errno: Errno::INVAL }),
+        };
+        let modified = Timestamp { seconds: there.st_mtime, nanoseconds: there.st_mtime_nsec as u32 };
+        let meta = FileMeta { mode: there.st_mode, size, modified: Some(modified) };
+        Ok(Self { channel, file, meta, part: Part::File, size: 0, digest: Xxh3Default::new() })
+    }
+
+    /// Sends on.
+    pub fn step(&mut self, core: &mut Core) -> Step {
+        let item = match self.part {
+            Part::File => send_whole(core, self.channel, &self.meta.encode()),
+            Part::Content => return self.send_content(core),
+            Part::End => {
+                let end = FileEnd { digest: self.digest.digest(), size: self.size };
+                send_whole(core, self.channel, &end.encode())
+            }
+        };
+        match (item, self.part) {
+            (Step::Progress, Part::File) => self.part = Part::Content,
+            (Step::Progress, _) => {
+                core.exit(self.channel, Outcome::Exited(0), b"");
+                return Step::Done;
+            }
+            _ => {}
+        }
+        item
+    }
+
+    fn send_content(&mut self, core: &mut Core) -> Step {
+        if core.writable(self.channel, Flow::Output) <= ITEM_HEADER_LEN {
+            return blocked(core);
+        }
+        let Some(places) = core.reserve(self.channel, Flow::Output, ITEM_HEADER_LEN + CONTENT_LEN) else {
+            return blocked(core);
+        };
+        let (mut header, content) = places.split(ITEM_HEADER_LEN);
+        let read = rustix::io::readv(
+            &self.file,
+            &mut [IoSliceMut::new(content.first), IoSliceMut::new(content.second)],
+        );
+        match read {
+            Ok(0) => {
+                core.commit(0);
+                self.part = Part::End;
+                Step::Progress
+            }
+            Ok(length) => {
+                header.fill(&content_header(length));
+                let first = content.first.get(..length).unwrap_or(content.first);
+                let second = content.second.get(..length - first.len()).unwrap_or_default();
+                self.digest.update(first);
+                self.digest.update(second);
+                self.size += length as u64;
+                core.commit(ITEM_HEADER_LEN + length);
+                Step::Progress
+            }
+            Err(Errno::INTR) => {
+                core.commit(0);
+                Step::Progress
+            }
+            Err(errno) => {
+                core.commit(0);
+                exit_failed(core, self.channel, Failed { what: "read", errno });
+                Step::Done
+            }
+        }
+    }
+}
+
+/// Sends an item at once, or nothing of it.
+fn send_whole(core: &mut Core, channel: ChannelId, item: &[u8]) -> Step {
+    if core.writable(channel, Flow::Output) < item.len() {
+        return blocked(core);
+    }
+    let sent = core.send(channel, Flow::Output, item);
+    debug_assert_eq!(sent, item.len(), "what is writable is sent");
+    Step::Progress
+}
+
+/// What is missing: room in the ring, or credit.
+fn blocked(core: &Core) -> Step {
+    if core.link().room() < HEADER_LEN + ITEM_HEADER_LEN + 256 { Step::NoRoom } else { Step::Idle }
+}

@@ -1,0 +1,296 @@
+//! Receiving a file (`PROTOCOL.md` §10): into a temporary name beside its destination, renamed when all of it has come
+//! and its digest is right. Whatever goes wrong before leaves nothing behind.
+
+use core::ffi::CStr;
+
+use arrayvec::ArrayVec;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
+use rustix::process::getpid;
+use vsock_shell_proto::fields::{FLAG_DIRECTORY, FLAG_SYNC};
+use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
+use vsock_shell_proto::items::{FileEnd, FileMeta, Item, ItemReader};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::Core;
+use super::identity::Identity;
+use super::tasks::Step;
+use crate::clock::now_us;
+use crate::sys::random;
+
+/// Bytes of a file's name, with its NUL (NAME_MAX of the kernel).
+const NAME_MAX: usize = 256;
+const TEMPORARY_LEN: usize = 24;
+/// Other temporary names that are tried where one exists.
+const TRIES: u32 = 16;
+
+/// What a transfer failed in, and why.
+#[derive(Clone, Copy)]
+pub struct Failed {
+    /// What was tried.
+    pub what: &'static str,
+    /// Why it failed.
+    pub errno: Errno,
+}
+
+impl Failed {
+    /// A failure to do `what`.
+    pub fn to(what: &'static str) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self { what, errno }
+    }
+}
+
+/// Where a file is to go.
+pub struct Destination<'r> {
+    /// Its path, or the folder that it goes into.
+    pub path: &'r CStr,
+    /// Its name in that folder.
+    pub name: Option<&'r CStr>,
+    /// [`FLAG_SYNC`], [`FLAG_DIRECTORY`].
+    pub flags: u32,
+}
+
+/// A file on its way.
+pub struct Put {
+    channel: ChannelId,
+    reader: ItemReader,
+    folder: OwnedFd,
+    name: ArrayVec<u8, NAME_MAX>,
+    file: OwnedFd,
+    /// The temporary name, while the file has it.
+    temporary: Option<[u8; TEMPORARY_LEN]>,
+    meta: Option<FileMeta>,
+    size: u64,
+    digest: Xxh3Default,
+    sync: bool,
+    end: Option<Result<(), Failed>>,
+}
+
+impl Put {
+    /// Opens the destination's folder and a temporary file in it.
+    ///
+    /// # Errors
+    /// What failed, before anything was received.
+    pub fn begin(
+        channel: ChannelId,
+        to: &Destination<'_>,
+        identity: &Identity,
+        buffer: &mut [u8],
+    ) -> Result<Self, Failed> {
+        let home = identity.home();
+        let (folder, name, file, temporary) = identity.with(buffer, || open(to, home))?;
+        Ok(Self {
+            channel,
+            reader: ItemReader::new(),
+            folder,
+            name,
+            file,
+            temporary: Some(temporary),
+            meta: None,
+            size: 0,
+            digest: Xxh3Default::new(),
+            sync: to.flags & FLAG_SYNC != 0,
+            end: None,
+        })
+    }
+
+    /// The transfer is over, well or not, and wants to be stepped to say so.
+    pub fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Takes bytes of the file stream: all of them. A file takes everything at once.
+    pub fn take(&mut self, bytes: &[u8]) -> usize {
+        let mut rest = bytes;
+        while self.end.is_none() && !rest.is_empty() {
+            match self.reader.read(rest) {
+                Ok((taken, item)) => {
+                    rest = rest.get(taken..).unwrap_or_default();
+                    match item.map_or(Ok(()), |item| self.handle(item)) {
+                        Ok(()) => {}
+                        Err(failed) => self.end = Some(Err(failed)),
+                    }
+                }
+                Err(_) => self.end = Some(Err(Failed { what: "read the stream", errno: Errno::BADMSG })),
+            }
+        }
+        bytes.len()
+    }
+
+    fn handle(&mut self, item: Item<'_>) -> Result<(), Failed> {
+        match item {
+            Item::File(meta) => {
+                self.meta = Some(meta);
+                Ok(())
+            }
+            Item::Content(bytes) => {
+                self.digest.update(bytes);
+                self.size += bytes.len() as u64;
+                write_all(self.file.as_fd(), bytes).map_err(Failed::to("write"))
+            }
+            Item::Hole(length) => {
+                let size = self.size.checked_add(length).filter(|&size| i64::try_from(size).is_ok());
+                self.size = size.ok_or(Failed { what: "write", errno: Errno::FBIG })?;
+                rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Start(self.size))
+                    .and_then(|_| rustix::fs::ftruncate(&self.file, self.size))
+                    .map_err(Failed::to("write"))
+            }
+            Item::End(end) => {
+                self.finish(end)?;
+                self.end = Some(Ok(()));
+                Ok(())
+            }
+        }
+    }
+
+    /// Checks what came, gives it its mode and time, and puts it in its place.
+    fn finish(&mut self, end: FileEnd) -> Result<(), Failed> {
+        if end.size != self.size || end.digest != self.digest.digest() {
+            return Err(Failed { what: "check the content that arrived", errno: Errno::BADMSG });
+        }
+        if let Some(meta) = self.meta {
+            // The mode last: a file that is not writable can still be given its time.
+            if let Some(modified) = meta.modified {
+                let time = Timespec { tv_sec: modified.seconds, tv_nsec: i64::from(modified.nanoseconds) };
+                let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+                let times = Timestamps { last_access: omit, last_modification: time };
+                rustix::fs::futimens(&self.file, &times).map_err(Failed::to("set the time"))?;
+            }
+            let mode = Mode::from_raw_mode(meta.mode);
+            rustix::fs::fchmod(&self.file, mode).map_err(Failed::to("set the mode"))?;
+        }
+        if self.sync {
+            rustix::fs::fsync(&self.file).map_err(Failed::to("flush"))?;
+        }
+        if let Some(temporary) = &self.temporary {
+            rustix::fs::renameat(&self.folder, &temporary[..], &self.folder, &self.name[..])
+                .map_err(Failed::to("rename"))?;
+            self.temporary = None;
+        }
+        if self.sync {
+            let folder = rustix::fs::openat(&self.folder, c".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            folder.and_then(rustix::fs::fsync).map_err(Failed::to("flush the folder"))?;
+        }
+        Ok(())
+    }
+
+    /// Takes what waited, and tells the end.
+    pub fn step(&mut self, core: &mut Core) -> Step {
+        let parked = core.parked(self.channel, Flow::Input);
+        if self.end.is_none() && !parked.is_empty() {
+            let taken = self.take(parked);
+            core.consume(self.channel, Flow::Input, taken);
+            return Step::Progress;
+        }
+        if self.end.is_none() && core.is_drained(self.channel, Flow::Input) {
+            self.end = Some(Err(Failed { what: "receive the whole file", errno: Errno::BADMSG }));
+        }
+        match self.end {
+            None => Step::Idle,
+            Some(Ok(())) => {
+                core.exit(self.channel, Outcome::Exited(0), b"");
+                Step::Done
+            }
+            Some(Err(failed)) => {
+                exit_failed(core, self.channel, failed);
+                Step::Done
+            }
+        }
+    }
+}
+
+/// Ends a transfer that failed.
+pub fn exit_failed(core: &mut Core, channel: ChannelId, failed: Failed) {
+    let errno = failed.errno.raw_os_error().unsigned_abs();
+    core.exit(channel, Outcome::Failed(errno), failed.what.as_bytes());
+}
+
+impl Drop for Put {
+    fn drop(&mut self) {
+        if let Some(temporary) = self.temporary.take() {
+            // Where even this fails the file system is of no use any more.
+            let _ = rustix::fs::unlinkat(&self.folder, &temporary[..], AtFlags::empty());
+        }
+    }
+}
+
+/// A folder, the name that the file gets in it, and a new file there under a temporary name.
+type Opened = (OwnedFd, ArrayVec<u8, NAME_MAX>, OwnedFd, [u8; TEMPORARY_LEN]);
+
+fn open(to: &Destination<'_>, home: &[u8]) -> Result<Opened, Failed> {
+    const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+    let base = open_home(home)?;
+    let path = to.path.to_bytes();
+    let must_be_folder = to.flags & FLAG_DIRECTORY != 0 || path.ends_with(b"/");
+    let (folder, name) = match rustix::fs::openat(&base, to.path, FOLDER, Mode::empty()) {
+        Ok(folder) => {
+            let name = to.name.map(CStr::to_bytes).ok_or(Errno::ISDIR).map_err(Failed::to("write"))?;
+            (folder, name)
+        }
+        Err(errno) if must_be_folder => return Err(Failed { what: "open the folder", errno }),
+        Err(_) => {
+            let at = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+            let (parent, name) = path.split_at(at);
+            let parent = if parent.is_empty() { &b"."[..] } else { parent };
+            let folder = rustix::fs::openat(&base, parent, FOLDER, Mode::empty());
+            (folder.map_err(Failed::to("open the folder"))?, name)
+        }
+    };
+    if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') {
+        return Err(Failed { what: "write", errno: Errno::INVAL });
+    }
+    let name: ArrayVec<u8, NAME_MAX> =
+        name.try_into().map_err(|_| Failed { what: "create", errno: Errno::NAMETOOLONG })?;
+    // Neither a folder nor a device is to be replaced by a file.
+    if let Ok(there) = rustix::fs::statat(&folder, &name[..], AtFlags::SYMLINK_NOFOLLOW) {
+        match rustix::fs::FileType::from_raw_mode(there.st_mode) {
+            rustix::fs::FileType::RegularFile | rustix::fs::FileType::Symlink => {}
+            rustix::fs::FileType::Directory => return Err(Failed { what: "write", errno: Errno::ISDIR }),
+            _ => return Err(Failed { what: "replace what is no regular file", errno: Errno::EXIST }),
+        }
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for attempt in 0..TRIES {
+        let temporary = temporary_name(attempt);
+        match rustix::fs::openat(&folder, &temporary[..], flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => return Ok((folder, name, file, temporary)),
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(Failed { what: "create", errno }),
+        }
+    }
+    Err(Failed { what: "create", errno: Errno::EXIST })
+}
+
+/// What relative paths begin at: the home directory, or `/` where there is none.
+pub fn open_home(home: &[u8]) -> Result<OwnedFd, Failed> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |path: &[u8]| rustix::fs::open(path, flags, Mode::empty());
+    open(home).or_else(|_| open(b"/")).map_err(Failed::to("open the home directory"))
+}
+
+/// A name that nobody else has, whatever the target's.
+fn temporary_name(attempt: u32) -> [u8; TEMPORARY_LEN] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    // The kernel's random bytes are those of the listener; the time and the process make them differ.
+    let own = u64::from(getpid().as_raw_pid().unsigned_abs()) << 32 | u64::from(attempt);
+    let number = (random::seed() ^ now_us().rotate_left(20)).wrapping_add(own).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 8;
+    let mut name = *b".vsock-shell-xxxxxxxxxx\0";
+    for (at, place) in name.iter_mut().skip(13).take(10).enumerate() {
+        *place = DIGITS.get((number >> (at * 4)) as usize & 15).copied().unwrap_or(b'0');
+    }
+    name
+}
+
+fn write_all(file: rustix::fd::BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::write(file, bytes) {
+            Ok(0) => return Err(Errno::NOSPC),
+            Ok(taken) => bytes = bytes.get(taken..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+

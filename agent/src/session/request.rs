@@ -1,0 +1,242 @@
+//! Requests: gathered in the one buffer that a session has for them, read in place, and begun.
+//!
+//! A channel holds the buffer from the first byte of its request to its end; requests of other channels wait parked
+//! meanwhile, in the credit that every flow has.
+
+use core::ffi::CStr;
+
+use rustix::io::Errno;
+use vsock_shell_proto::code::RefusalCode;
+use vsock_shell_proto::fields::{Field, Fields, Malformed, tag};
+use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow};
+use vsock_shell_proto::limits::REQUEST_MAX;
+
+use super::Core;
+use super::answer::Answer;
+use super::exec::Exec;
+use super::get::Get;
+use super::identity::{Identity, NoUser};
+use super::put::{Destination, Put};
+use super::tasks::Task;
+use super::watch::Watch;
+use crate::command::ExecRequest;
+use crate::config::Config;
+use crate::failure::{Failure, Step};
+use crate::hangup::Target;
+use crate::line::{Line, Part};
+use crate::spawn::spawn;
+use crate::sys::storage::Storage;
+
+/// What a new process may use to put arguments and environment together: pointers to as many strings as a request
+/// can have, and the strings of a login.
+const MEMORY_LEN: usize = 2 * REQUEST_MAX;
+
+static BUFFER: Storage<[u8; REQUEST_MAX]> = Storage::new([0; REQUEST_MAX]);
+static MEMORY: Storage<[u8; MEMORY_LEN]> = Storage::new([0; MEMORY_LEN]);
+
+/// The buffer, and who holds it.
+pub struct Requests {
+    buffer: &'static mut [u8; REQUEST_MAX],
+    memory: &'static mut [u8; MEMORY_LEN],
+    holder: Option<ChannelId>,
+    length: usize,
+}
+
+/// What has become of a request.
+pub enum Gathered {
+    /// It is in the buffer.
+    Complete,
+    /// Another channel holds the buffer, or not all of it has come.
+    Waiting,
+    /// It exceeds the buffer.
+    TooLarge,
+}
+
+impl Requests {
+    /// The buffer, once.
+    pub fn new() -> Option<Self> {
+        Some(Self { buffer: BUFFER.take()?, memory: MEMORY.take()?, holder: None, length: 0 })
+    }
+
+    /// Takes bytes of a channel's request: how many, `None` when it becomes too long.
+    pub fn take(&mut self, channel: ChannelId, bytes: &[u8]) -> Option<usize> {
+        match self.holder {
+            Some(holder) if holder != channel => return Some(0),
+            Some(_) => {}
+            None => {
+                self.holder = Some(channel);
+                self.length = 0;
+            }
+        }
+        let end = self.length + bytes.len();
+        self.buffer.get_mut(self.length..end)?.copy_from_slice(bytes);
+        self.length = end;
+        Some(bytes.len())
+    }
+
+    /// Takes what is parked of a channel's request.
+    pub fn gather(&mut self, core: &mut Core, channel: ChannelId) -> Gathered {
+        loop {
+            let parked = core.parked(channel, Flow::Request);
+            let length = parked.len();
+            match self.take(channel, parked) {
+                None => return Gathered::TooLarge,
+                Some(taken) if taken < length => return Gathered::Waiting,
+                Some(0) => break,
+                Some(taken) => core.consume(channel, Flow::Request, taken),
+            }
+        }
+        if self.holder == Some(channel) && core.is_drained(channel, Flow::Request) {
+            Gathered::Complete
+        } else {
+            Gathered::Waiting
+        }
+    }
+
+    /// The channel is gone, or its request has been used.
+    pub fn release(&mut self, channel: ChannelId) {
+        if self.holder == Some(channel) {
+            self.holder = None;
+        }
+    }
+
+    /// Begins what the complete request asks for, or refuses it.
+    pub fn start(
+        &mut self,
+        kind: ChannelKind,
+        channel: ChannelId,
+        core: &mut Core,
+        place: &Place<'_>,
+    ) -> Option<Task> {
+        self.release(channel);
+        let request = self.buffer.get(..self.length).unwrap_or_default();
+        let memory = &mut self.memory[..];
+        let started = match kind {
+            ChannelKind::Exec => start_exec(request, memory, channel, core, place),
+            ChannelKind::Put | ChannelKind::Get => start_transfer(kind, request, memory, channel, core),
+            _ => match parse_verb(request) {
+                Ok(verb) if verb == c"info" => Ok(Task::Answer(Answer::info(channel))),
+                Ok(_) => Err(RefusalCode::Unsupported),
+                Err(code) => Err(code),
+            }
+            .map_err(|code| core.refuse(channel, code, 0, b"")),
+        };
+        started.ok()
+    }
+}
+
+/// Where in the table a task is to be, and what watches its descriptors.
+pub struct Place<'d> {
+    /// Its number.
+    pub number: usize,
+    /// What waits.
+    pub watch: &'d Watch,
+    /// How the agent was started.
+    pub config: &'d Config,
+}
+
+/// The channel was refused.
+type Started = Result<Task, ()>;
+
+fn start_exec(
+    request: &[u8],
+    memory: &mut [u8],
+    channel: ChannelId,
+    core: &mut Core,
+    place: &Place<'_>,
+) -> Started {
+    let request = ExecRequest::parse(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
+    let child = match spawn(&request, memory, place.config) {
+        Ok(child) => child,
+        Err(failure) => {
+            refuse_failure(core, channel, &failure);
+            return Err(());
+        }
+    };
+    let pid = child.pid;
+    Exec::new(channel, child, place.watch, place.number).map(Task::Exec).map_err(|errno| {
+        Target { pid, master: None }.kill();
+        refuse_failure(core, channel, &Failure::new(Step::Pipe, errno));
+    })
+}
+
+/// Tells why a command could not be started.
+pub fn refuse_failure(core: &mut Core, channel: ChannelId, failure: &Failure) {
+    let text = Line::of(&[Part::Text(failure.step.text()), Part::Text(" "), Part::Bytes(&failure.subject)]);
+    core.refuse(channel, failure.code(), number(failure.errno), text.as_bytes());
+}
+
+fn start_transfer(
+    kind: ChannelKind,
+    request: &[u8],
+    memory: &mut [u8],
+    channel: ChannelId,
+    core: &mut Core,
+) -> Started {
+    let file = parse_file(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
+    let identity = Identity::of(file.user, memory).map_err(|NoUser(errno)| {
+        let user = file.user.unwrap_or_default().to_bytes();
+        let text = Line::of(&[Part::Text("cannot become user "), Part::Bytes(user)]);
+        core.refuse(channel, RefusalCode::NoUser, number(errno), text.as_bytes());
+    })?;
+    let begun = if kind == ChannelKind::Get {
+        Get::begin(channel, file.path, &identity, memory).map(Task::Get)
+    } else {
+        let to = Destination { path: file.path, name: file.name, flags: file.flags };
+        Put::begin(channel, &to, &identity, memory).map(Task::Put)
+    };
+    begun.map_err(|failed| {
+        let text = Line::of(&[Part::Text("cannot "), Part::Text(failed.what)]);
+        core.refuse(channel, RefusalCode::System, number(failed.errno), text.as_bytes());
+    })
+}
+
+fn number(errno: Errno) -> u32 {
+    errno.raw_os_error().unsigned_abs()
+}
+
+struct FileRequest<'r> {
+    path: &'r CStr,
+    name: Option<&'r CStr>,
+    user: Option<&'r CStr>,
+    flags: u32,
+}
+
+/// Sets what may stand once.
+fn once<T>(place: &mut Option<T>, value: Result<T, Malformed>) -> Result<(), RefusalCode> {
+    let value = value.map_err(|_| RefusalCode::Malformed)?;
+    if place.replace(value).is_some() { Err(RefusalCode::Malformed) } else { Ok(()) }
+}
+
+/// What a tag that is not for this kind comes to (`R-9.1`).
+fn unknown(field: &Field<'_>) -> Result<(), RefusalCode> {
+    if field.is_optional() { Ok(()) } else { Err(RefusalCode::Unsupported) }
+}
+
+fn parse_file(request: &[u8]) -> Result<FileRequest<'_>, RefusalCode> {
+    let (mut path, mut name, mut user, mut flags) = (None, None, None, None);
+    for field in Fields::new(request) {
+        let field = field.map_err(|_| RefusalCode::Malformed)?;
+        match field.tag {
+            tag::PATH => once(&mut path, field.string())?,
+            tag::NAME => once(&mut name, field.string())?,
+            tag::USER => once(&mut user, field.string())?,
+            tag::FLAGS => once(&mut flags, field.number())?,
+            _ => unknown(&field)?,
+        }
+    }
+    let path = path.filter(|path: &&CStr| !path.is_empty()).ok_or(RefusalCode::Malformed)?;
+    Ok(FileRequest { path, name, user, flags: flags.unwrap_or(0) })
+}
+
+fn parse_verb(request: &[u8]) -> Result<&CStr, RefusalCode> {
+    let mut verb = None;
+    for field in Fields::new(request) {
+        let field = field.map_err(|_| RefusalCode::Malformed)?;
+        match field.tag {
+            tag::VERB => once(&mut verb, field.string())?,
+            _ => unknown(&field)?,
+        }
+    }
+    verb.ok_or(RefusalCode::Malformed)
+}

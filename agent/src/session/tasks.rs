@@ -1,0 +1,224 @@
+//! The table of what a session does: one task for each channel, each in a place of its own by which epoll names it.
+
+use core::mem::replace;
+
+use heapless::Vec;
+use rustix::process::{Pid, WaitStatus};
+use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow};
+use vsock_shell_proto::limits::{CHANNEL_IDS, CHANNELS_MAX};
+
+use super::Core;
+use super::answer::Answer;
+use super::exec::Exec;
+use super::get::Get;
+use super::put::Put;
+use super::watch::Readiness;
+use crate::sys::storage::Storage;
+
+/// What is done for a channel.
+pub enum Task {
+    /// Its request is being read.
+    Request(ChannelKind),
+    /// A command runs.
+    Exec(Exec),
+    /// A file is received.
+    Put(Put),
+    /// A file is sent.
+    Get(Get),
+    /// A text is sent.
+    Answer(Answer),
+}
+
+/// What a step of a task came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Something was done; there may be more.
+    Progress,
+    /// Only room in the ring is missing.
+    NoRoom,
+    /// An event is missing: a descriptor, credit, data.
+    Idle,
+    /// The task is over, and its channel is.
+    Done,
+}
+
+impl Task {
+    /// Takes bytes of the channel's input: how many.
+    pub fn take(&mut self, core: &mut Core, bytes: &[u8]) -> usize {
+        match self {
+            Self::Exec(exec) => exec.take(core, bytes),
+            Self::Put(put) => put.take(bytes),
+            Self::Request(_) | Self::Get(_) | Self::Answer(_) => 0,
+        }
+    }
+
+    /// The client takes no more of `flow`.
+    pub fn stop(&mut self, flow: Flow) {
+        if let Self::Exec(exec) = self {
+            exec.stop(flow);
+        }
+    }
+
+    fn step(&mut self, core: &mut Core) -> Step {
+        match self {
+            Self::Request(_) => Step::Idle,
+            Self::Exec(exec) => exec.step(core),
+            Self::Put(put) => put.step(core),
+            Self::Get(get) => get.step(core),
+            Self::Answer(answer) => answer.step(core),
+        }
+    }
+}
+
+struct Place {
+    channel: ChannelId,
+    task: Task,
+}
+
+static PLACES: Storage<Vec<Option<Place>, CHANNELS_MAX>> = Storage::new(Vec::new());
+static OF_CHANNEL: Storage<[u16; CHANNEL_IDS]> = Storage::new([0; CHANNEL_IDS]);
+
+/// The table.
+pub struct Tasks {
+    places: &'static mut Vec<Option<Place>, CHANNELS_MAX>,
+    /// The place of a channel's task, counted from 1; 0 where it has none.
+    of_channel: &'static mut [u16; CHANNEL_IDS],
+    /// Places whose tasks are to be stepped, one bit each.
+    ready: [u64; CHANNELS_MAX / 64],
+}
+
+impl Tasks {
+    /// An empty table, once.
+    pub fn new() -> Option<Self> {
+        Some(Self { places: PLACES.take()?, of_channel: OF_CHANNEL.take()?, ready: [0; CHANNELS_MAX / 64] })
+    }
+
+    /// Adds the task of a new channel; false where there is no place.
+    pub fn insert(&mut self, channel: ChannelId, task: Task) -> bool {
+        let free = self.places.iter().position(Option::is_none);
+        let entry = Some(Place { channel, task });
+        let place = match free {
+            Some(place) => {
+                if let Some(slot) = self.places.get_mut(place) {
+                    *slot = entry;
+                }
+                place
+            }
+            None => {
+                if self.places.push(entry).is_err() {
+                    return false;
+                }
+                self.places.len() - 1
+            }
+        };
+        if let Some(slot) = self.of_channel.get_mut(usize::from(channel.0)) {
+            *slot = place as u16 + 1;
+        }
+        true
+    }
+
+    /// The place of a channel's task.
+    pub fn place(&self, channel: ChannelId) -> usize {
+        self.of_channel.get(usize::from(channel.0)).map_or(usize::MAX, |&place| usize::from(place).wrapping_sub(1))
+    }
+
+    /// A channel's task.
+    pub fn of_channel(&mut self, channel: ChannelId) -> Option<&mut Task> {
+        let place = self.place(channel);
+        self.places.get_mut(place)?.as_mut().map(|place| &mut place.task)
+    }
+
+    /// Channels whose request is not complete.
+    pub fn requests(&self) -> impl Iterator<Item = ChannelId> {
+        let requests = |place: &Place| matches!(place.task, Task::Request(_)).then_some(place.channel);
+        self.places.iter().flatten().filter_map(requests)
+    }
+
+    /// Gives a channel another task.
+    pub fn replace(&mut self, channel: ChannelId, task: Task) {
+        if let Some(old) = self.of_channel(channel) {
+            drop(replace(old, task));
+        }
+    }
+
+    /// Removes a channel's task.
+    pub fn remove(&mut self, channel: ChannelId) -> Option<Task> {
+        self.remove_place(self.place(channel))
+    }
+
+    /// Removes the task of a place.
+    pub fn remove_place(&mut self, place: usize) -> Option<Task> {
+        let removed = self.places.get_mut(place)?.take()?;
+        self.mark_idle(place);
+        if let Some(slot) = self.of_channel.get_mut(usize::from(removed.channel.0)) {
+            *slot = 0;
+        }
+        Some(removed.task)
+    }
+
+    /// Removes all tasks.
+    pub fn remove_all(&mut self, removed: &mut dyn FnMut(Task)) {
+        for place in 0..self.places.len() {
+            if let Some(task) = self.remove_place(place) {
+                removed(task);
+            }
+        }
+    }
+
+    /// A channel's task is to be stepped.
+    pub fn mark_ready(&mut self, channel: ChannelId) {
+        self.mark_place(self.place(channel));
+    }
+
+    fn mark_place(&mut self, place: usize) {
+        if let Some(word) = self.ready.get_mut(place / 64) {
+            *word |= 1 << (place % 64);
+        }
+    }
+
+    /// The task of a place waits for an event.
+    pub fn mark_idle(&mut self, place: usize) {
+        if let Some(word) = self.ready.get_mut(place / 64) {
+            *word &= !(1 << (place % 64));
+        }
+    }
+
+    /// The first place from `from` on whose task is to be stepped.
+    pub fn next_ready(&self, from: usize) -> Option<usize> {
+        let mut word = from / 64;
+        let mut bits = self.ready.get(word)? & (u64::MAX << (from % 64));
+        while bits == 0 {
+            word += 1;
+            bits = *self.ready.get(word)?;
+        }
+        Some(word * 64 + bits.trailing_zeros() as usize)
+    }
+
+    /// Steps the task of a place.
+    pub fn step(&mut self, place: usize, core: &mut Core) -> Step {
+        match self.places.get_mut(place) {
+            Some(Some(place)) => place.task.step(core),
+            _ => Step::Idle,
+        }
+    }
+
+    /// A descriptor of a task became ready.
+    pub fn set_ready(&mut self, place: usize, part: usize, readiness: Readiness) {
+        if let Some(Some(Place { task: Task::Exec(exec), .. })) = self.places.get_mut(place) {
+            exec.set_ready(part, readiness);
+            self.mark_place(place);
+        }
+    }
+
+    /// A process was reaped that may be one of the commands.
+    pub fn handle_ended(&mut self, pid: Pid, status: WaitStatus, core: &mut Core) {
+        let found = self.places.iter_mut().flatten().find_map(|place| match &mut place.task {
+            Task::Exec(exec) if exec.pid() == pid => Some((place.channel, exec)),
+            _ => None,
+        });
+        if let Some((channel, exec)) = found {
+            exec.handle_ended(status, core);
+            self.mark_ready(channel);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The stream to the client: bytes in, and the core's bytes out, several pieces in one call.
+
+use arrayvec::ArrayVec;
+use rustix::fd::OwnedFd;
+use rustix::io::{Errno, IoSlice, Result};
+use vsock_shell_proto::limits::PREAMBLE_LEN;
+use vsock_shell_proto::link::Transmit;
+
+use super::watch::{Token, Watch};
+use super::{Core, now};
+
+/// The stream has ended, or failed: which of them does not matter (`R-1.3`).
+pub struct Lost;
+
+/// Both directions of the stream.
+pub struct Transport {
+    streams: Option<(OwnedFd, OwnedFd)>,
+    readable: bool,
+    writable: bool,
+    /// What is left to send of the answer to the preamble, before everything else.
+    answer: ArrayVec<u8, PREAMBLE_LEN>,
+}
+
+impl Transport {
+    /// A transport over two descriptors that do not block; they may be the same stream.
+    pub fn new(input: OwnedFd, output: OwnedFd) -> Self {
+        Self { streams: Some((input, output)), readable: false, writable: true, answer: ArrayVec::new_const() }
+    }
+
+    /// Puts the answer to the preamble before everything that is written.
+    pub fn answer(&mut self, answer: &[u8; PREAMBLE_LEN]) {
+        self.answer = ArrayVec::from(*answer);
+    }
+
+    /// Watches both directions.
+    ///
+    /// # Errors
+    /// Of `epoll_ctl`.
+    pub fn watch(&self, watch: &Watch) -> Result<()> {
+        match &self.streams {
+            Some((input, output)) => {
+                watch.add(input, Token::Input)?;
+                watch.add(output, Token::Output)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Closes both directions.
+    pub fn close(&mut self) {
+        self.streams = None;
+    }
+
+    /// Reading may give something.
+    pub fn can_read(&self) -> bool {
+        self.readable
+    }
+
+    /// Writing may take something.
+    pub fn can_write(&self) -> bool {
+        self.writable
+    }
+
+    /// The kernel says that there is something to read.
+    pub fn set_readable(&mut self) {
+        self.readable = true;
+    }
+
+    /// The kernel says that there is room.
+    pub fn set_writable(&mut self) {
+        self.writable = true;
+    }
+
+    /// Reads once; 0 when nothing is there now.
+    pub fn read(&mut self, buffer: &mut [u8]) -> core::result::Result<usize, Lost> {
+        let Some((input, _)) = self.streams.as_ref().filter(|_| self.readable) else { return Ok(0) };
+        match rustix::io::read(input, buffer) {
+            Ok(0) => Err(Lost),
+            Ok(length) => Ok(length),
+            Err(Errno::AGAIN) => {
+                self.readable = false;
+                Ok(0)
+            }
+            Err(Errno::INTR) => Ok(0),
+            Err(_) => Err(Lost),
+        }
+    }
+
+    /// Writes what the core has, until it has nothing or the stream is full.
+    pub fn write(&mut self, mut core: Option<&mut Core>) -> core::result::Result<(), Lost> {
+        let now = now();
+        while self.writable {
+            let Some((_, output)) = &self.streams else { return Ok(()) };
+            let transmit = match &mut core {
+                Some(core) => core.poll_transmit(now),
+                None => None,
+            };
+            let Transmit { head, first, second } =
+                transmit.unwrap_or(Transmit { head: &[], first: &[], second: &[] });
+            let pieces = [&self.answer[..], head, first, second];
+            if pieces.iter().all(|piece| piece.is_empty()) {
+                return Ok(());
+            }
+            match rustix::io::writev(output, &pieces.map(IoSlice::new)) {
+                Ok(taken) => {
+                    let answered = taken.min(self.answer.len());
+                    self.answer.drain(..answered);
+                    if let Some(core) = &mut core {
+                        core.handle_transmitted(taken - answered, now);
+                    }
+                }
+                Err(Errno::AGAIN) => self.writable = false,
+                Err(Errno::INTR) => {}
+                Err(_) => return Err(Lost),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! What a session waits for: an epoll descriptor whose registrations are made once, edge-triggered.
+
+use rustix::event::{Timespec, epoll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Result;
+
+/// Events taken in one go; the kernel keeps the others.
+const EVENTS: usize = 32;
+
+/// What an event is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Token {
+    /// The transport can be read.
+    Input,
+    /// The transport can be written.
+    Output,
+    /// A signal came.
+    Signals,
+    /// A descriptor of a task.
+    Task {
+        /// The task's place in the table.
+        place: usize,
+        /// Which of its descriptors.
+        part: usize,
+    },
+}
+
+/// Descriptors that one task may have.
+pub const PARTS: usize = 4;
+
+/// What can be done with a descriptor now. An error or a hang-up counts as both: the next call tells.
+#[derive(Clone, Copy)]
+pub struct Readiness {
+    /// Reading would not block.
+    pub readable: bool,
+    /// Writing would not block.
+    pub writable: bool,
+}
+
+const INPUT: u64 = u64::MAX;
+const OUTPUT: u64 = u64::MAX - 1;
+const SIGNALS: u64 = u64::MAX - 2;
+
+impl Token {
+    fn encode(self) -> u64 {
+        match self {
+            Self::Input => INPUT,
+            Self::Output => OUTPUT,
+            Self::Signals => SIGNALS,
+            Self::Task { place, part } => (place * PARTS + part) as u64,
+        }
+    }
+
+    fn decode(number: u64) -> Self {
+        match number {
+            INPUT => Self::Input,
+            OUTPUT => Self::Output,
+            SIGNALS => Self::Signals,
+            _ => Self::Task { place: number as usize / PARTS, part: number as usize % PARTS },
+        }
+    }
+}
+
+/// The epoll descriptor.
+pub struct Watch(OwnedFd);
+
+impl Watch {
+    /// Watches nothing.
+    ///
+    /// # Errors
+    /// Of `epoll_create1`.
+    pub fn new() -> Result<Self> {
+        epoll::create(epoll::CreateFlags::CLOEXEC).map(Self)
+    }
+
+    /// Watches `fd` for both directions until it is closed. It is told at once what is possible now.
+    ///
+    /// # Errors
+    /// Of `epoll_ctl`; EPERM for files, which never block.
+    pub fn add(&self, fd: impl AsFd, token: Token) -> Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        epoll::add(&self.0, fd, epoll::EventData::new_u64(token.encode()), flags)
+    }
+
+    /// Waits for `timeout_us` microseconds, without one for ever, and tells what happened.
+    pub fn wait(&self, timeout_us: Option<u64>, happened: &mut dyn FnMut(Token, Readiness)) {
+        let empty = epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
+        let mut events = [empty; EVENTS];
+        let timeout = timeout_us.map(|us| Timespec {
+            tv_sec: (us / 1_000_000) as i64,
+            tv_nsec: (us % 1_000_000 * 1000) as i64,
+        });
+        // The errors are a signal, after which the caller looks around, and wrong descriptors, which these are not.
+        let count = epoll::wait(&self.0, &mut events, timeout.as_ref()).unwrap_or(0);
+        for event in events.iter().take(count) {
+            let flags = event.flags;
+            let ended = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
+            let readiness = Readiness {
+                readable: ended || flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP),
+                writable: ended || flags.contains(epoll::EventFlags::OUT),
+            };
+            happened(Token::decode(event.data.u64()), readiness);
+        }
+    }
+}

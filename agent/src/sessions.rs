@@ -1,0 +1,70 @@
+//! The processes of the sessions, as the listener sees them: it counts them, reaps them, and ends them.
+
+use arrayvec::ArrayVec;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use crate::line::Part;
+use crate::log;
+
+/// Sessions at once.
+pub const SESSIONS_MAX: usize = 256;
+
+/// The sessions that run.
+pub struct Sessions(ArrayVec<Pid, SESSIONS_MAX>);
+
+impl Sessions {
+    /// None.
+    pub const fn new() -> Self {
+        Self(ArrayVec::new_const())
+    }
+
+    /// Whether there is no room for another one.
+    pub fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
+
+    /// Whether all have ended.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Counts a session that was started; where there is no room, it runs uncounted.
+    pub fn add(&mut self, pid: Pid) {
+        let _ = self.0.try_push(pid);
+    }
+
+    /// Forgets the sessions that have ended. Bounded by the number of children.
+    pub fn reap(&mut self) {
+        loop {
+            match waitpid(None, WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => {
+                    self.0.retain(|&mut session| session != pid);
+                    if let Some(signal) = status.terminating_signal() {
+                        log::warning(&[
+                            Part::Text("session "),
+                            Part::Number(u64::from(pid.as_raw_pid().unsigned_abs())),
+                            Part::Text(" was killed by signal "),
+                            Part::Number(u64::from(signal.unsigned_abs())),
+                        ]);
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Sends `signal` to all.
+    pub fn signal(&self, signal: Signal) {
+        for &pid in &self.0 {
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self::new()
+    }
+}

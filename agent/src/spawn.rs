@@ -1,0 +1,123 @@
+//! Starting a command: the descriptors between it and its session, the new process, and how it tells that it could
+//! not become the command. What happens in that process is in [`exec`](crate::exec).
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Pid;
+
+use crate::command::ExecRequest;
+use crate::config::Config;
+use crate::exec;
+use crate::failure::{Failure, MESSAGE_MAX, Step};
+use crate::sys::process::{Forked, fork};
+use crate::sys::start::exit;
+use crate::terminal;
+
+/// A process that is, or is about to become, a command. Nothing is killed or reaped by dropping it.
+pub struct Child {
+    /// Its id, also of its session and of its process group.
+    pub pid: Pid,
+    /// Our ends of what it reads and writes; they do not block.
+    pub standard: Standard,
+    /// Readable when it is decided whether the command runs; see [`read_status`].
+    pub status: OwnedFd,
+}
+
+/// Our ends of the standard descriptors of a command.
+pub enum Standard {
+    /// Three pipes.
+    Pipes {
+        /// What the command reads.
+        input: OwnedFd,
+        /// What it writes.
+        output: OwnedFd,
+        /// What it writes to standard error.
+        error: OwnedFd,
+    },
+    /// The master of its terminal.
+    Terminal(OwnedFd),
+}
+
+/// What has become of a process that was to become a command.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Not decided yet.
+    Pending,
+    /// The command runs, or has run.
+    Started,
+    /// It could not be started; the process has ended and wants to be reaped.
+    Failed(Failure),
+}
+
+/// The other ends, which the new process puts in the place of 0, 1 and 2.
+enum Theirs {
+    Pipes(OwnedFd, OwnedFd, OwnedFd),
+    Terminal(OwnedFd),
+}
+
+/// Starts the command and does not wait for it. `memory` is what the new process may use of a copy of this one's
+/// memory to put the arguments together; its content does not change here.
+///
+/// # Errors
+/// What failed before there was a process. What fails later is told by [`Child::status`].
+pub fn spawn(request: &ExecRequest<'_>, memory: &mut [u8], config: &Config) -> Result<Child, Failure> {
+    let (standard, theirs) = match request.terminal {
+        Some(size) => {
+            let (master, terminal) = terminal::open(size).map_err(at(Step::Terminal))?;
+            (Standard::Terminal(master), Theirs::Terminal(terminal))
+        }
+        None => make_pipes().map_err(at(Step::Pipe))?,
+    };
+    let (status, report) = half_blocking_pipe(End::Read).map_err(at(Step::Pipe))?;
+    match fork().map_err(at(Step::Fork))? {
+        Forked::Parent(pid) => Ok(Child { pid, standard, status }),
+        Forked::Child => {
+            let descriptors = match &theirs {
+                Theirs::Pipes(input, output, error) => [input.as_fd(), output.as_fd(), error.as_fd()],
+                Theirs::Terminal(terminal) => [terminal.as_fd(); 3],
+            };
+            let failure = exec::run(request, descriptors, memory, config);
+            let _ = rustix::io::write(&report, &failure.encode());
+            exit(127)
+        }
+    }
+}
+
+fn at(step: Step) -> impl FnOnce(Errno) -> Failure {
+    move |errno| Failure::new(step, errno)
+}
+
+fn make_pipes() -> Result<(Standard, Theirs), Errno> {
+    let (their_input, input) = half_blocking_pipe(End::Write)?;
+    let (output, their_output) = half_blocking_pipe(End::Read)?;
+    let (error, their_error) = half_blocking_pipe(End::Read)?;
+    Ok((Standard::Pipes { input, output, error }, Theirs::Pipes(their_input, their_output, their_error)))
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Read,
+    Write,
+}
+
+/// A pipe of which our end does not block. The command's does, as programs expect.
+fn half_blocking_pipe(ours: End) -> Result<(OwnedFd, OwnedFd), Errno> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(if ours == End::Read { &read } else { &write }, OFlags::NONBLOCK)?;
+    Ok((read, write))
+}
+
+/// What has become of the process whose [`Child::status`] this is. Never blocks.
+pub fn read_status(status: BorrowedFd<'_>) -> Status {
+    let mut message = [0; MESSAGE_MAX];
+    match rustix::io::read(status, &mut message) {
+        // `execve` closed the only other end.
+        Ok(0) => Status::Started,
+        // The message is smaller than PIPE_BUF, so it comes as a whole.
+        Ok(len) => Status::Failed(Failure::decode(message.get(..len).unwrap_or_default())),
+        Err(Errno::AGAIN | Errno::INTR) => Status::Pending,
+        Err(errno) => Status::Failed(Failure::new(Step::Fork, errno)),
+    }
+}

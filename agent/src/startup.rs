@@ -1,0 +1,222 @@
+//! From the start of the process to its role: the listener, or the one session over streams that exist already.
+
+use arrayvec::ArrayVec;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::process::getpid;
+
+use crate::account::decimal;
+use crate::args::{self, ADDRESSES_MAX, Address, Options, Request};
+use crate::clock::now_ms;
+use crate::config::{Config, DEFAULT_PATH};
+use crate::half_open::{DEADLINE_MS, Partial, Progress};
+use crate::line::{Line, Part};
+use crate::listen::{self, Opened};
+use crate::listener::{Listener, Outcome};
+use crate::sys::process::{Forked, fork};
+use crate::sys::start::{Start, exit};
+use crate::sys::{descriptor, signal};
+use crate::{log, session};
+
+/// Exit status for a wrong command line.
+const USAGE: i32 = 2;
+/// Exit status where the system refused something.
+const FAILURE: i32 = 1;
+
+type Addresses = ArrayVec<Address<'static>, ADDRESSES_MAX>;
+
+/// What the binary's `main` does; gives the exit status.
+pub fn run(start: Start) -> i32 {
+    let hangup_ignored = signal::take_over();
+    let has_stderr = descriptor::is_open(2);
+    descriptor::fill_standard();
+    descriptor::mark_inherited();
+    if !has_stderr {
+        log::use_kernel_log();
+    }
+    let options = match args::parse(start.arguments().skip(1)) {
+        Ok(Request::Help) => return print(&[Part::Text(args::HELP)]),
+        Ok(Request::Version) => {
+            let version = env!("CARGO_PKG_VERSION");
+            return print(&[Part::Text(log::NAME), Part::Text(" "), Part::Text(version), Part::Text("\n")]);
+        }
+        Ok(Request::Serve(options)) => options,
+        Err(error) => {
+            log::error(&[Part::Text(error.problem), Part::Text(": "), Part::Bytes(error.argument)]);
+            return USAGE;
+        }
+    };
+    log::set_verbosity(options.verbosity);
+    match serve(&start, options, hangup_ignored) {
+        Ok(()) => 0,
+        Err(status) => status,
+    }
+}
+
+fn print(parts: &[Part<'_>]) -> i32 {
+    for part in parts {
+        let line = Line::of(core::slice::from_ref(part));
+        let mut rest = match part {
+            // The help is longer than a line.
+            Part::Text(text) => text.as_bytes(),
+            _ => line.as_bytes(),
+        };
+        while !rest.is_empty() {
+            match descriptor::write(1, rest) {
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Err(Errno::INTR) => {}
+                Err(_) => return FAILURE,
+            }
+        }
+    }
+    0
+}
+
+fn serve(start: &Start, options: Options<'static>, hangup_ignored: bool) -> Result<(), i32> {
+    let config =
+        Config { path: start.variable(b"PATH").filter(|path| !path.is_empty()).unwrap_or(DEFAULT_PATH) };
+    let addresses = addresses(start, &options)?;
+    let mut sockets = ArrayVec::new();
+    for &address in &addresses {
+        let opened = listen::open(address).map_err(|error| {
+            let (mut line, place) = (Line::new(), describe(address));
+            line.append(&[Part::Text(error.problem)]);
+            if let Some(errno) = error.errno {
+                line.append(&[Part::Text(": "), Part::Error(errno)]);
+            }
+            log::error(&[
+                Part::Text("cannot listen on "),
+                Part::Line(&place),
+                Part::Text(": "),
+                Part::Line(&line),
+            ]);
+            FAILURE
+        });
+        match opened {
+            // Fewer than there are addresses, which were bounded.
+            Ok(Opened::Listening(socket)) => drop(sockets.try_push(socket)),
+            Ok(Opened::Connected(input, output)) if addresses.len() == 1 && !options.daemon => {
+                return serve_one(input, output, &config);
+            }
+            Ok(Opened::Connected(..)) => {
+                log::error(&[Part::Text(
+                    "stdio or a connected socket is one session: no other address and no -d beside it",
+                )]);
+                return remove_files(&sockets, USAGE);
+            }
+            Err(status) => return remove_files(&sockets, status),
+        }
+    }
+    for &address in &addresses {
+        log::info(&[Part::Text("listening on "), Part::Line(&describe(address))]);
+    }
+    if options.daemon
+        && let Err(errno) = go_to_background()
+    {
+        log::error(&[Part::Text("cannot go to the background: "), Part::Error(errno)]);
+        return remove_files(&sockets, FAILURE);
+    }
+    listen_and_serve(sockets, hangup_ignored || options.daemon, &config)
+}
+
+fn remove_files(sockets: &[listen::Listening<'_>], status: i32) -> Result<(), i32> {
+    for socket in sockets {
+        socket.remove_file();
+    }
+    Err(status)
+}
+
+/// The addresses of the command line; without any, what systemd passed; without that, vsock.
+fn addresses(start: &Start, options: &Options<'static>) -> Result<Addresses, i32> {
+    let mut addresses = options.addresses.clone();
+    if addresses.is_empty() {
+        let number = |name| start.variable(name).and_then(decimal);
+        // sd_listen_fds(3): meant for us only with our own process id.
+        let is_ours = number(b"LISTEN_PID") == Some(getpid().as_raw_pid().unsigned_abs());
+        let count = number(b"LISTEN_FDS").filter(|_| is_ours).unwrap_or(0);
+        for offset in 0..count {
+            let address = Address::Descriptor(3_i32.saturating_add_unsigned(offset));
+            if addresses.try_push(address).is_err() {
+                log::error(&[
+                    Part::Text("more than 8 sockets in LISTEN_FDS: "),
+                    Part::Number(u64::from(count)),
+                ]);
+                return Err(USAGE);
+            }
+        }
+        if count == 0 {
+            let _ = addresses.try_push(Address::Vsock(options.port));
+        }
+    }
+    Ok(addresses)
+}
+
+fn describe(address: Address<'_>) -> Line {
+    match address {
+        Address::Vsock(port) => Line::of(&[Part::Text("vsock:"), Part::Number(u64::from(port))]),
+        Address::Unix(path) => Line::of(&[Part::Text("unix:"), Part::Bytes(path.to_bytes())]),
+        Address::Stdio => Line::of(&[Part::Text("stdio")]),
+        Address::Descriptor(number) => {
+            Line::of(&[Part::Text("fd:"), Part::Number(u64::from(number.unsigned_abs()))])
+        }
+    }
+}
+
+/// Leaves the caller's terminal and directory. The caller goes on only now, when everything listens.
+fn go_to_background() -> Result<(), Errno> {
+    if let Forked::Parent(_) = fork()? {
+        exit(0);
+    }
+    rustix::process::setsid()?;
+    rustix::process::chdir(c"/")?;
+    log::use_kernel_log();
+    let null = descriptor::open_null()?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)
+}
+
+fn listen_and_serve(
+    sockets: ArrayVec<listen::Listening<'static>, ADDRESSES_MAX>,
+    ignores_hangup: bool,
+    config: &Config,
+) -> Result<(), i32> {
+    let failed = |errno| {
+        log::error(&[Part::Text("cannot wait for connections: "), Part::Error(errno)]);
+        FAILURE
+    };
+    let mut listener = Listener::new(sockets, ignores_hangup).map_err(failed)?;
+    let outcome = listener.run().map_err(failed)?;
+    drop(listener);
+    match outcome {
+        Outcome::Ended => Ok(()),
+        Outcome::Session(stream, preamble) => {
+            // Ctrl-C in the agent's terminal is for the listener, which then asks the sessions to end.
+            let _ = rustix::process::setsid();
+            let Ok(output) = rustix::io::fcntl_dupfd_cloexec(&stream, 3) else { return Err(FAILURE) };
+            session::run(stream, output, &preamble, config)
+        }
+    }
+}
+
+/// One session in this process, over streams that exist.
+fn serve_one(input: OwnedFd, output: OwnedFd, config: &Config) -> Result<(), i32> {
+    signal::block_handled();
+    let deadline = now_ms().saturating_add(DEADLINE_MS);
+    let mut preamble = Partial::new();
+    loop {
+        match preamble.read(&mut |room| rustix::io::read(&input, room)) {
+            Progress::Complete => session::run(input, output, preamble.bytes(), config),
+            Progress::Closed => return Err(FAILURE),
+            Progress::Pending => {}
+        }
+        let left = deadline.saturating_sub(now_ms());
+        let timeout = Timespec { tv_sec: (left / 1000) as i64, tv_nsec: (left % 1000 * 1_000_000) as i64 };
+        let ready = poll(&mut [PollFd::new(&input, PollFlags::IN)], Some(&timeout));
+        if left == 0 || !matches!(ready, Ok(_) | Err(Errno::INTR)) {
+            log::error(&[Part::Text("no preamble came")]);
+            return Err(FAILURE);
+        }
+    }
+}

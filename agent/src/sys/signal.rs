@@ -1,0 +1,129 @@
+//! Signals: which are blocked and read from a descriptor, what the others do, and sending them by number.
+
+use core::ffi::{c_int, c_long};
+use core::num::NonZeroI32;
+
+use rustix::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::io::Result;
+use rustix::process::Signal;
+
+use super::ffi::{self, SignalBits};
+
+/// The highest signal number.
+pub const HIGHEST: u32 = 64;
+
+const SIG_DFL: usize = 0;
+const SIG_IGN: usize = 1;
+const SIG_SETMASK: c_int = 2;
+
+/// Gives every signal its default disposition, then ignores SIGPIPE: a peer that vanishes is an error of `write`.
+/// Returns whether the parent process had SIGHUP ignored, as `nohup` does.
+///
+/// Done once at the start, so that only SIGPIPE is left to [`restore_for_command`].
+pub fn take_over() -> bool {
+    let mut hangup_ignored = false;
+    for number in 1..=HIGHEST as c_int {
+        let former = set_default(number);
+        hangup_ignored |= number == Signal::HUP.as_raw() && former == SIG_IGN;
+    }
+    // SAFETY: no handler is involved, only a fixed disposition.
+    unsafe { ffi::signal(Signal::PIPE.as_raw(), SIG_IGN) };
+    hangup_ignored
+}
+
+/// `rt_sigaction(2)` by its number, because libc refuses the signals that its threads use, and a parent process can
+/// have ignored those too. Gives the former disposition.
+fn set_default(number: c_int) -> usize {
+    const RT_SIGACTION: c_long = if cfg!(target_arch = "x86_64") {
+        13
+    } else if cfg!(any(target_arch = "x86", target_arch = "arm")) {
+        174
+    } else {
+        134
+    };
+    // `struct sigaction` of the kernel begins with the handler; all zero it means SIG_DFL on every architecture.
+    let (action, mut former) = ([SIG_DFL; 8], [SIG_DFL; 8]);
+    // SAFETY: both are larger than the kernel's structure, and no handler is involved.
+    unsafe { ffi::syscall(RT_SIGACTION, number, action.as_ptr(), former.as_mut_ptr(), size_of::<u64>()) };
+    former[0]
+}
+
+/// What a command finds: every disposition is the default one, no signal is blocked.
+pub fn restore_for_command() {
+    // SAFETY: no handler is involved; the set is valid for the call.
+    unsafe {
+        ffi::signal(Signal::PIPE.as_raw(), SIG_DFL);
+        ffi::sigprocmask(SIG_SETMASK, &SignalBits([0; 16]), core::ptr::null_mut());
+    }
+}
+
+/// The signals that every process of the agent blocks and reads from a descriptor.
+pub const HANDLED: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::CHILD];
+
+fn handled() -> SignalBits {
+    let mut bits = SignalBits([0; 16]);
+    for signal in HANDLED {
+        bits.0[0] |= 1 << (signal.as_raw() - 1);
+    }
+    bits
+}
+
+/// Blocks the [`HANDLED`] signals; they wait until [`Signals`] reads them.
+pub fn block_handled() {
+    // SAFETY: the set is valid for the call.
+    unsafe { ffi::sigprocmask(SIG_SETMASK, &handled(), core::ptr::null_mut()) };
+}
+
+/// A descriptor that reads the [`HANDLED`] signals, `signalfd(2)`. Each process needs its own.
+pub struct Signals(OwnedFd);
+
+impl Signals {
+    /// Blocks the signals and opens the descriptor.
+    pub fn open() -> Result<Self> {
+        const NONBLOCK_CLOEXEC: c_int = 0o2_004_000;
+        block_handled();
+        // SAFETY: the set is valid for the call, -1 asks for a new descriptor.
+        let raw = unsafe { ffi::signalfd(-1, &handled(), NONBLOCK_CLOEXEC) };
+        if raw < 0 {
+            return Err(ffi::last_error());
+        }
+        // SAFETY: the descriptor is new, so that nothing else owns it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(raw) }))
+    }
+
+    /// The next signal that has arrived, by number. SIGCHLD may stand for several children.
+    pub fn next(&self) -> Option<i32> {
+        // `struct signalfd_siginfo` has 128 bytes and begins with the number.
+        let mut info = [0_u8; 128];
+        let len = rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut info)).ok()?;
+        let number = info.first_chunk::<4>().filter(|_| len == info.len())?;
+        Some(i32::from_ne_bytes(*number))
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The signal of a number from 1 to 64, also a real-time one.
+pub fn from_number(number: u32) -> Option<Signal> {
+    let raw = NonZeroI32::new(i32::try_from(number).ok().filter(|_| number <= HIGHEST)?)?;
+    // SAFETY: it is only ever sent, which is safe with any number; libc's own (32 to 34) mean nothing to other
+    // programs' threads than what their sender could do by himself.
+    Some(unsafe { Signal::from_raw_nonzero_unchecked(raw) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::from_number;
+
+    #[test]
+    fn signals_are_numbered_from_1_to_64() {
+        assert!(from_number(0).is_none());
+        assert!(from_number(65).is_none());
+        assert!(from_number(u32::MAX).is_none());
+        assert!((1..=64).all(|number| from_number(number).is_some_and(|s| s.as_raw() == number as i32)));
+    }
+}

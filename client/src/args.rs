@@ -1,0 +1,270 @@
+//! Owns the command line: words in, an [`Invocation`] or one line of complaint out. Pure; no I/O, no environment.
+//!
+//! Two stages. [`Words::read`] sorts the words into options, target and command by position alone; [`parse`] gives
+//! them their meaning for the verb. Where a word stands decides:
+//!
+//! * options stand before or after TARGET, never after the command's first word, so that a command keeps its own;
+//! * a `--` before TARGET ends the options, and no verb follows it (scp writes `-- HOST COMMAND`);
+//! * a `--` after TARGET makes what follows a program and its arguments, run without a shell;
+//! * `cp`, `wait` and `info` in the place of TARGET are verbs. Options may stand anywhere after them.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use crate::invocation::{Ask, Copy, DEFAULT_ESCAPE, Invocation, Program, Pty, Run};
+use crate::operand::{Operand, split_pair};
+use crate::options::Options;
+use crate::suggest::nearest;
+use crate::target::{DEFAULT_PORT, Target, TargetError};
+use crate::text;
+
+/// What is wrong with a command line: one line that names the word, without the program's name before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArgsError(pub(crate) String);
+
+impl std::fmt::Display for ArgsError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ArgsError {}
+
+/// What stands in the place of the target, when it is not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Copy,
+    Wait,
+    Info,
+}
+
+const VERBS: [(&str, Verb); 3] = [("cp", Verb::Copy), ("wait", Verb::Wait), ("info", Verb::Info)];
+
+/// The words of a command line by their place.
+#[derive(Debug, Default)]
+struct Words {
+    options: Options,
+    verb: Option<Verb>,
+    /// The target, or the operands of a verb.
+    operands: Vec<OsString>,
+    /// `COMMAND ARG…`, or `-- PROGRAM ARG…`.
+    command: Vec<OsString>,
+    /// A `--` stood before the command.
+    is_argv: bool,
+}
+
+/// Reads the words after the program's name.
+///
+/// # Errors
+/// The first mistake found. Exit status 255 belongs to it.
+pub fn parse<I>(words: I) -> Result<Invocation, ArgsError>
+where
+    I: IntoIterator,
+    I::Item: Into<OsString>,
+{
+    let words = Words::read(lexopt::Parser::from_args(words))?;
+    if words.options.is_help {
+        return Ok(Invocation::Help);
+    }
+    if words.options.is_version {
+        return Ok(Invocation::Version);
+    }
+    match words.verb {
+        Some(Verb::Copy) => words.into_copy(),
+        Some(Verb::Wait) => words.into_ask("wait", &["-p", "-l", "-q", "-v", "--timeout", "--reconnect"]).map(Invocation::Wait),
+        Some(Verb::Info) => {
+            words.into_ask("info", &["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--json"]).map(Invocation::Info)
+        }
+        None if words.options.upload.is_some() || words.options.download.is_some() => words.into_transfer(),
+        None => words.into_run(),
+    }
+}
+
+impl Words {
+    fn read(mut parser: lexopt::Parser) -> Result<Self, ArgsError> {
+        let mut words = Self::default();
+        // `-e=` means the character `=`, as in every getopt.
+        parser.set_short_equals(false);
+        let mut are_options_over = false;
+        loop {
+            // A whole word is left only between options, not in the middle of a cluster such as `-nT`.
+            if let Some(mut rest) = parser.try_raw_args() {
+                let is_plain = |word: &OsStr| are_options_over || !word.as_bytes().starts_with(b"-") || word == "-";
+                match rest.peek() {
+                    None => break,
+                    Some(word) if word == "--" && (!are_options_over || words.is_target_read()) => {
+                        rest.next();
+                        if words.is_target_read() {
+                            words.is_argv = true;
+                            words.command = rest.collect();
+                            break;
+                        }
+                        are_options_over = true;
+                        continue;
+                    }
+                    Some(word) if is_plain(word) => {
+                        if words.is_target_read() {
+                            words.command = rest.collect();
+                            break;
+                        }
+                        words.operands.extend(rest.next());
+                        words.find_verb(are_options_over);
+                        continue;
+                    }
+                    Some(_) => {}
+                }
+            }
+            if !words.options.read_next(&mut parser)? {
+                break;
+            }
+        }
+        Ok(words)
+    }
+
+    /// A verb takes all the words; otherwise the one that was read is the target, and a command may follow.
+    fn is_target_read(&self) -> bool {
+        self.verb.is_none() && !self.operands.is_empty()
+    }
+
+    fn find_verb(&mut self, are_options_over: bool) {
+        if self.verb.is_none()
+            && !are_options_over
+            && let Some((_, verb)) = VERBS.iter().find(|(name, _)| self.operands[0] == *name)
+        {
+            self.verb = Some(*verb);
+            self.operands.clear();
+        }
+    }
+
+    fn into_run(self) -> Result<Invocation, ArgsError> {
+        self.options.refuse_except("a command", &[
+            "-p", "-t", "-T", "-n", "-q", "-v", "-e", "-l", "-E", "-C", "--timeout", "--kill-after", "--json", "--reconnect",
+        ])?;
+        let target = self.target()?;
+        let Self { options, command, is_argv, .. } = self;
+        let program = match (is_argv, command.as_slice()) {
+            (true, []) => return fail("nothing stands after `--`; write TARGET -- PROGRAM [ARG]..."),
+            (true, [program, ..]) if program.is_empty() => return fail("the program after `--` is empty"),
+            (true, _) => Program::Argv(command),
+            (false, []) => Program::Shell,
+            (false, _) => Program::Line(join(&command)),
+        };
+        let settings = options.settings();
+        let run = Run {
+            target,
+            program,
+            pty: options.pty.unwrap_or(Pty::Auto),
+            is_stdin_null: options.is_stdin_null,
+            escape: options.escape.unwrap_or(Some(DEFAULT_ESCAPE)),
+            environment: options.environment,
+            directory: options.directory,
+            kill_after: options.kill_after,
+            is_json: options.is_json,
+            settings,
+        };
+        if run.is_json && run.program == Program::Shell {
+            return fail("--json needs a command; write TARGET COMMAND or TARGET -- PROGRAM");
+        }
+        if run.is_json && run.pty == Pty::Always {
+            return fail("--json and -t exclude each other: a terminal mixes stdout and stderr; leave one out");
+        }
+        Ok(Invocation::Run(run))
+    }
+
+    fn into_transfer(self) -> Result<Invocation, ArgsError> {
+        self.options
+            .refuse_except("-u and -d", &["-p", "-l", "-q", "-v", "-u", "-d", "--timeout", "--sync", "--reconnect"])?;
+        let target = self.target()?;
+        if let Some(word) = self.command.first() {
+            return fail(format!("`{}` is one word too many: -u and -d move one file and run no command", shown(word)));
+        }
+        let settings = self.options.settings();
+        let pair = |option: &str, form: &str, word: &OsStr| {
+            split_pair(word)
+                .map_err(|error| ArgsError(format!("cannot use {option} `{}`: {error}; write {form}", shown(word))))
+        };
+        let remote = |path| Operand::Remote { target, path };
+        let (source, destination) = match (&self.options.upload, &self.options.download) {
+            (Some(_), Some(_)) => return fail("-u and -d exclude each other; run them one after the other, or use cp"),
+            (Some(word), _) => {
+                let (here, there) = pair("-u", "LOCAL:REMOTE", word)?;
+                (Operand::local(here), remote(there))
+            }
+            (None, word) => {
+                let (there, here) = pair("-d", "REMOTE:LOCAL", word.as_deref().unwrap_or_default())?;
+                (remote(there), Operand::local(here))
+            }
+        };
+        let is_synced = self.options.is_synced;
+        Ok(Invocation::Copy(Copy { sources: vec![source], destination, is_synced, settings }))
+    }
+
+    fn into_copy(self) -> Result<Invocation, ArgsError> {
+        self.options.refuse_except("cp", &["-p", "-l", "-q", "-v", "--timeout", "--sync", "--reconnect"])?;
+        let mut operands = Vec::with_capacity(self.operands.len());
+        for word in &self.operands {
+            let mut operand = Operand::parse(word, self.options.port.unwrap_or(DEFAULT_PORT)).map_err(|error| {
+                let colon = word.as_bytes().iter().position(|byte| *byte == b':').unwrap_or(word.len());
+                let target = shown(OsStr::from_bytes(&word.as_bytes()[..colon])).into_owned();
+                ArgsError(format!("cannot use target `{target}`: {error}; a local name with a colon is ./{}", shown(word)))
+            })?;
+            if let Operand::Remote { target, .. } = &mut operand {
+                self.options.name_user(target)?;
+            }
+            operands.push(operand);
+        }
+        let (Some(destination), false) = (operands.pop(), operands.is_empty()) else {
+            return fail("cp needs a source and a destination; write cp SRC... DST");
+        };
+        let is_remote = |operand: &Operand| matches!(operand, Operand::Remote { .. });
+        if !is_remote(&destination) && !operands.iter().all(is_remote) {
+            return fail("cp copies from or to a guest, and one of these sources and the destination are both local; write TARGET:PATH");
+        }
+        if operands.iter().filter(|operand| **operand == Operand::Stream).count() > 1 {
+            return fail("`-` stands twice among the sources, and there is one standard input; name it once");
+        }
+        let settings = self.options.settings();
+        Ok(Invocation::Copy(Copy { sources: operands, destination, is_synced: self.options.is_synced, settings }))
+    }
+
+    fn into_ask(self, verb: &str, allowed: &[&str]) -> Result<Ask, ArgsError> {
+        self.options.refuse_except(verb, allowed)?;
+        if let Some(word) = self.operands.get(1) {
+            return fail(format!("`{}` is one word too many: {verb} takes one target", shown(word)));
+        }
+        let target = self.target()?;
+        Ok(Ask { target, is_json: self.options.is_json, settings: self.options.settings() })
+    }
+
+    fn target(&self) -> Result<Target, ArgsError> {
+        let Some(word) = self.operands.first() else {
+            return fail("no target is named; write vsock-shell TARGET, or vsock-shell -h for help");
+        };
+        let mut target = Target::parse(word, self.options.port.unwrap_or(DEFAULT_PORT)).map_err(|error| {
+            let verb = word.to_str().filter(|_| self.verb.is_none() && error == TargetError::Name);
+            let hint = match verb.and_then(|word| nearest(word, VERBS.map(|(name, _)| name))) {
+                Some(verb) => format!(" (did you mean `{verb}`?)"),
+                None => String::new(),
+            };
+            ArgsError(format!("cannot use target `{}`: {error}{hint}", shown(word)))
+        })?;
+        self.options.name_user(&mut target)?;
+        Ok(target)
+    }
+}
+
+fn join(words: &[OsString]) -> OsString {
+    OsString::from_vec(words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>().join(&b' '))
+}
+
+pub(crate) fn shown(word: &OsStr) -> std::borrow::Cow<'_, str> {
+    text::escape(word.as_bytes())
+}
+
+pub(crate) fn fail<T>(text: impl Into<String>) -> Result<T, ArgsError> {
+    Err(ArgsError(text.into()))
+}
+
+#[cfg(test)]
+#[path = "args_tests.rs"]
+mod tests;

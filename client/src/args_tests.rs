@@ -1,0 +1,318 @@
+//! Tests of `args` and `options`: every form of the usage, and every way to get it wrong.
+
+use std::time::Duration;
+
+use super::*;
+use crate::invocation::{Settings, Variable};
+use crate::target::Address;
+
+#[track_caller]
+fn parsed(line: &[&str]) -> Invocation {
+    parse(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+}
+
+#[track_caller]
+fn run(line: &[&str]) -> Run {
+    match parsed(line) {
+        Invocation::Run(run) => run,
+        other => panic!("{line:?}: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn copy(line: &[&str]) -> Copy {
+    match parsed(line) {
+        Invocation::Copy(copy) => copy,
+        other => panic!("{line:?}: {other:?}"),
+    }
+}
+
+/// The line of complaint, which has to be one line and to hold every one of `words`.
+#[track_caller]
+fn refused(line: &[&str], words: &[&str]) {
+    let text = match parse(line) {
+        Ok(invocation) => panic!("{line:?}: {invocation:?}"),
+        Err(error) => error.to_string(),
+    };
+    assert!(!text.contains('\n') && !text.is_empty(), "{line:?}: {text}");
+    for word in words {
+        assert!(text.contains(word), "{line:?}: no `{word}` in: {text}");
+    }
+}
+
+fn vsock(cid: u32, port: u32) -> Target {
+    Target { user: None, address: Address::Vsock { cid, port } }
+}
+
+fn line(command: &str) -> Program {
+    Program::Line(command.into())
+}
+
+fn argv(words: &[&str]) -> Program {
+    Program::Argv(words.iter().map(Into::into).collect())
+}
+
+#[test]
+fn a_target_alone_is_a_shell_with_every_default() {
+    let expected = Run {
+        target: vsock(3, 5000),
+        program: Program::Shell,
+        pty: Pty::Auto,
+        is_stdin_null: false,
+        escape: Some(b'~'),
+        environment: vec![],
+        directory: None,
+        kill_after: None,
+        is_json: false,
+        settings: Settings { timeout: Duration::from_secs(2), is_quiet: false, verbosity: 0 },
+    };
+    assert_eq!(parsed(&["3"]), Invocation::Run(expected));
+}
+
+#[test]
+fn words_after_the_target_are_joined_by_spaces() {
+    assert_eq!(run(&["3", "ls"]).program, line("ls"));
+    assert_eq!(run(&["3", "echo", "a  b", "", "c"]).program, line("echo a  b  c"));
+    assert_eq!(run(&["3", ""]).program, line(""));
+}
+
+#[test]
+fn after_the_commands_first_word_nothing_is_an_option() {
+    let run = run(&["3", "ls", "-t", "--", "-h", "--json"]);
+    assert_eq!((run.program, run.pty), (line("ls -t -- -h --json"), Pty::Auto));
+}
+
+#[test]
+fn options_stand_before_or_after_the_target() {
+    for words in [["-t", "-n", "3", "ls"], ["3", "-t", "-n", "ls"], ["-n", "3", "-t", "ls"]] {
+        let run = run(&words);
+        assert_eq!((run.program, run.pty, run.is_stdin_null), (line("ls"), Pty::Always, true), "{words:?}");
+    }
+}
+
+#[test]
+fn clustered_options_and_attached_values_work() {
+    let run = run(&["-nTvvp22", "3", "-qeX", "ls"]);
+    assert_eq!(run.target, vsock(3, 22));
+    assert_eq!((run.is_stdin_null, run.pty, run.escape), (true, Pty::Never, Some(b'X')));
+    assert_eq!((run.settings.is_quiet, run.settings.verbosity), (true, 2));
+}
+
+#[test]
+fn a_double_dash_before_the_target_ends_options_and_verbs() {
+    assert_eq!(run(&["--", "3", "ls", "-l"]).program, line("ls -l"));
+    assert_eq!(run(&["-T", "--", "3", "-x"]).program, line("-x"));
+    assert_eq!(run(&["--", "3"]).program, Program::Shell);
+    refused(&["--", "cp", "3:/a", "b"], &["`cp`"]);
+    refused(&["--", "-t"], &["`-t`"]);
+}
+
+#[test]
+fn a_double_dash_after_the_target_runs_a_program_as_it_is() {
+    assert_eq!(run(&["3", "--", "ls", "a b", "-t"]).program, argv(&["ls", "a b", "-t"]));
+    assert_eq!(run(&["3", "-t", "--", "-x"]).program, argv(&["-x"]));
+    assert_eq!(run(&["--", "3", "--", "ls", "--"]).program, argv(&["ls", "--"]));
+    refused(&["3", "--"], &["PROGRAM"]);
+    refused(&["3", "--", ""], &["empty"]);
+}
+
+#[test]
+fn rsync_git_and_scp_spell_it_so() {
+    let rsync = run(&["-l", "root", "3", "rsync", "--server", "-vlogDtpre.iLsfxCIvu", ".", "/tmp"]);
+    assert_eq!(rsync.target.user, Some("root".into()));
+    assert_eq!(rsync.program, line("rsync --server -vlogDtpre.iLsfxCIvu . /tmp"));
+    assert_eq!(run(&["-p", "22", "git@3", "git-upload-pack 'a'"]).target.user, Some("git".into()));
+    assert_eq!(run(&["-l", "root", "-p", "22", "--", "3", "scp -f /etc/fstab"]).program, line("scp -f /etc/fstab"));
+}
+
+#[test]
+fn the_user_comes_from_either_place_but_not_from_both() {
+    assert_eq!(run(&["-l", "a", "3"]).target.user, Some("a".into()));
+    assert_eq!(run(&["a@3", "-l", "a"]).target.user, Some("a".into()));
+    refused(&["-l", "a", "b@3"], &["`a`", "`b`"]);
+    refused(&["-l", "", "3"], &["-l"]);
+}
+
+#[test]
+fn a_port_in_the_target_wins_over_the_option() {
+    assert_eq!(run(&["-p", "7", "vsock:3:9"]).target, vsock(3, 9));
+    for word in ["x", "-1", "4294967295", "", "+1"] {
+        refused(&["-p", word, "3"], &["-p", &format!("`{word}`")]);
+    }
+}
+
+#[test]
+fn the_last_of_t_and_capital_t_counts() {
+    assert_eq!(run(&["-tT", "3"]).pty, Pty::Never);
+    assert_eq!(run(&["-T", "-tt", "3"]).pty, Pty::Always);
+}
+
+#[test]
+fn the_escape_character_is_a_byte_a_control_or_none() {
+    for (word, expected) in [("~", Some(b'~')), ("none", None), ("^]", Some(0x1d)), ("^b", Some(2)), ("^", Some(b'^')), ("^?", Some(0x7f))] {
+        assert_eq!(run(&["-e", word, "3"]).escape, expected, "{word}");
+    }
+    for word in ["", "ab", "^ab", "é"] {
+        refused(&["-e", word, "3"], &["-e"]);
+    }
+    assert_eq!(run(&["-e=", "3"]).escape, Some(b'='));
+}
+
+#[test]
+fn variables_keep_their_order_and_their_values() {
+    let run = run(&["-E", "A=1", "3", "-E", "B", "-EC=x=y", "-E", "D=", "env"]);
+    let seen: Vec<_> = run.environment.iter().map(|Variable { name, value }| (name.to_str().unwrap(), value.as_deref())).collect();
+    assert_eq!(seen, [("A", Some("1".as_ref())), ("B", None), ("C", Some("x=y".as_ref())), ("D", Some("".as_ref()))]);
+    refused(&["-E", "=x", "3"], &["`=x`"]);
+    refused(&["-E", "", "3"], &["-E"]);
+}
+
+#[test]
+fn seconds_may_have_a_fraction() {
+    let run = run(&["--timeout", "0.25", "--kill-after=1.5", "3", "ls"]);
+    assert_eq!(run.settings.timeout, Duration::from_millis(250));
+    assert_eq!(run.kill_after, Some(Duration::from_millis(1500)));
+    for word in ["-1", "inf", "nan", "1e3", "", ".", "1.2.3", "2s", "99999999999999999999999"] {
+        refused(&["--timeout", word, "3"], &["--timeout", &format!("`{word}`")]);
+    }
+}
+
+#[test]
+fn only_a_reconnect_of_zero_is_taken() {
+    assert_eq!(run(&["--reconnect", "0", "3"]).program, Program::Shell);
+    refused(&["--reconnect", "5", "3"], &["--reconnect", "`5`", "0"]);
+    refused(&["--reconnect", "x", "3"], &["--reconnect"]);
+}
+
+#[test]
+fn the_working_directory_is_taken() {
+    assert_eq!(run(&["-C", "/tmp", "3", "ls"]).directory, Some("/tmp".into()));
+    refused(&["-C", "", "3", "ls"], &["-C"]);
+}
+
+#[test]
+fn json_needs_a_command_and_no_terminal() {
+    assert!(run(&["--json", "3", "ls"]).is_json);
+    assert!(run(&["3", "--json", "--", "ls"]).is_json);
+    refused(&["--json", "3"], &["--json", "COMMAND"]);
+    refused(&["--json", "-t", "3", "ls"], &["--json", "-t"]);
+}
+
+#[test]
+fn upload_and_download_are_copies_of_one_file() {
+    let remote = |path: &str| Operand::Remote { target: vsock(3, 5000), path: path.into() };
+    for words in [["3", "-u", "a:b"], ["-u", "a:b", "3"], ["--upload", "a:b", "3"]] {
+        let copy = copy(&words);
+        assert_eq!((copy.sources, copy.destination), (vec![Operand::Local("a".into())], remote("b")), "{words:?}");
+    }
+    let down = copy(&["3", "-d", r"/x\:y:b", "--sync"]);
+    assert_eq!((down.sources, down.destination, down.is_synced), (vec![remote("/x:y")], Operand::Local("b".into()), true));
+    assert_eq!(copy(&["3", "--download=a:-"]).destination, Operand::Stream);
+    assert_eq!(copy(&["3", "-u", "-:a"]).sources, [Operand::Stream]);
+}
+
+#[test]
+fn a_transfer_that_cannot_be_meant_is_refused() {
+    refused(&["3", "-u", "a"], &["-u", "`a`", "LOCAL:REMOTE"]);
+    refused(&["3", "-d", "a:"], &["-d", "`a:`", "REMOTE:LOCAL"]);
+    refused(&["3", "-u", "a:b", "-d", "a:b"], &["-u", "-d"]);
+    refused(&["3", "-u", "a:b", "-u", "a:b"], &["-u", "cp"]);
+    refused(&["3", "-u", "a:b", "ls"], &["`ls`"]);
+    refused(&["3", "-u", "a:b", "-t"], &["-t", "-u"]);
+    refused(&["-u", "a:b"], &["target"]);
+}
+
+#[test]
+fn cp_takes_sources_and_a_destination() {
+    let copy = copy(&["cp", "-q", "a", "./b:c", "--sync", "root@3:/tmp"]);
+    assert_eq!(copy.sources, [Operand::Local("a".into()), Operand::Local("./b:c".into())]);
+    assert_eq!((copy.is_synced, copy.settings.is_quiet), (true, true));
+    match copy.destination {
+        Operand::Remote { target, path } => assert_eq!((target.user, path), (Some("root".into()), "/tmp".into())),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn cp_takes_options_before_the_verb_streams_and_two_guests() {
+    let stream = copy(&["-p", "7", "cp", "-", "3:/x"]);
+    assert_eq!(stream.sources, [Operand::Stream]);
+    assert_eq!(stream.destination, Operand::Remote { target: vsock(3, 7), path: "/x".into() });
+    assert_eq!(copy(&["cp", "3:/x", "-"]).destination, Operand::Stream);
+    assert!(matches!(copy(&["cp", "3:/x", "4:/y"]).destination, Operand::Remote { .. }));
+    assert_eq!(copy(&["cp", "--", "-x", "3:/y"]).sources, [Operand::Local("-x".into())]);
+}
+
+#[test]
+fn a_copy_that_cannot_be_meant_is_refused() {
+    refused(&["cp"], &["SRC"]);
+    refused(&["cp", "3:/a"], &["SRC"]);
+    refused(&["cp", "a", "b"], &["local"]);
+    refused(&["cp", "3:/a", "b", "c"], &["local"]);
+    refused(&["cp", "-", "-", "3:/a"], &["`-`"]);
+    refused(&["cp", "guest:/a", "b"], &["`guest`", "./guest:/a"]);
+    refused(&["cp", "-t", "3:/a", "b"], &["-t", "cp"]);
+    refused(&["cp", "--json", "3:/a", "b"], &["--json", "cp"]);
+    refused(&["cp", "-l", "a", "b@3:/a", "b"], &["-l"]);
+}
+
+#[test]
+fn wait_and_info_take_one_target() {
+    let ask = |timeout, is_json| Ask {
+        target: vsock(3, 5000),
+        is_json,
+        settings: Settings { timeout: Duration::from_secs(timeout), is_quiet: false, verbosity: 0 },
+    };
+    assert_eq!(parsed(&["wait", "--timeout", "60", "3"]), Invocation::Wait(ask(60, false)));
+    assert_eq!(parsed(&["wait", "3", "--timeout=60"]), Invocation::Wait(ask(60, false)));
+    assert_eq!(parsed(&["info", "--json", "3"]), Invocation::Info(ask(2, true)));
+    refused(&["wait"], &["target"]);
+    refused(&["info", "3", "4"], &["`4`", "info"]);
+    refused(&["wait", "--json", "3"], &["--json", "wait"]);
+    refused(&["info", "-t", "3"], &["-t", "info"]);
+}
+
+#[test]
+fn help_and_version_win_wherever_they_stand_before_a_command() {
+    for words in [&["-h"][..], &["--help"], &["3", "-h"], &["cp", "-h"], &["-tVh", "3"]] {
+        assert_eq!(parsed(words), Invocation::Help, "{words:?}");
+    }
+    assert_eq!(parsed(&["-V"]), Invocation::Version);
+    assert_eq!(parsed(&["--version"]), Invocation::Version);
+    assert_eq!(run(&["3", "ls", "-h"]).program, line("ls -h"));
+}
+
+#[test]
+fn mistyped_words_are_named_and_near_ones_suggested() {
+    refused(&["--timout", "2", "3"], &["`--timout`", "`--timeout`"]);
+    refused(&["--jsn", "3", "ls"], &["`--jsn`", "`--json`"]);
+    refused(&["--frobnicate", "3"], &["`--frobnicate`", "-h"]);
+    refused(&["-x", "3"], &["`-x`", "-h"]);
+    refused(&["-nx", "3"], &["`-x`"]);
+    refused(&["wiat", "3"], &["`wiat`", "`wait`"]);
+    refused(&["ifno", "3"], &["`ifno`", "`info`"]);
+    refused(&["guest"], &["`guest`", "vsock:3"]);
+    refused(&["-p"], &["-p"]);
+    refused(&["--json=x", "3", "ls"], &["--json", "`x`"]);
+    refused(&["--sync", "3", "ls"], &["--sync"]);
+    refused(&[], &["target", "-h"]);
+    refused(&[""], &["empty"]);
+}
+
+#[test]
+fn a_complaint_shows_no_control_character_and_stays_on_one_line() {
+    refused(&["a\nb\x1b[31m"], &[r"`a\nb\x1b[31m`"]);
+    refused(&["--a\nb", "3"], &[r"--a\nb"]);
+    refused(&["-\x1b", "3"], &[r"-\x1b"]);
+}
+
+#[test]
+fn words_need_not_be_text() {
+    let words = ["3", "--", "cat"].map(OsString::from).into_iter().chain([OsString::from_vec(b"\xff".to_vec())]);
+    match parse(words) {
+        Ok(Invocation::Run(Run { program: Program::Argv(argv), .. })) => assert_eq!(argv[1].as_bytes(), b"\xff"),
+        other => panic!("{other:?}"),
+    }
+    assert!(parse([OsString::from_vec(b"--\xff".to_vec())]).is_err());
+    assert!(parse([OsString::from_vec(b"-\xff".to_vec())]).is_err());
+}

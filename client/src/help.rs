@@ -1,0 +1,70 @@
+//! Owns the text of `-h` and of `-V`.
+
+/// What `-h` prints.
+pub const HELP: &str = "\
+A shell, a command or a file in a Linux guest, over a VM socket.
+
+Usage: vsock-shell [OPTIONS] [USER@]TARGET                     interactive shell
+       vsock-shell [OPTIONS] [USER@]TARGET COMMAND [ARG]...    words joined by spaces, run by the guest's shell
+       vsock-shell [OPTIONS] [USER@]TARGET -- PROGRAM [ARG]... run as it is, without a shell
+       vsock-shell [OPTIONS] TARGET -u LOCAL:REMOTE            upload one file (`\\:` is a colon in a name)
+       vsock-shell [OPTIONS] TARGET -d REMOTE:LOCAL            download one file
+       vsock-shell cp [-q] [--sync] SRC... DST                 copy; TARGET:PATH on either side, `-` is stdin or stdout
+       vsock-shell wait [--timeout SECONDS] TARGET             wait until the agent answers
+       vsock-shell info [--json] TARGET                        what the agent and its guest are
+
+TARGET is one of
+  3, vsock:3[:PORT]    the guest with context id 3
+  mux:PATH[:PORT]      the Unix socket of Firecracker, Cloud Hypervisor or vhost-device-vsock
+  unix:PATH            a Unix socket
+  tcp:HOST:PORT        a TCP stream
+  serial:PATH          a virtio-serial socket or a serial line (not in this version yet)
+  exec:COMMAND         the standard input and output of a command
+With cp it is written without colons, `%` for `:` and `%%` for `%`: unix%/run/agent.sock:/etc/fstab
+
+Options, before or after TARGET, but before COMMAND:
+  -p PORT               port of the agent where TARGET names none (5000)
+  -l USER               user in the guest; the same as USER@TARGET
+  -t, -T                with a terminal, without one (default: for a shell, when stdin and stdout are terminals)
+  -n                    standard input is empty
+  -e CHAR|none          escape character of a shell (~)
+  -E NAME[=VALUE]       set a variable; without a value, the one it has here; repeatable
+  -C DIR                working directory in the guest
+  -u, --upload, -d, --download
+                        upload or download one file, as above
+      --sync            flush what was written to disk before success is told
+      --timeout SECONDS keep trying to connect for so long (2); 0: try once
+      --kill-after SECONDS
+                        kill the command when it runs longer
+      --reconnect 0     do not reconnect; the only value in this version
+      --json            print one object: the result of a command, or what info tells
+  -q, -v                say less, say more
+  -h, --help            print this text
+  -V, --version         print the version
+
+In a shell, at the beginning of a line: ~. ends the session, ~^Z suspends, ~~ sends a ~, ~? lists these.
+
+Exit status: that of the command; 128+N when signal N killed it; 126 or 127 when it could not be executed or found;
+255 when the guest could not be reached or vsock-shell itself failed.
+";
+
+/// What `-V` prints.
+pub const VERSION: &str = concat!("vsock-shell ", env!("CARGO_PKG_VERSION"), "\n");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_fits_a_terminal_of_120_columns_and_has_no_tabs() {
+        for line in HELP.lines() {
+            assert!(line.chars().count() <= 120 && !line.contains('\t') && line.trim_end() == line, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_version_is_one_line() {
+        assert_eq!(VERSION.lines().count(), 1);
+        assert!(VERSION.ends_with('\n'));
+    }
+}

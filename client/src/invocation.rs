@@ -1,0 +1,123 @@
+//! Owns what a command line can mean: the values that `args` parses and the rest of the client acts on.
+//!
+//! Only meaningful combinations can be built by `args`; nothing here does anything.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use crate::operand::Operand;
+use crate::target::Target;
+
+/// How long a connect is retried where `--timeout` does not say.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The escape character where `-e` does not say.
+pub const DEFAULT_ESCAPE: u8 = b'~';
+
+/// One use of the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Invocation {
+    /// A shell or a command in a guest.
+    Run(Run),
+    /// `cp`, and `-u` and `-d`, which are copies of one file.
+    Copy(Copy),
+    /// `wait`: until the agent answers.
+    Wait(Ask),
+    /// `info`: what the agent tells about itself and its guest.
+    Info(Ask),
+    /// `-h`.
+    Help,
+    /// `-V`.
+    Version,
+}
+
+/// What goes for every way of reaching an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long to retry a connect; zero: once.
+    pub timeout: Duration,
+    /// `-q`: no progress and no warnings, only errors.
+    pub is_quiet: bool,
+    /// How often `-v` was given.
+    pub verbosity: u8,
+}
+
+/// A shell or a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Where.
+    pub target: Target,
+    /// What.
+    pub program: Program,
+    /// Whether it gets a terminal.
+    pub pty: Pty,
+    /// `-n`: standard input is at its end from the beginning.
+    pub is_stdin_null: bool,
+    /// The character of `-e`; `None`: no escapes.
+    pub escape: Option<u8>,
+    /// `-E`, in order.
+    pub environment: Vec<Variable>,
+    /// `-C`: the working directory in the guest.
+    pub directory: Option<OsString>,
+    /// `--kill-after`: how long the command may run.
+    pub kill_after: Option<Duration>,
+    /// `--json`: print one object instead of the command's output. Never with [`Program::Shell`] or [`Pty::Always`].
+    pub is_json: bool,
+    /// How to reach the agent, and how much to say.
+    pub settings: Settings,
+}
+
+/// What to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The user's shell, as a login shell.
+    Shell,
+    /// A command line for the user's shell: the words of ours joined by single spaces, as rsh and ssh do.
+    Line(OsString),
+    /// A program and its arguments, run as they are; never empty.
+    Argv(Vec<OsString>),
+}
+
+/// Whether a command gets a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pty {
+    /// As ssh has it: for [`Program::Shell`] when standard input and output are terminals, else not.
+    Auto,
+    /// `-t`.
+    Always,
+    /// `-T`.
+    Never,
+}
+
+/// One `-E`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Not empty, without `=`.
+    pub name: OsString,
+    /// `None`: the value that it has here, or nothing where it has none.
+    pub value: Option<OsString>,
+}
+
+/// A copy. At least one side is in a guest, and `-` stands at most once among the sources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// At least one.
+    pub sources: Vec<Operand>,
+    /// With several sources it has to be a directory.
+    pub destination: Operand,
+    /// `--sync`: flushed to disk before success is told.
+    pub is_synced: bool,
+    /// How to reach the agents, and how much to say.
+    pub settings: Settings,
+}
+
+/// A question to an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Which agent.
+    pub target: Target,
+    /// `--json`; only `info` has it.
+    pub is_json: bool,
+    /// How to reach the agent, and how much to say.
+    pub settings: Settings,
+}

@@ -1,0 +1,164 @@
+//! Who is compared, and how each of them does each task: one command line per pair, nothing else.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::rig::Rig;
+use crate::scratch::Server;
+
+/// Somebody who can do (some of) the tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contender {
+    /// The bare minimum, `src/floor/`.
+    Floor,
+    /// The client and the static agent.
+    Ours,
+    OpenSsh,
+    Dropbear,
+    /// Without status, terminal handling, temporary names or digests: the shortest thing people glue together.
+    Socat,
+}
+
+impl Contender {
+    pub const PEERS: [Self; 3] = [Self::OpenSsh, Self::Dropbear, Self::Socat];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Ours => "vsock-shell",
+            Self::OpenSsh => "OpenSSH",
+            Self::Dropbear => "dropbear",
+            Self::Socat => "socat",
+        }
+    }
+}
+
+/// What is to be done, once, by a fresh process.
+pub enum Task<'a> {
+    /// Run `true`.
+    True,
+    /// Run `true` through a shell.
+    ShellTrue,
+    Upload {
+        from: &'a Path,
+        to: &'a Path,
+    },
+    Download {
+        from: &'a Path,
+        to: &'a Path,
+    },
+    /// `head -c` so many zeros to standard output.
+    Stdout(u64),
+    /// Run the echo script on a pty.
+    Echo,
+    /// An interactive shell on a pty.
+    Shell,
+}
+
+/// A task ready to be started.
+pub struct Job {
+    pub command: Command,
+    /// A server that serves this one job and ends with it.
+    pub server: Option<Server>,
+}
+
+impl From<Command> for Job {
+    fn from(command: Command) -> Self {
+        Self { command, server: None }
+    }
+}
+
+impl Rig {
+    /// How `contender` does `task`, with everything up that it needs; none when it has no such thing.
+    pub fn job(&self, contender: Contender, task: &Task<'_>) -> Result<Option<Job>> {
+        match contender {
+            Contender::Floor => Ok(self.floor_job(task).map(Job::from)),
+            Contender::Ours => Ok(Some(self.our_job(task).into())),
+            Contender::OpenSsh => Ok(self.openssh.as_ref().map(|ssh| ssh.job(task, self).into())),
+            Contender::Dropbear => Ok(self.dropbear.as_ref().map(|dropbear| dropbear.job(task, self).into())),
+            Contender::Socat => self.socat_job(task),
+        }
+    }
+
+    fn floor_job(&self, task: &Task<'_>) -> Option<Command> {
+        let socket = self.scratch.path("floor.sock");
+        let mut command = Command::new(&self.floor_program);
+        match task {
+            Task::True => command.arg("true").arg(socket),
+            Task::Upload { from, to } => command.arg("put").arg(socket).arg(from).arg(to),
+            Task::Download { from, to } => command.arg("get").arg(socket).arg(from).arg(to),
+            Task::Stdout(count) => command.arg("stdout").arg(socket).arg(count.to_string()),
+            Task::Echo => command.arg("terminal").arg(socket).arg(self.echo_command()),
+            Task::ShellTrue | Task::Shell => return None,
+        };
+        Some(command)
+    }
+
+    fn our_job(&self, task: &Task<'_>) -> Command {
+        let target = format!("unix:{}", self.scratch.path("agent.sock").display());
+        let mut command = Command::new(&self.client);
+        match task {
+            Task::True => command.arg(target).args(["--", "true"]),
+            Task::ShellTrue => command.arg(target).arg("true"),
+            Task::Upload { from, to } => command.arg(target).arg("-u").arg(local_remote(from, to)),
+            Task::Download { from, to } => command.arg(target).arg("-d").arg(local_remote(from, to)),
+            Task::Stdout(count) => {
+                command.arg(target).args(["--", "head", "-c", &count.to_string(), "/dev/zero"])
+            }
+            Task::Echo => command.arg("-t").arg(target).arg(self.echo_command()),
+            Task::Shell => command.arg(target),
+        };
+        command
+    }
+
+    /// socat wants a listener per kind of task; where one cannot be used twice, it is started here.
+    fn socat_job(&self, task: &Task<'_>) -> Result<Option<Job>> {
+        if !self.contenders.contains(&Contender::Socat) {
+            return Ok(None);
+        }
+        let listener = |name: &str| self.scratch.path(&format!("socat-{name}.sock"));
+        let socat = |words: &[String]| {
+            let mut socat = Command::new("socat");
+            socat.args(["-b", "262144"]).args(words);
+            socat
+        };
+        let connect = |socket: &Path| format!("UNIX-CONNECT:{},retry=200,interval=0.01", socket.display());
+        let listen = |socket: &Path| format!("UNIX-LISTEN:{},unlink-close=1", socket.display());
+        let open = |file: &Path, flags: &str| format!("OPEN:{}{flags}", file.display());
+        let stdout = || "STDOUT".to_owned();
+        let once = listener("once");
+        let (command, server) = match task {
+            Task::True => (socat(&["-u".into(), connect(&listener("true")), stdout()]), None),
+            Task::Echo => (socat(&["-,raw,echo=0".into(), connect(&listener("echo"))]), None),
+            Task::Upload { from, to } => (
+                socat(&["-u".into(), open(from, ""), connect(&once)]),
+                Some(socat(&["-u".into(), listen(&once), open(to, ",creat,trunc")])),
+            ),
+            Task::Download { from, to } => (
+                socat(&["-u".into(), connect(&once), open(to, ",creat,trunc")]),
+                Some(socat(&["-u".into(), open(from, ""), listen(&once)])),
+            ),
+            Task::Stdout(count) => (
+                socat(&["-u".into(), connect(&once), stdout()]),
+                Some(socat(&["-U".into(), listen(&once), format!("EXEC:head -c {count} /dev/zero")])),
+            ),
+            Task::ShellTrue | Task::Shell => return Ok(None),
+        };
+        let server = match server {
+            None => None,
+            Some(mut command) => {
+                let mut server = Server::start("socat", &mut command, &self.log())?;
+                server.binds(&once)?;
+                Some(server)
+            }
+        };
+        Ok(Some(Job { command, server }))
+    }
+}
+
+/// `LOCAL:REMOTE` or `REMOTE:LOCAL`, as `-u` and `-d` take it. Neither name has a colon here.
+fn local_remote(from: &Path, to: &Path) -> PathBuf {
+    format!("{}:{}", from.display(), to.display()).into()
+}

@@ -1,0 +1,136 @@
+//! The table on the terminal, and the page in `docs/`.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::Options;
+use super::contender::Contender;
+use super::rig::Rig;
+use super::table::Row;
+use crate::{packages, workspace};
+
+/// Shows the table and who is not in it.
+pub fn print(rows: &[Row], rig: &Rig) {
+    println!("{}", table(rows));
+    for line in omissions(rows, rig) {
+        println!("{line}");
+    }
+}
+
+/// Writes the page: the machine, the table, what the columns mean and how to repeat it. No date: the commit has one.
+pub fn write(file: &Path, rows: &[Row], rig: &Rig, options: &Options) -> Result<()> {
+    let mut page = String::from("# Benchmarks\n\n");
+    let quick = if options.quick { " --quick" } else { "" };
+    let _ = write!(
+        page,
+        "{}\n\nRepeat it with `cargo xtask bench{quick} --markdown docs/BENCHMARKS.md`. It needs no rights and no network, but \
+         dropbear is measured only by root; peers that are not installed are left out.\n\n{}\n\n",
+        machine(),
+        table(rows).trim_end(),
+    );
+    for line in omissions(rows, rig) {
+        let _ = writeln!(page, "{line}\n");
+    }
+    page.push_str(NOTES);
+    let file = workspace::root().join(file);
+    fs::write(&file, page).with_context(|| format!("cannot write {}", file.display()))
+}
+
+const NOTES: &str = "\
+## How to read it
+
+Everybody works over a Unix socket in one private tmpfs folder, in the same run, round by round in rotating order; the first
+round is thrown away, and whoever needs more than five seconds for a round takes part in three only. A cell is the median of the rounds. *To floor* and the `×` in brackets (how many times vsock-shell is better
+than that peer) are medians of the ratios within a round, followed by their 10th and 90th percentile.
+
+* The **floor** is the least that the row's job can cost without any protocol (`xtask/src/floor/`): a Rust program that connects, asks,
+  and copies with plain reads and writes of 256 KiB, against one that forks, execs, and does the same file work.
+* **1** A fresh client process runs `true` and returns its status. ssh always goes through the user's shell. Its server is an
+  `sshd -i` (`dropbear -i`) started per connection, because neither listens on a Unix socket, and its client connects through
+  `socat` as a ProxyCommand. When root measures, the home folder that they see is empty: no `.bashrc` is read.
+* **2** tmpfs to tmpfs, into a temporary name and renamed (except socat, which only writes). Pages are touched before, the destination
+  is removed between rounds. The peers' column is `scp`, over sftp for OpenSSH and over its older protocol for dropbear.
+* **3** `head -c` of `/dev/zero`, into a pipe that is read and into `/dev/null`.
+* **4** All sessions are open at once and keys go to one after the other; the remote pty's line discipline echoes. p50 and p99 are
+  taken over batches of 250 keys.
+* **5** Pages counted by `/proc/PID/smaps_rollup`, summed over all processes of that side without the commands they run; while moving,
+  the largest of samples taken every few milliseconds.
+";
+
+/// What is not in the table, and why.
+fn omissions(rows: &[Row], rig: &Rig) -> Vec<String> {
+    let absent = rig.absent.iter().map(|who| format!("absent: {who}"));
+    absent.chain(rows.iter().flat_map(Row::failures)).collect()
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut heads =
+        vec!["what".to_owned(), "vsock-shell".to_owned(), "floor".to_owned(), "to floor".to_owned()];
+    heads.extend(Contender::PEERS.map(|peer| peer.name().to_owned()));
+    heads.push("goal".to_owned());
+    let mut lines = vec![heads];
+    for row in rows {
+        let mut cells =
+            vec![row.what.clone(), row.cell(Contender::Ours), row.cell(Contender::Floor), row.to_floor()];
+        cells.extend(Contender::PEERS.map(|peer| row.cell(peer)));
+        cells.push(row.verdicts());
+        // A server's words may hold anything.
+        lines.push(cells.iter().map(|cell| cell.replace('|', "\\|")).collect());
+    }
+    let count = |line: &[String], column: usize| line[column].chars().count();
+    let columns = lines[0].len();
+    let widths: Vec<usize> =
+        (0..columns).map(|column| lines.iter().map(|line| count(line, column)).max().unwrap_or(0)).collect();
+    lines.insert(1, widths.iter().map(|width| "-".repeat(*width)).collect());
+    let mut text = String::new();
+    for line in &lines {
+        for (cell, width) in line.iter().zip(&widths) {
+            let _ = write!(text, "| {cell:<width$} ");
+        }
+        text.push_str("|\n");
+    }
+    text
+}
+
+/// What it ran on, as far as that matters.
+fn machine() -> String {
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_once(':'))
+            .map_or_else(|| "?".to_owned(), |(_, value)| value.trim().to_owned())
+    };
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let memory =
+        field(&read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse::<u64>().unwrap_or(0);
+    format!(
+        "Measured on {cores} × {}, {} GiB, Linux {}, with {}, {}, {}, {}.",
+        field(&read("/proc/cpuinfo"), "model name"),
+        memory >> 20,
+        read("/proc/sys/kernel/osrelease").trim(),
+        rustc(),
+        version("ssh", "-V", "OpenSSH"),
+        version("dropbear", "-V", "Dropbear"),
+        version("socat", "-V", "socat version"),
+    )
+}
+
+/// The compiler, which the bench's PATH does not reach.
+fn rustc() -> String {
+    let cargo = PathBuf::from(std::env::var_os("CARGO").unwrap_or_default());
+    version(&cargo.with_file_name("rustc").to_string_lossy(), "-V", "rustc")
+}
+
+/// The line of a program's version that begins with its name.
+fn version(program: &str, option: &str, name: &str) -> String {
+    let output =
+        Command::new(packages::program(program).unwrap_or_else(|| program.into())).arg(option).output();
+    let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().find(|line| line.starts_with(name));
+    line.map_or_else(|| format!("no {program}"), |line| line.trim().to_owned())
+}

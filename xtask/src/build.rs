@@ -1,0 +1,124 @@
+//! `cargo xtask build`: the client and the static agent, side by side in `target/release/`.
+//!
+//! A plain `cargo build --release` writes `target/release/vsock-shell-agent` too: the same program, but dynamically
+//! linked and of another profile. The static one is put there by this chore, which therefore builds the client first, by
+//! itself, and always copies the agent afterwards, from `target/agent/`. Copying goes through a rename, so that an agent
+//! that is running keeps its file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::{packages, workspace};
+
+const MUSL: &str = "x86_64-unknown-linux-musl";
+
+/// The two ways to a static agent; both end in the same kind of file.
+#[derive(Clone, Copy, Debug)]
+pub enum Way {
+    /// rustup's own target for musl, where somebody installed it.
+    RustupTarget,
+    /// The host target's `core`, linked against Debian's musl: the agent uses neither std nor libc's structures.
+    MuslGcc,
+}
+
+impl Way {
+    /// The way that this machine offers; installs `musl-tools` where that is the one.
+    pub fn find() -> Result<Self> {
+        if has_rustup_target() {
+            return Ok(Self::RustupTarget);
+        }
+        packages::require(packages::BUILD)?;
+        Ok(Self::MuslGcc)
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::RustupTarget => "rustup's x86_64-unknown-linux-musl",
+            Self::MuslGcc => "the host's core against musl, by musl-gcc",
+        }
+    }
+
+    /// Flags for rustc beyond the profile. `-Bstatic` comes before the last `-lc`, since otherwise the file silently
+    /// needs musl's loader.
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::RustupTarget => &["-Ctarget-feature=+crt-static", "-Crelocation-model=static"],
+            Self::MuslGcc => &[
+                "-Clinker=musl-gcc",
+                "-Ctarget-feature=+crt-static",
+                "-Crelocation-model=static",
+                "-Clinker-features=-lld",
+                "-Clink-arg=-Wl,-Bstatic",
+                "-Clink-arg=-lc",
+            ],
+        }
+    }
+}
+
+/// `cargo xtask build`.
+pub fn main() -> Result<()> {
+    client()?;
+    let way = agent()?;
+    println!("client  {}", workspace::client().display());
+    println!("agent   {}  (static: {})", workspace::agent().display(), way.text());
+    Ok(())
+}
+
+/// Builds the client at `workspace::client()`.
+pub fn client() -> Result<()> {
+    workspace::run(workspace::cargo().args([
+        "build",
+        "--release",
+        "-p",
+        "vsock-shell",
+        "--bin",
+        "vsock-shell",
+    ]))
+}
+
+/// Builds the static agent and puts it at `workspace::agent()`.
+pub fn agent() -> Result<Way> {
+    let way = Way::find()?;
+    let built = agent_into(way, &workspace::target_dir(), &[])?;
+    let place = workspace::agent();
+    let fresh = place.with_extension("new");
+    fs::create_dir_all(place.parent().unwrap_or_else(|| Path::new("/")))?;
+    fs::copy(&built, &fresh)
+        .with_context(|| format!("cannot copy {} to {}", built.display(), fresh.display()))?;
+    fs::rename(&fresh, &place).with_context(|| format!("cannot replace {}", place.display()))?;
+    Ok(way)
+}
+
+/// The agent with its symbols kept, for whoever wants to know what is in it. It has a target folder of its own, so that the
+/// shipped one is not built anew each time.
+pub fn agent_with_symbols() -> Result<PathBuf> {
+    agent_into(
+        Way::find()?,
+        &workspace::target_dir().join("with-symbols"),
+        &["--config", "profile.agent.strip=false"],
+    )
+}
+
+fn agent_into(way: Way, target_dir: &Path, options: &[&str]) -> Result<PathBuf> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["rustc", "-p", "vsock-shell-agent", "--bin", "vsock-shell-agent", "--profile", "agent"]);
+    cargo.arg("--target-dir").arg(target_dir).args(options);
+    let folder = match way {
+        Way::RustupTarget => {
+            cargo.args(["--target", MUSL]);
+            target_dir.join(MUSL)
+        }
+        Way::MuslGcc => target_dir.to_owned(),
+    };
+    workspace::run(cargo.arg("--").args(way.flags()))?;
+    Ok(folder.join("agent/vsock-shell-agent"))
+}
+
+fn has_rustup_target() -> bool {
+    let mut rustc = Command::new("rustc");
+    rustc.current_dir(workspace::root()).args(["--print", "target-libdir", "--target", MUSL]);
+    workspace::output(&mut rustc).is_ok_and(|folder| Path::new(&folder).is_dir())
+}

@@ -1,0 +1,185 @@
+//! Private folders and private servers that never outlive the chore.
+//!
+//! Both are removed when they go out of scope, and, because the profiles abort on panic and a signal runs no destructor, they
+//! are also written into one list that the panic hook and the signal thread work through. Servers lead a process group of
+//! their own, so whatever they forked is ended with them, by the number we know, never by a name.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
+};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// How long a server may take to end by itself.
+const GRACE: Duration = Duration::from_secs(2);
+
+struct Live {
+    folders: Vec<PathBuf>,
+    groups: Vec<Pid>,
+}
+
+static LIVE: Mutex<Live> = Mutex::new(Live { folders: Vec::new(), groups: Vec::new() });
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// From here on SIGINT, SIGTERM, SIGHUP and a panic leave nothing behind.
+pub fn end_on_signal() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        usual(panic);
+        end_everything();
+    }));
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+    thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            end_everything();
+            std::process::exit(128 + signal);
+        }
+    });
+}
+
+fn end_everything() {
+    let (folders, groups) = match LIVE.lock() {
+        Ok(mut live) => (std::mem::take(&mut live.folders), std::mem::take(&mut live.groups)),
+        Err(_) => return,
+    };
+    for group in &groups {
+        let _ = kill_process_group(*group, Signal::TERM);
+    }
+    let patience = Instant::now() + GRACE;
+    while Instant::now() < patience && groups.iter().any(|group| test_kill_process_group(*group).is_ok()) {
+        thread::sleep(Duration::from_millis(20));
+    }
+    for group in &groups {
+        let _ = kill_process_group(*group, Signal::KILL);
+    }
+    for folder in &folders {
+        let _ = fs::remove_dir_all(folder);
+    }
+}
+
+/// A fresh folder that only we may enter.
+pub struct Scratch {
+    folder: PathBuf,
+}
+
+impl Scratch {
+    /// Makes `PARENT/vsock-shell-PURPOSE-PID-N`.
+    pub fn new(parent: &Path, purpose: &str) -> Result<Self> {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = parent.join(format!("vsock-shell-{purpose}-{}-{number}", std::process::id()));
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+        if let Ok(mut live) = LIVE.lock() {
+            live.folders.push(folder.clone());
+        }
+        Ok(Self { folder })
+    }
+
+    /// The path of something in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+        if let Ok(mut live) = LIVE.lock() {
+            live.folders.retain(|folder| *folder != self.folder);
+        }
+    }
+}
+
+/// A process that works for us in the background, with all that it forks.
+pub struct Server {
+    name: String,
+    child: Child,
+    group: Pid,
+    reaped: bool,
+}
+
+impl Server {
+    /// Starts it without a standard input. What it says on standard error goes to `log`.
+    pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
+        let log = fs::File::options().append(true).create(true).open(log)?;
+        command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        let group = Pid::from_child(&child);
+        if let Ok(mut live) = LIVE.lock() {
+            live.groups.push(group);
+        }
+        Ok(Self { name: name.to_owned(), child, group, reaped: false })
+    }
+
+    /// Its process number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until something accepts on `socket`; an error when the server ends before that.
+    pub fn listens(&mut self, socket: &Path) -> Result<()> {
+        self.awaits(|| UnixStream::connect(socket).is_ok())
+    }
+
+    /// Waits until `socket` exists, for a server that serves one connection only.
+    pub fn binds(&mut self, socket: &Path) -> Result<()> {
+        self.awaits(|| socket.exists())
+    }
+
+    fn awaits(&mut self, ready: impl Fn() -> bool) -> Result<()> {
+        let patience = Instant::now() + Duration::from_secs(10);
+        while !ready() {
+            if let Some(status) = self.child.try_wait()? {
+                self.reaped = true;
+                bail!("{} ended with {status} before it listened", self.name);
+            }
+            if Instant::now() > patience {
+                bail!("{} does not listen after 10 s", self.name);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Waits for it to end by itself.
+    pub fn finishes(mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        self.reaped = true;
+        if !status.success() {
+            bail!("{} ended with {status}", self.name);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Until it is reaped its number, and so its group's, belongs to nobody else.
+        if !self.reaped {
+            let _ = kill_process_group(self.group, Signal::TERM);
+            let patience = Instant::now() + GRACE;
+            let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            while Instant::now() < patience && matches!(waitid(WaitId::Pid(self.group), ended), Ok(None)) {
+                thread::sleep(Duration::from_millis(2));
+            }
+            let _ = kill_process_group(self.group, Signal::KILL);
+            let _ = self.child.wait();
+        }
+        if let Ok(mut live) = LIVE.lock() {
+            live.groups.retain(|group| *group != self.group);
+        }
+    }
+}

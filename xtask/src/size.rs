@@ -1,0 +1,150 @@
+//! `cargo xtask size`: what the agent weighs, where the bytes are, and the gate that CI puts before it.
+//!
+//! The gate looks at the file that is shipped: its length, and whether a guest that holds nothing else can start it (no
+//! interpreter, no needed library). The symbols come from a second link of the same code, since the shipped file has none.
+
+use std::ffi::OsString;
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader};
+use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind, elf};
+
+use crate::{build, workspace};
+
+/// The budget of the whole agent, every feature in it.
+pub const LIMIT_BYTES: u64 = 98_304;
+
+/// How many symbols are worth a line.
+const SYMBOLS: usize = 20;
+
+type Elf = elf::FileHeader64<object::Endianness>;
+
+/// A name and the bytes it stands for.
+type Weight = (String, u64);
+
+/// `cargo xtask size [--json]`.
+pub fn main(arguments: Vec<OsString>) -> Result<()> {
+    let json = match arguments.as_slice() {
+        [] => false,
+        [option] if option == "--json" => true,
+        _ => bail!("usage: cargo xtask size [--json]"),
+    };
+    build::agent()?;
+    let shipped = fs::read(workspace::agent()).context("the agent was built but cannot be read")?;
+    let with_symbols = fs::read(build::agent_with_symbols()?)?;
+
+    let sections = sections(&shipped)?;
+    let symbols = symbols(&with_symbols)?;
+    let faults = faults(&shipped)?;
+    if json {
+        print_json(shipped.len(), &sections, &symbols, &faults);
+    } else {
+        print_text(shipped.len(), &sections, &symbols);
+    }
+    match faults.as_slice() {
+        [] => Ok(()),
+        _ => bail!("{}", faults.join("; ")),
+    }
+}
+
+/// What keeps the file from being shipped, a sentence each.
+pub fn faults(file: &[u8]) -> Result<Vec<String>> {
+    let mut faults = Vec::new();
+    if file.len() as u64 > LIMIT_BYTES {
+        faults.push(format!("the agent has {} bytes, {LIMIT_BYTES} are allowed", file.len()));
+    }
+    let header = Elf::parse(file).context("the agent is not a 64-bit ELF file")?;
+    let endian = header.endian()?;
+    let kind = header.e_type(endian);
+    if kind != elf::ET_EXEC && kind != elf::ET_DYN {
+        faults.push(format!("the agent's ELF type is {kind}, neither ET_EXEC nor a static PIE"));
+    }
+    for segment in header.program_headers(endian, file)? {
+        if segment.p_type(endian) == elf::PT_INTERP {
+            let interpreter = segment.data(endian, file).unwrap_or_default();
+            let interpreter = String::from_utf8_lossy(interpreter);
+            faults.push(format!("the agent wants an interpreter: {}", interpreter.trim_end_matches('\0')));
+        }
+        let needed = segment.dynamic(endian, file)?.unwrap_or_default();
+        let needed = needed.iter().filter(|entry| entry.tag32(endian) == Some(elf::DT_NEEDED)).count();
+        if needed > 0 {
+            faults.push(format!("the agent needs {needed} shared libraries"));
+        }
+    }
+    Ok(faults)
+}
+
+/// Sections in the order of the file, those that take neither file nor memory left out.
+fn sections(file: &[u8]) -> Result<Vec<Weight>> {
+    let parsed = object::File::parse(file)?;
+    let sections =
+        parsed.sections().filter(|section| section.size() > 0 && section.kind() != SectionKind::Metadata);
+    Ok(sections.map(|section| (section.name().unwrap_or("?").to_owned(), section.size())).collect())
+}
+
+/// The largest functions and statics that take room in the file.
+fn symbols(file: &[u8]) -> Result<Vec<Weight>> {
+    let parsed = object::File::parse(file)?;
+    let in_file = |symbol: &object::Symbol<'_, '_>| {
+        let section = symbol.section_index().and_then(|index| parsed.section_by_index(index).ok());
+        section.is_some_and(|section| section.kind() != SectionKind::UninitializedData)
+    };
+    let mut symbols: Vec<Weight> = parsed
+        .symbols()
+        .filter(|symbol| matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Data) && symbol.size() > 0)
+        .filter(in_file)
+        .map(|symbol| {
+            (format!("{:#}", rustc_demangle::demangle(symbol.name().unwrap_or("?"))), symbol.size())
+        })
+        .collect();
+    symbols.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    symbols.dedup();
+    symbols.truncate(SYMBOLS);
+    Ok(symbols)
+}
+
+fn print_text(file_bytes: usize, sections: &[Weight], symbols: &[Weight]) {
+    println!("{file_bytes:>8}  the file, of {LIMIT_BYTES} allowed");
+    println!("\nsections");
+    for (name, size) in sections {
+        println!("{size:>8}  {name}");
+    }
+    println!("\nlargest symbols in the file");
+    for (name, size) in symbols {
+        println!("{size:>8}  {name}");
+    }
+}
+
+fn print_json(file_bytes: usize, sections: &[Weight], symbols: &[Weight], faults: &[String]) {
+    let object = |weights: &[Weight]| -> Vec<serde_json::Value> {
+        weights.iter().map(|(name, bytes)| serde_json::json!({ "name": name, "bytes": bytes })).collect()
+    };
+    let report = serde_json::json!({
+        "file_bytes": file_bytes,
+        "limit_bytes": LIMIT_BYTES,
+        "sections": object(sections),
+        "symbols": object(symbols),
+        "faults": faults,
+    });
+    println!("{report:#}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamic_program_over_the_limit_is_refused_with_every_reason() {
+        let ourselves = fs::read(std::env::current_exe().unwrap()).unwrap();
+        let faults = faults(&ourselves).unwrap().join("\n");
+        for reason in ["are allowed", "wants an interpreter: /", "shared libraries"] {
+            assert!(faults.contains(reason), "{faults}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_elf_file_is_an_error() {
+        assert!(faults(b"#!/bin/sh\n").is_err());
+    }
+}
