@@ -21,10 +21,9 @@ use rustix::process::{Signal, WaitOptions, waitpid};
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello};
 use vsock_shell_proto::limits::{
-    CHANNEL_IDS, CHANNELS_MAX, HEADER_LEN, POOL_BLOCKS, PREAMBLE_LEN, REQUEST_MAX, RING_LEN,
+    CHANNEL_IDS, CHANNELS_MAX, HEADER_LEN, POOL_LEN, PREAMBLE_LEN, REQUEST_MAX, RING_LEN,
 };
 use vsock_shell_proto::mux::{Event, Side};
-use vsock_shell_proto::pool::Block;
 use vsock_shell_proto::preamble::{Preamble, Status, admit};
 use vsock_shell_proto::session::{Channel, Memory};
 use vsock_shell_proto::time::Instant;
@@ -44,7 +43,7 @@ use watch::{Token, Watch};
 
 /// The core with the memory of this process.
 pub type Core =
-    vsock_shell_proto::session::Session<&'static mut [u8], &'static mut [Block], &'static mut [Channel]>;
+    vsock_shell_proto::session::Session<&'static mut [u8], &'static mut [u8], &'static mut [Channel]>;
 
 /// Name and version, for HELLO.
 pub const SOFTWARE: &str = concat!("vsock-shell-agent ", env!("CARGO_PKG_VERSION"));
@@ -56,7 +55,7 @@ const INPUT_LEN: usize = 128 * 1024;
 const LINGER_US: u64 = 2_000_000;
 
 static RING: Storage<[u8; RING_LEN]> = Storage::new([0; RING_LEN]);
-static BLOCKS: Storage<[Block; POOL_BLOCKS]> = Storage::new([Block::EMPTY; POOL_BLOCKS]);
+static POOL: Storage<[u8; POOL_LEN]> = Storage::new([0; POOL_LEN]);
 static CHANNELS: Storage<[Channel; CHANNEL_IDS]> = Storage::new([const { Channel::FREE }; CHANNEL_IDS]);
 static INPUT: Storage<[u8; INPUT_LEN]> = Storage::new([0; INPUT_LEN]);
 
@@ -106,7 +105,7 @@ impl<'c> Driver<'c> {
     fn new(transport: Transport, config: &'c Config) -> Option<Self> {
         let memory = Memory {
             ring: &mut RING.take()?[..],
-            blocks: &mut BLOCKS.take()?[..],
+            pool: &mut POOL.take()?[..],
             channels: &mut CHANNELS.take()?[..],
             channels_max: CHANNELS_MAX,
         };

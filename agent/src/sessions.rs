@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
 use crate::line::Part;
 use crate::log;
@@ -37,7 +37,7 @@ impl Sessions {
     /// Forgets the sessions that have ended. Bounded by the number of children.
     pub fn reap(&mut self) {
         loop {
-            match waitpid(None, WaitOptions::NOHANG) {
+            match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
                     self.0.retain(|&mut session| session != pid);
                     if let Some(signal) = status.terminating_signal() {

@@ -11,6 +11,7 @@
 //! In each of them `%` may stand for the `:` after the first word. Then the rest is *encoded*: `%` is a colon there
 //! too, and `%%` a percent sign. After a `:` the rest is taken as it is.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -196,7 +197,6 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |path: &Path| text::escape(path.as_os_str().as_bytes());
         match self {
             Self::Vsock { cid, port } => write!(out, "vsock:{cid}:{port}"),
             Self::Mux { path, port } => write!(out, "mux:{}:{port}", shown(path)),
@@ -207,6 +207,10 @@ impl fmt::Display for Address {
             Self::Exec(command) => write!(out, "exec:{}", text::escape(command.as_bytes())),
         }
     }
+}
+
+fn shown(path: &Path) -> Cow<'_, str> {
+    text::escape(path.as_os_str().as_bytes())
 }
 
 fn parse_tcp(rest: &[u8], default_port: u32) -> Result<Address, TargetError> {

@@ -5,7 +5,7 @@ use crate::frame::{ChannelKind, Flow, Outcome, WindowSize};
 use crate::limits::{FLOWS, INITIAL_CREDIT, WINDOW_MAX};
 use core::ops::DerefMut;
 
-use crate::pool::{Block, Pool, Queue};
+use crate::pool::{Pool, Queue};
 
 /// A place in the table of channels. All zero when free.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -149,7 +149,7 @@ impl FlowState {
     }
 
     /// Charges the flow for what is outstanding now.
-    pub(crate) fn recharge<P: DerefMut<Target = [Block]>>(&mut self, pool: &mut Pool<P>) {
+    pub(crate) fn recharge<P: DerefMut<Target = [u8]>>(&mut self, pool: &mut Pool<P>) {
         let outstanding = self.outstanding();
         pool.recharge(&mut self.charged, outstanding);
     }

@@ -22,7 +22,7 @@ pub mod limits;
 pub mod link;
 pub mod mux;
 mod pace;
-pub mod pool;
+mod pool;
 pub mod preamble;
 mod record;
 mod ring;

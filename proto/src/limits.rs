@@ -4,11 +4,11 @@
 //!
 //! ```text
 //!   ring       RING_LEN                                512 KiB
-//! + pool       POOL_BLOCKS × (1 KiB + 2)               9 MiB
+//! + pool       POOL_BLOCKS × BLOCK_STRIDE              9 MiB
 //! + channels   CHANNEL_IDS × size_of::<Channel>()      about 200 KiB
 //! ```
 //!
-//! A client sizes its pool and table by what it wants to open ([`pool_blocks`]).
+//! A client sizes its pool and table by what it wants to open ([`pool_len`]).
 
 /// Bytes of a preamble and of its answer (`PROTOCOL.md` §3).
 pub const PREAMBLE_LEN: usize = 64;
@@ -52,17 +52,27 @@ pub const FRESH_MIN: usize = 512;
 /// What may be framed and not sent before anything was measured.
 pub const FRESH_START: usize = 16 * 1024;
 
-/// Bytes of a pool block.
+/// Bytes that a pool block holds.
 pub const BLOCK_LEN: usize = 1024;
+/// Bytes that a pool block takes: its content, and the number of the next.
+pub const BLOCK_STRIDE: usize = BLOCK_LEN + 2;
 /// Blocks that any flow we receive can always have: its initial window, and one that is partly read.
 pub const BLOCKS_PER_FLOW: usize = INITIAL_CREDIT / BLOCK_LEN + 1;
 /// Blocks of an agent's pool that windows may grow into.
 pub const SURPLUS_BLOCKS: usize = 4 * 1024;
 /// Blocks of an agent's pool: 9 MiB.
 pub const POOL_BLOCKS: usize = pool_blocks(CHANNELS_MAX, SURPLUS_BLOCKS);
+/// Bytes of an agent's pool.
+pub const POOL_LEN: usize = pool_len(CHANNELS_MAX, SURPLUS_BLOCKS);
 
 /// Bytes of payload in a serial record (§8).
 pub const SERIAL_PAYLOAD_MAX: usize = 4096;
+
+/// Bytes that a pool needs for `channels` open channels and `surplus` blocks for windows to grow into.
+#[must_use]
+pub const fn pool_len(channels: usize, surplus: usize) -> usize {
+    pool_blocks(channels, surplus) * BLOCK_STRIDE
+}
 
 /// Blocks that a pool needs for `channels` open channels and `surplus` blocks for windows to grow into.
 #[must_use]

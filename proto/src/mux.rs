@@ -24,7 +24,7 @@ use crate::channel::{Channel, FlowMarks, Marks};
 use crate::code::{CloseCode, RefusalCode};
 use crate::frame::{ChannelId, ChannelKind, Flow, Hello, Outcome, WindowSize, is_signal};
 use crate::limits::{CHANNEL_IDS, TEXT_MAX};
-use crate::pool::{Block, Pool};
+use crate::pool::Pool;
 use receive::Receiver;
 
 /// Which side of a session we are: decides the ids of the channels that we open, and nothing else.
@@ -191,7 +191,7 @@ enum Closing {
     Received,
 }
 
-/// One side of a mux. `P` holds the pool's blocks, `C` the table of channels, indexed by their ids.
+/// One side of a mux. `P` holds the pool, `C` the table of channels, indexed by their ids.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Mux<P, C> {
     side: Side,
@@ -211,11 +211,11 @@ pub(crate) struct Mux<P, C> {
     text: ArrayVec<u8, TEXT_MAX>,
 }
 
-impl<P: DerefMut<Target = [Block]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
-    pub(crate) fn new(side: Side, blocks: P, channels: C, open_max: usize, hello: Hello) -> Self {
+impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
+    pub(crate) fn new(side: Side, pool: P, channels: C, open_max: usize, hello: Hello) -> Self {
         Self {
             side,
-            pool: Pool::new(blocks, open_max),
+            pool: Pool::new(pool, open_max),
             channels,
             open: 0,
             open_max,

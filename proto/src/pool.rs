@@ -1,24 +1,19 @@
 //! The pool: where bytes wait that a sink refused. A fixed number of blocks, chained into one queue a flow.
 //!
+//! Its memory is plain bytes, zero at start, so that a driver can have it from wherever zeros cost nothing until they
+//! are touched. A block is [`BLOCK_LEN`] bytes of content and two that number the next block.
+//!
 //! **Invariant**: the blocks charged to flows ([`Pool::recharge`]) never exceed the blocks there are, and a queue never
 //! needs more than it is charged. So a push always finds a block.
 
 use core::ops::DerefMut;
 
-use crate::limits::{BLOCK_LEN, BLOCKS_PER_FLOW, FLOWS_IN, INITIAL_CREDIT, WINDOW_MAX};
+use crate::limits::{BLOCK_LEN, BLOCK_STRIDE, BLOCKS_PER_FLOW, FLOWS_IN, INITIAL_CREDIT, WINDOW_MAX};
+use crate::wire::{put, u16_at};
 
-/// A piece of the pool. All zero at start.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Block {
-    bytes: [u8; BLOCK_LEN],
-    /// The block behind this one in its queue, or in the list of free blocks; numbered from 1, 0 is none.
-    next: u16,
-}
-
-impl Block {
-    /// What a pool is made of.
-    pub const EMPTY: Self = Self { bytes: [0; BLOCK_LEN], next: 0 };
-}
+/// Where in a block the number of the block behind it stands: the next of its queue, or of the list of free blocks.
+/// Blocks are numbered from 1; 0 is none.
+const NEXT: usize = BLOCK_LEN;
 
 /// Bytes of one flow, first in first out. All zero when empty.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -52,10 +47,10 @@ pub(crate) struct Pool<P> {
     charged: u16,
 }
 
-impl<P: DerefMut<Target = [Block]>> Pool<P> {
+impl<P: DerefMut<Target = [u8]>> Pool<P> {
     /// A pool for `channels` channels at once.
     pub(crate) fn new(blocks: P, channels: usize) -> Self {
-        let length = blocks.len().min(usize::from(u16::MAX));
+        let length = (blocks.len() / BLOCK_STRIDE).min(usize::from(u16::MAX));
         let surplus = length.saturating_sub(channels * FLOWS_IN * BLOCKS_PER_FLOW) as u16;
         Self { blocks, recycled: 0, touched: 0, surplus, charged: 0 }
     }
@@ -69,21 +64,15 @@ impl<P: DerefMut<Target = [Block]>> Pool<P> {
                 if queue.head == 0 {
                     *queue = Queue { head: fresh, tail: fresh, start: 0, end: 0 };
                 } else {
-                    if let Some(last) = self.block(queue.tail) {
-                        last.next = fresh;
-                    }
+                    self.set_next(queue.tail, fresh);
                     queue.tail = fresh;
                     queue.end = 0;
                 }
             }
             let end = usize::from(queue.end);
-            let Some(block) = self.block(queue.tail) else { return false };
-            let place = block.bytes.get_mut(end..).unwrap_or_default();
-            let length = place.len().min(bytes.len());
+            let length = (BLOCK_LEN - end).min(bytes.len());
             let (now, later) = bytes.split_at(length);
-            if let Some(place) = place.get_mut(..length) {
-                place.copy_from_slice(now);
-            }
+            put(self.block(queue.tail), end, now);
             queue.end += length as u16;
             bytes = later;
         }
@@ -92,11 +81,10 @@ impl<P: DerefMut<Target = [Block]>> Pool<P> {
 
     /// The first bytes, as many as stand together.
     pub(crate) fn front(&self, queue: &Queue) -> &[u8] {
-        let Some(block) = usize::from(queue.head).checked_sub(1).and_then(|at| self.blocks.get(at)) else {
-            return &[];
-        };
+        let Some(before) = usize::from(queue.head).checked_sub(1) else { return &[] };
+        let block = self.blocks.get(before * BLOCK_STRIDE..).unwrap_or_default();
         let end = if queue.head == queue.tail { usize::from(queue.end) } else { BLOCK_LEN };
-        block.bytes.get(usize::from(queue.start)..end).unwrap_or_default()
+        block.get(usize::from(queue.start)..end).unwrap_or_default()
     }
 
     /// Drops the first `length` bytes, or as many as there are; says how many.
@@ -124,11 +112,8 @@ impl<P: DerefMut<Target = [Block]>> Pool<P> {
 
     fn drop_head(&mut self, queue: &mut Queue) {
         let head = queue.head;
-        let recycled = self.recycled;
-        let next = match self.block(head) {
-            Some(block) => core::mem::replace(&mut block.next, recycled),
-            None => 0,
-        };
+        let next = self.next(head);
+        self.set_next(head, self.recycled);
         self.recycled = head;
         if head == queue.tail {
             *queue = Queue::EMPTY;
@@ -138,23 +123,33 @@ impl<P: DerefMut<Target = [Block]>> Pool<P> {
         }
     }
 
-    fn block(&mut self, number: u16) -> Option<&mut Block> {
-        usize::from(number).checked_sub(1).and_then(|at| self.blocks.get_mut(at))
+    /// The bytes of a block; none where there is no such block.
+    fn block(&mut self, number: u16) -> &mut [u8] {
+        let at = usize::from(number).wrapping_sub(1).wrapping_mul(BLOCK_STRIDE);
+        self.blocks.get_mut(at..).and_then(|rest| rest.get_mut(..BLOCK_STRIDE)).unwrap_or_default()
+    }
+
+    fn next(&mut self, number: u16) -> u16 {
+        u16_at(self.block(number), NEXT)
+    }
+
+    fn set_next(&mut self, number: u16, next: u16) {
+        put(self.block(number), NEXT, &next.to_le_bytes());
     }
 
     /// A free block: one that was used before, so that few are ever touched.
     fn take(&mut self) -> Option<u16> {
-        let number = if self.recycled != 0 {
-            self.recycled
-        } else {
+        let number = self.recycled;
+        if number == 0 {
             let fresh = self.touched.checked_add(1)?;
-            self.blocks.get(usize::from(fresh) - 1)?;
+            if self.block(fresh).is_empty() {
+                return None;
+            }
             self.touched = fresh;
             return Some(fresh);
-        };
-        let block = self.block(number)?;
-        let next = core::mem::replace(&mut block.next, 0);
-        self.recycled = next;
+        }
+        self.recycled = self.next(number);
+        self.set_next(number, 0);
         Some(number)
     }
 
@@ -193,8 +188,8 @@ impl<P: DerefMut<Target = [Block]>> Pool<P> {
 mod tests {
     use super::*;
 
-    fn pool(blocks: usize, channels: usize) -> Pool<Vec<Block>> {
-        Pool::new(vec![Block::EMPTY; blocks], channels)
+    fn pool(blocks: usize, channels: usize) -> Pool<Vec<u8>> {
+        Pool::new(vec![0; blocks * BLOCK_STRIDE], channels)
     }
 
     fn byte(offset: u64) -> u8 {

@@ -23,19 +23,18 @@ use crate::frame::{ChannelId, ChannelKind, Flow, Hello, Outcome, WindowSize};
 use crate::limits::HEADER_LEN;
 use crate::link::{End, Link, RolledBack, Transmit};
 use crate::mux::{Event, Mux, Reservation, Reserved, Side, TooMany};
-use crate::pool::Block;
 use crate::time::Instant;
 
 pub use crate::channel::Channel;
 
-/// The memory of a session, all of it zero (or [`Block::EMPTY`], [`Channel::FREE`]) at start: slices that can be
+/// The memory of a session, all of it zero ([`Channel::FREE`]) at start: slices that can be
 /// changed, wherever they are.
 #[derive(Debug)]
 pub struct Memory<R, P, C> {
     /// The transmit ring: [`RING_LEN`](crate::limits::RING_LEN) bytes in programs.
     pub ring: R,
-    /// The pool: [`pool_blocks`](crate::limits::pool_blocks) of `channels_max` and some surplus.
-    pub blocks: P,
+    /// The pool: [`pool_len`](crate::limits::pool_len) bytes for `channels_max` and some surplus.
+    pub pool: P,
     /// The table of channels, indexed by their ids: twice as many as either side may open.
     pub channels: C,
     /// Channels that the pool is made for.
@@ -52,16 +51,16 @@ pub struct Session<R, P, C> {
 impl<R, P, C> Session<R, P, C>
 where
     R: DerefMut<Target = [u8]>,
-    P: DerefMut<Target = [Block]>,
+    P: DerefMut<Target = [u8]>,
     C: DerefMut<Target = [ChannelState]>,
 {
     /// A session without a connection. `keepalive_micros`: see [`Link::new`].
     #[must_use]
     pub fn new(side: Side, memory: Memory<R, P, C>, hello: Hello, keepalive_micros: Option<u64>) -> Self {
-        let Memory { ring, blocks, channels, channels_max } = memory;
+        let Memory { ring, pool, channels, channels_max } = memory;
         Self {
             link: Link::new(ring, keepalive_micros),
-            mux: Mux::new(side, blocks, channels, channels_max, hello),
+            mux: Mux::new(side, pool, channels, channels_max, hello),
         }
     }
 

@@ -10,7 +10,6 @@ use crate::code::{CloseCode, RefusalCode};
 use crate::frame::{ChannelId, ChannelKind, Flow, FrameType, Header, Hello, Outcome, WindowSize, is_signal};
 use crate::limits::{CHANNEL_IDS, CONTROL_PAYLOAD_MAX, HEADER_LEN};
 use crate::mux::Side;
-use crate::pool::Block;
 use crate::wire::{array, u32_at, u64_at};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,7 +43,7 @@ impl Receiver {
     }
 }
 
-impl<P: DerefMut<Target = [Block]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
+impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
     /// Takes bytes of the peer's stream from the front of `input`: how many, and what they mean. Without an event all
     /// were taken. Work is bounded by the length of `input`.
     pub(crate) fn handle_received<'i>(

@@ -7,12 +7,11 @@ use crate::channel::{Channel, FlowMarks, Marks};
 use crate::frame::{ChannelId, Flow, FrameType, header};
 use crate::limits::{FRAME_PAYLOAD_MAX, HEADER_LEN};
 use crate::link::Link;
-use crate::pool::Block;
 
 /// The ring has no room for the frame.
 struct Full;
 
-impl<P: DerefMut<Target = [Block]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
+impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
     /// Writes what is due. Work is bounded by the channels that have something due, and by the ring.
     pub(crate) fn flush<R: DerefMut<Target = [u8]>>(&mut self, link: &mut Link<R>) {
         // Session frames stand first; without room the rest waits behind them, and is tried again at the next call.

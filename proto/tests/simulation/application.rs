@@ -13,7 +13,7 @@ use vsock_shell_proto::session::{Channel, Session};
 use crate::plan::{Plan, Record};
 use crate::random::{Random, byte, key};
 
-pub type Side = Session<Vec<u8>, Vec<Block>, Vec<Channel>>;
+pub type Side = Session<Vec<u8>, Vec<u8>, Vec<Channel>>;
 
 /// What both applications share: chance, time, the plans, and how much has happened.
 pub struct Shared {

@@ -61,7 +61,7 @@ fn a_cut_at_every_byte_changes_nothing() {
         for byte in 0..2000 {
             let tally = catch_unwind(|| World::scripted(Plan::echo(2200), Some((direction, byte))).run());
             let tally = tally.unwrap_or_else(|_| panic!("cut {direction:?} at byte {byte}"));
-            assert_eq!((tally.dials, tally.finished), (2, 1), "cut {direction:?} at byte {byte}");
+            assert_eq!((tally.dials, tally.finished), (2, 1), "cut {direction:?} at byte {byte}: {tally:?}");
         }
     }
 }
