@@ -69,7 +69,7 @@ pub fn debug(parts: &[Part<'_>]) {
     write(Level::Debug, parts);
 }
 
-/// A warning that a peer can cause as often as it likes: told at most [`PEER_LINES`] times in ten seconds.
+/// A warning that a peer can cause as often as it likes: told at most twenty times in ten seconds.
 pub fn peer_warning(parts: &[Part<'_>]) {
     static LIMIT: RateLimit = RateLimit::new();
     match LIMIT.admit(clock::now_ms()) {

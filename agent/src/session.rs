@@ -17,7 +17,7 @@ pub mod transport;
 pub mod watch;
 
 use rustix::fd::OwnedFd;
-use rustix::process::{Signal, WaitOptions, waitpid};
+use rustix::process::{Signal, WaitOptions, wait};
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello};
 use vsock_shell_proto::limits::{
@@ -330,7 +330,7 @@ impl<'c> Driver<'c> {
     }
 
     fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if !self.dying.remove(pid) {
                 self.tasks.handle_ended(pid, status, &mut self.core);
             }

@@ -1,5 +1,5 @@
 //! Starting a command: the descriptors between it and its session, the new process, and how it tells that it could
-//! not become the command. What happens in that process is in [`exec`](crate::exec).
+//! not become the command. What happens in that process is in [`crate::exec`].
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;

@@ -71,10 +71,12 @@ where
     }
     match words.verb {
         Some(Verb::Copy) => words.into_copy(),
-        Some(Verb::Wait) => words.into_ask("wait", &["-p", "-l", "-q", "-v", "--timeout", "--reconnect"]).map(Invocation::Wait),
-        Some(Verb::Info) => {
-            words.into_ask("info", &["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--json"]).map(Invocation::Info)
-        }
+        Some(Verb::Wait) => words
+            .into_ask("wait", &["-p", "-l", "-q", "-v", "--timeout", "--reconnect"])
+            .map(Invocation::Wait),
+        Some(Verb::Info) => words
+            .into_ask("info", &["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--json"])
+            .map(Invocation::Info),
         None if words.options.upload.is_some() || words.options.download.is_some() => words.into_transfer(),
         None => words.into_run(),
     }
@@ -89,7 +91,8 @@ impl Words {
         loop {
             // A whole word is left only between options, not in the middle of a cluster such as `-nT`.
             if let Some(mut rest) = parser.try_raw_args() {
-                let is_plain = |word: &OsStr| are_options_over || !word.as_bytes().starts_with(b"-") || word == "-";
+                let is_plain =
+                    |word: &OsStr| are_options_over || !word.as_bytes().starts_with(b"-") || word == "-";
                 match rest.peek() {
                     None => break,
                     Some(word) if word == "--" && (!are_options_over || words.is_target_read()) => {
@@ -137,9 +140,25 @@ impl Words {
     }
 
     fn into_run(self) -> Result<Invocation, ArgsError> {
-        self.options.refuse_except("a command", &[
-            "-p", "-t", "-T", "-n", "-q", "-v", "-e", "-l", "-E", "-C", "--timeout", "--kill-after", "--json", "--reconnect",
-        ])?;
+        self.options.refuse_except(
+            "a command",
+            &[
+                "-p",
+                "-t",
+                "-T",
+                "-n",
+                "-q",
+                "-v",
+                "-e",
+                "-l",
+                "-E",
+                "-C",
+                "--timeout",
+                "--kill-after",
+                "--json",
+                "--reconnect",
+            ],
+        )?;
         let target = self.target()?;
         let Self { options, command, is_argv, .. } = self;
         let program = match (is_argv, command.as_slice()) {
@@ -166,26 +185,36 @@ impl Words {
             return fail("--json needs a command; write TARGET COMMAND or TARGET -- PROGRAM");
         }
         if run.is_json && run.pty == Pty::Always {
-            return fail("--json and -t exclude each other: a terminal mixes stdout and stderr; leave one out");
+            return fail(
+                "--json and -t exclude each other: a terminal mixes stdout and stderr; leave one out",
+            );
         }
         Ok(Invocation::Run(run))
     }
 
     fn into_transfer(self) -> Result<Invocation, ArgsError> {
-        self.options
-            .refuse_except("-u and -d", &["-p", "-l", "-q", "-v", "-u", "-d", "--timeout", "--sync", "--reconnect"])?;
+        self.options.refuse_except(
+            "-u and -d",
+            &["-p", "-l", "-q", "-v", "-u", "-d", "--timeout", "--sync", "--reconnect"],
+        )?;
         let target = self.target()?;
         if let Some(word) = self.command.first() {
-            return fail(format!("`{}` is one word too many: -u and -d move one file and run no command", shown(word)));
+            return fail(format!(
+                "`{}` is one word too many: -u and -d move one file and run no command",
+                shown(word)
+            ));
         }
         let settings = self.options.settings();
         let pair = |option: &str, form: &str, word: &OsStr| {
-            split_pair(word)
-                .map_err(|error| ArgsError(format!("cannot use {option} `{}`: {error}; write {form}", shown(word))))
+            split_pair(word).map_err(|error| {
+                ArgsError(format!("cannot use {option} `{}`: {error}; write {form}", shown(word)))
+            })
         };
         let remote = |path| Operand::Remote { target, path };
         let (source, destination) = match (&self.options.upload, &self.options.download) {
-            (Some(_), Some(_)) => return fail("-u and -d exclude each other; run them one after the other, or use cp"),
+            (Some(_), Some(_)) => {
+                return fail("-u and -d exclude each other; run them one after the other, or use cp");
+            }
             (Some(word), _) => {
                 let (here, there) = pair("-u", "LOCAL:REMOTE", word)?;
                 (Operand::local(here), remote(there))
@@ -203,11 +232,15 @@ impl Words {
         self.options.refuse_except("cp", &["-p", "-l", "-q", "-v", "--timeout", "--sync", "--reconnect"])?;
         let mut operands = Vec::with_capacity(self.operands.len());
         for word in &self.operands {
-            let mut operand = Operand::parse(word, self.options.port.unwrap_or(DEFAULT_PORT)).map_err(|error| {
-                let colon = word.as_bytes().iter().position(|byte| *byte == b':').unwrap_or(word.len());
-                let target = shown(OsStr::from_bytes(&word.as_bytes()[..colon])).into_owned();
-                ArgsError(format!("cannot use target `{target}`: {error}; a local name with a colon is ./{}", shown(word)))
-            })?;
+            let mut operand =
+                Operand::parse(word, self.options.port.unwrap_or(DEFAULT_PORT)).map_err(|error| {
+                    let colon = word.as_bytes().iter().position(|byte| *byte == b':').unwrap_or(word.len());
+                    let target = shown(OsStr::from_bytes(&word.as_bytes()[..colon])).into_owned();
+                    ArgsError(format!(
+                        "cannot use target `{target}`: {error}; a local name with a colon is ./{}",
+                        shown(word)
+                    ))
+                })?;
             if let Operand::Remote { target, .. } = &mut operand {
                 self.options.name_user(target)?;
             }
@@ -218,13 +251,20 @@ impl Words {
         };
         let is_remote = |operand: &Operand| matches!(operand, Operand::Remote { .. });
         if !is_remote(&destination) && !operands.iter().all(is_remote) {
-            return fail("cp copies from or to a guest, and one of these sources and the destination are both local; write TARGET:PATH");
+            return fail(
+                "cp copies from or to a guest, and one of these sources and the destination are both local; write TARGET:PATH",
+            );
         }
         if operands.iter().filter(|operand| **operand == Operand::Stream).count() > 1 {
             return fail("`-` stands twice among the sources, and there is one standard input; name it once");
         }
         let settings = self.options.settings();
-        Ok(Invocation::Copy(Copy { sources: operands, destination, is_synced: self.options.is_synced, settings }))
+        Ok(Invocation::Copy(Copy {
+            sources: operands,
+            destination,
+            is_synced: self.options.is_synced,
+            settings,
+        }))
     }
 
     fn into_ask(self, verb: &str, allowed: &[&str]) -> Result<Ask, ArgsError> {

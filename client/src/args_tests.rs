@@ -122,7 +122,10 @@ fn rsync_git_and_scp_spell_it_so() {
     assert_eq!(rsync.target.user, Some("root".into()));
     assert_eq!(rsync.program, line("rsync --server -vlogDtpre.iLsfxCIvu . /tmp"));
     assert_eq!(run(&["-p", "22", "git@3", "git-upload-pack 'a'"]).target.user, Some("git".into()));
-    assert_eq!(run(&["-l", "root", "-p", "22", "--", "3", "scp -f /etc/fstab"]).program, line("scp -f /etc/fstab"));
+    assert_eq!(
+        run(&["-l", "root", "-p", "22", "--", "3", "scp -f /etc/fstab"]).program,
+        line("scp -f /etc/fstab")
+    );
 }
 
 #[test]
@@ -149,7 +152,14 @@ fn the_last_of_t_and_capital_t_counts() {
 
 #[test]
 fn the_escape_character_is_a_byte_a_control_or_none() {
-    for (word, expected) in [("~", Some(b'~')), ("none", None), ("^]", Some(0x1d)), ("^b", Some(2)), ("^", Some(b'^')), ("^?", Some(0x7f))] {
+    for (word, expected) in [
+        ("~", Some(b'~')),
+        ("none", None),
+        ("^]", Some(0x1d)),
+        ("^b", Some(2)),
+        ("^", Some(b'^')),
+        ("^?", Some(0x7f)),
+    ] {
         assert_eq!(run(&["-e", word, "3"]).escape, expected, "{word}");
     }
     for word in ["", "ab", "^ab", "é"] {
@@ -161,8 +171,15 @@ fn the_escape_character_is_a_byte_a_control_or_none() {
 #[test]
 fn variables_keep_their_order_and_their_values() {
     let run = run(&["-E", "A=1", "3", "-E", "B", "-EC=x=y", "-E", "D=", "env"]);
-    let seen: Vec<_> = run.environment.iter().map(|Variable { name, value }| (name.to_str().unwrap(), value.as_deref())).collect();
-    assert_eq!(seen, [("A", Some("1".as_ref())), ("B", None), ("C", Some("x=y".as_ref())), ("D", Some("".as_ref()))]);
+    let seen: Vec<_> = run
+        .environment
+        .iter()
+        .map(|Variable { name, value }| (name.to_str().unwrap(), value.as_deref()))
+        .collect();
+    assert_eq!(
+        seen,
+        [("A", Some("1".as_ref())), ("B", None), ("C", Some("x=y".as_ref())), ("D", Some("".as_ref()))]
+    );
     refused(&["-E", "=x", "3"], &["`=x`"]);
     refused(&["-E", "", "3"], &["-E"]);
 }
@@ -203,10 +220,17 @@ fn upload_and_download_are_copies_of_one_file() {
     let remote = |path: &str| Operand::Remote { target: vsock(3, 5000), path: path.into() };
     for words in [["3", "-u", "a:b"], ["-u", "a:b", "3"], ["--upload", "a:b", "3"]] {
         let copy = copy(&words);
-        assert_eq!((copy.sources, copy.destination), (vec![Operand::Local("a".into())], remote("b")), "{words:?}");
+        assert_eq!(
+            (copy.sources, copy.destination),
+            (vec![Operand::Local("a".into())], remote("b")),
+            "{words:?}"
+        );
     }
     let down = copy(&["3", "-d", r"/x\:y:b", "--sync"]);
-    assert_eq!((down.sources, down.destination, down.is_synced), (vec![remote("/x:y")], Operand::Local("b".into()), true));
+    assert_eq!(
+        (down.sources, down.destination, down.is_synced),
+        (vec![remote("/x:y")], Operand::Local("b".into()), true)
+    );
     assert_eq!(copy(&["3", "--download=a:-"]).destination, Operand::Stream);
     assert_eq!(copy(&["3", "-u", "-:a"]).sources, [Operand::Stream]);
 }
@@ -228,7 +252,9 @@ fn cp_takes_sources_and_a_destination() {
     assert_eq!(copy.sources, [Operand::Local("a".into()), Operand::Local("./b:c".into())]);
     assert_eq!((copy.is_synced, copy.settings.is_quiet), (true, true));
     match copy.destination {
-        Operand::Remote { target, path } => assert_eq!((target.user, path), (Some("root".into()), "/tmp".into())),
+        Operand::Remote { target, path } => {
+            assert_eq!((target.user, path), (Some("root".into()), "/tmp".into()))
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -308,9 +334,12 @@ fn a_complaint_shows_no_control_character_and_stays_on_one_line() {
 
 #[test]
 fn words_need_not_be_text() {
-    let words = ["3", "--", "cat"].map(OsString::from).into_iter().chain([OsString::from_vec(b"\xff".to_vec())]);
+    let words =
+        ["3", "--", "cat"].map(OsString::from).into_iter().chain([OsString::from_vec(b"\xff".to_vec())]);
     match parse(words) {
-        Ok(Invocation::Run(Run { program: Program::Argv(argv), .. })) => assert_eq!(argv[1].as_bytes(), b"\xff"),
+        Ok(Invocation::Run(Run { program: Program::Argv(argv), .. })) => {
+            assert_eq!(argv[1].as_bytes(), b"\xff")
+        }
         other => panic!("{other:?}"),
     }
     assert!(parse([OsString::from_vec(b"--\xff".to_vec())]).is_err());

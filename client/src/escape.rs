@@ -139,7 +139,11 @@ mod tests {
     fn seen(character: Option<u8>, input: &[u8], expected: &[u8]) {
         for size in [1, 2, 3, input.len().max(1)] {
             let got = run(Escapes::new(character), input, size);
-            assert_eq!(got.escape_ascii().to_string(), expected.escape_ascii().to_string(), "pieces of {size}");
+            assert_eq!(
+                got.escape_ascii().to_string(),
+                expected.escape_ascii().to_string(),
+                "pieces of {size}"
+            );
         }
     }
 

@@ -1,2 +1,53 @@
-//! The host side.
-fn main() {}
+//! The command line: parses, dispatches, and turns what comes back into an exit status.
+//!
+//! Standard output belongs to the remote command; whatever the client itself says goes to standard error, one line
+//! with the program's name before it. Nothing here calls [`std::process::exit`], so that every `Drop` runs.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write as _};
+use std::process::ExitCode;
+
+use vsock_shell::invocation::Invocation;
+use vsock_shell::{args, help, terminal};
+
+/// The exit status for everything that fails on this side: as with ssh, the transport's and the tool's own.
+const FAILED: u8 = 255;
+
+fn main() -> ExitCode {
+    terminal::install_panic_hook();
+    let status = match args::parse(std::env::args_os().skip(1)) {
+        Ok(invocation) => run(invocation).unwrap_or_else(|error| complain(&error)),
+        Err(error) => complain(&error),
+    };
+    ExitCode::from(status)
+}
+
+/// Does what was asked; the status to exit with.
+fn run(invocation: Invocation) -> Result<u8, Box<dyn Error>> {
+    match invocation {
+        Invocation::Help => print(help::HELP),
+        Invocation::Version => print(help::VERSION),
+        Invocation::Run(_) | Invocation::Copy(_) | Invocation::Wait(_) | Invocation::Info(_) => {
+            Err("this is not wired yet".into())
+        }
+    }
+}
+
+/// Writes our own text to standard output. Nobody reading it any more (`| head`) is no failure.
+fn print(text: &str) -> Result<u8, Box<dyn Error>> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {}", vsock_shell::text::reason(&error)).into())
+        }
+        _ => Ok(0),
+    }
+}
+
+/// One line on standard error. Where that cannot be written to, nobody can be told.
+fn complain(error: &dyn Display) -> u8 {
+    _ = writeln!(io::stderr(), "vsock-shell: {error}");
+    FAILED
+}

@@ -102,7 +102,9 @@ impl Options {
     /// Refuses the first option given that `what` has no use for.
     pub(crate) fn refuse_except(&self, what: &str, allowed: &[&str]) -> Result<(), ArgsError> {
         match self.given.iter().find(|name| !allowed.contains(name)) {
-            Some(name) => fail(format!("{name} does not go with {what}; leave it out, or see vsock-shell -h")),
+            Some(name) => {
+                fail(format!("{name} does not go with {what}; leave it out, or see vsock-shell -h"))
+            }
             None => Ok(()),
         }
     }
@@ -118,9 +120,11 @@ impl Options {
     /// Gives the target the user of `-l`.
     pub(crate) fn name_user(&self, target: &mut Target) -> Result<(), ArgsError> {
         match (&self.user, &target.user) {
-            (Some(user), Some(other)) if user != other => {
-                fail(format!("-l names the user `{}` and the target `{}`; name one", shown(user), shown(other)))
-            }
+            (Some(user), Some(other)) if user != other => fail(format!(
+                "-l names the user `{}` and the target `{}`; name one",
+                shown(user),
+                shown(other)
+            )),
             (Some(user), _) => {
                 target.user = Some(user.clone());
                 Ok(())
@@ -147,7 +151,11 @@ fn port(value: &OsStr) -> Result<u32, ArgsError> {
 }
 
 fn not_empty(name: &str, value: OsString) -> Result<OsString, ArgsError> {
-    if value.is_empty() { fail(format!("cannot use {name} with an empty value; name one or leave {name} out")) } else { Ok(value) }
+    if value.is_empty() {
+        fail(format!("cannot use {name} with an empty value; name one or leave {name} out"))
+    } else {
+        Ok(value)
+    }
 }
 
 /// A byte as it is, `^X` for a control character (`^?` for DEL, as stty has it), or `none`.
@@ -157,7 +165,10 @@ fn escape_character(value: &OsStr) -> Result<Option<u8>, ArgsError> {
         [byte] => Ok(Some(*byte)),
         b"^?" => Ok(Some(0x7f)),
         [b'^', letter @ (b'@'..=b'_' | b'a'..=b'z')] => Ok(Some(letter & 0x1f)),
-        _ => fail(format!("cannot use -e `{}`: give one character, ^X for a control character, or none", shown(value))),
+        _ => fail(format!(
+            "cannot use -e `{}`: give one character, ^X for a control character, or none",
+            shown(value)
+        )),
     }
 }
 
@@ -168,7 +179,10 @@ fn variable(word: &OsStr) -> Result<Variable, ArgsError> {
         None => (bytes, None),
     };
     if name.is_empty() {
-        return fail(format!("cannot use -E `{}`: the name is empty; write -E NAME or -E NAME=VALUE", shown(word)));
+        return fail(format!(
+            "cannot use -E `{}`: the name is empty; write -E NAME or -E NAME=VALUE",
+            shown(word)
+        ));
     }
     Ok(Variable { name: OsStr::from_bytes(name).to_owned(), value })
 }
@@ -208,7 +222,9 @@ fn unknown(argument: &Arg<'_>) -> ArgsError {
 
 fn complaint(error: &lexopt::Error) -> ArgsError {
     ArgsError(match error {
-        lexopt::Error::MissingValue { option: Some(option) } => format!("{option} needs a value; vsock-shell -h tells which"),
+        lexopt::Error::MissingValue { option: Some(option) } => {
+            format!("{option} needs a value; vsock-shell -h tells which")
+        }
         lexopt::Error::UnexpectedValue { option, value } => {
             format!("{option} takes no value, and `{}` was given", shown(value))
         }

@@ -43,9 +43,14 @@ mod tests {
 
     #[test]
     fn slips_are_recognised() {
-        for (typed, meant) in
-            [("wiat", "wait"), ("inof", "info"), ("copy", ""), ("timout", "timeout"), ("killafter", "kill-after"), ("waiit", "wait")]
-        {
+        for (typed, meant) in [
+            ("wiat", "wait"),
+            ("inof", "info"),
+            ("copy", ""),
+            ("timout", "timeout"),
+            ("killafter", "kill-after"),
+            ("waiit", "wait"),
+        ] {
             assert_eq!(nearest(typed, KNOWN).unwrap_or(""), meant, "{typed}");
         }
     }
@@ -59,7 +64,9 @@ mod tests {
 
     #[test]
     fn distances_count_edits() {
-        let distance = |a: &str, b: &str| super::distance(&a.chars().collect::<Vec<_>>(), &b.chars().collect::<Vec<_>>());
+        let distance = |a: &str, b: &str| {
+            super::distance(&a.chars().collect::<Vec<_>>(), &b.chars().collect::<Vec<_>>())
+        };
         assert_eq!(distance("", "abc"), 3);
         assert_eq!(distance("abc", "abc"), 0);
         assert_eq!(distance("abc", "acb"), 1);

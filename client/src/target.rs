@@ -104,14 +104,22 @@ impl fmt::Display for TargetError {
         let reason = match self {
             Self::Empty => "it is empty; a target is a context id such as 3, or vsock:3, or unix:PATH",
             Self::EmptyUser => "the user before `@` is empty",
-            Self::Name => "it is no context id and no address; use 3, vsock:3, mux:PATH, unix:PATH, tcp:HOST:PORT or exec:COMMAND",
+            Self::Name => {
+                "it is no context id and no address; use 3, vsock:3, mux:PATH, unix:PATH, tcp:HOST:PORT or exec:COMMAND"
+            }
             Self::Scheme => "its first word must be one of vsock, mux, unix, tcp, serial, exec",
-            Self::NumberWithColon => "with a port, write vsock:CID:PORT; for a file in the guest, use `vsock-shell cp`",
+            Self::NumberWithColon => {
+                "with a port, write vsock:CID:PORT; for a file in the guest, use `vsock-shell cp`"
+            }
             Self::Cid => "the context id must be a number from 0 to 4294967294",
             Self::Port => "the port must be a number: to 4294967294 for vsock and mux, to 65535 for tcp",
             Self::EmptyPath => "the path is empty",
-            Self::PathTooLong => "the path is over the 107 bytes that a Unix socket's address can hold; use a shorter one, or a symbolic link",
-            Self::Host => "the host is empty or not text; write tcp:HOST:PORT, with an IPv6 address in brackets",
+            Self::PathTooLong => {
+                "the path is over the 107 bytes that a Unix socket's address can hold; use a shorter one, or a symbolic link"
+            }
+            Self::Host => {
+                "the host is empty or not text; write tcp:HOST:PORT, with an IPv6 address in brackets"
+            }
             Self::EmptyCommand => "the command is empty",
         };
         out.write_str(reason)
@@ -154,7 +162,10 @@ impl Address {
         }
         let Some((scheme, separator, rest)) = split_scheme(word) else {
             if word.iter().all(u8::is_ascii_digit) {
-                return Ok(Self::Vsock { cid: number(word, TargetError::Cid)?, port: vsock_port(default_port)? });
+                return Ok(Self::Vsock {
+                    cid: number(word, TargetError::Cid)?,
+                    port: vsock_port(default_port)?,
+                });
             }
             return Err(TargetError::Name);
         };
@@ -201,7 +212,9 @@ impl fmt::Display for Address {
             Self::Vsock { cid, port } => write!(out, "vsock:{cid}:{port}"),
             Self::Mux { path, port } => write!(out, "mux:{}:{port}", shown(path)),
             Self::Unix(path) => write!(out, "unix:{}", shown(path)),
-            Self::Tcp { host, port } if host.contains(':') => write!(out, "tcp:[{}]:{port}", text::escape(host.as_bytes())),
+            Self::Tcp { host, port } if host.contains(':') => {
+                write!(out, "tcp:[{}]:{port}", text::escape(host.as_bytes()))
+            }
             Self::Tcp { host, port } => write!(out, "tcp:{}:{port}", text::escape(host.as_bytes())),
             Self::Serial(path) => write!(out, "serial:{}", shown(path)),
             Self::Exec(command) => write!(out, "exec:{}", text::escape(command.as_bytes())),
@@ -219,9 +232,10 @@ fn parse_tcp(rest: &[u8], default_port: u32) -> Result<Address, TargetError> {
     let host = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
     let port = port.map_or(Ok(default_port), |port| number(port, TargetError::Port))?;
     match std::str::from_utf8(host) {
-        Ok(host) if !host.is_empty() => {
-            Ok(Address::Tcp { host: host.to_owned(), port: u16::try_from(port).map_err(|_| TargetError::Port)? })
-        }
+        Ok(host) if !host.is_empty() => Ok(Address::Tcp {
+            host: host.to_owned(),
+            port: u16::try_from(port).map_err(|_| TargetError::Port)?,
+        }),
         _ => Err(TargetError::Host),
     }
 }
@@ -299,7 +313,8 @@ mod tests {
 
     #[track_caller]
     fn address(word: &str) -> Address {
-        let target = Target::parse(OsStr::new(word), DEFAULT_PORT).unwrap_or_else(|error| panic!("{word}: {error}"));
+        let target =
+            Target::parse(OsStr::new(word), DEFAULT_PORT).unwrap_or_else(|error| panic!("{word}: {error}"));
         assert_eq!(target.user, None, "{word}");
         target.address
     }
@@ -335,7 +350,9 @@ mod tests {
 
     #[test]
     fn context_ids_and_ports_that_nothing_can_connect_to_are_refused() {
-        for word in ["vsock:", "vsock:x", "vsock:-1", "vsock:+3", "vsock:4294967295", "4294967295", "99999999999"] {
+        for word in
+            ["vsock:", "vsock:x", "vsock:-1", "vsock:+3", "vsock:4294967295", "4294967295", "99999999999"]
+        {
             assert_eq!(refused(word), TargetError::Cid, "{word}");
         }
         for word in ["vsock:3:", "vsock:3:x", "vsock:3:4294967295", "tcp:h:65536", "tcp:h:", "tcp:h:x"] {
@@ -395,7 +412,10 @@ mod tests {
 
     #[test]
     fn exec_keeps_its_command_as_it_is() {
-        assert_eq!(address("exec:ssh root@host socat - X:1"), Address::Exec("ssh root@host socat - X:1".into()));
+        assert_eq!(
+            address("exec:ssh root@host socat - X:1"),
+            Address::Exec("ssh root@host socat - X:1".into())
+        );
         assert_eq!(address("exec%printf %%d a%b"), Address::Exec("printf %d a:b".into()));
         assert_eq!(refused("exec:"), TargetError::EmptyCommand);
     }
@@ -422,7 +442,9 @@ mod tests {
 
     #[test]
     fn an_address_is_shown_as_it_can_be_typed() {
-        for word in ["vsock:3:7", "mux:/a:b:9", "unix:/a", "tcp:h:80", "tcp:[::1]:80", "serial:/dev/x", "exec:a b"] {
+        for word in
+            ["vsock:3:7", "mux:/a:b:9", "unix:/a", "tcp:h:80", "tcp:[::1]:80", "serial:/dev/x", "exec:a b"]
+        {
             assert_eq!(address(word).to_string(), word);
         }
     }

@@ -97,7 +97,10 @@ mod tests {
     #[test]
     fn direction_and_invisible_characters_are_escaped() {
         assert_eq!(escape("exe.\u{202e}gpj".as_bytes()), r"exe.\u{202e}gpj");
-        assert_eq!(escape("\u{2066}\u{200b}\u{feff}\u{2028}".as_bytes()), r"\u{2066}\u{200b}\u{feff}\u{2028}");
+        assert_eq!(
+            escape("\u{2066}\u{200b}\u{feff}\u{2028}".as_bytes()),
+            r"\u{2066}\u{200b}\u{feff}\u{2028}"
+        );
     }
 
     #[test]

@@ -280,6 +280,8 @@ impl<R: DerefMut<Target = [u8]>> Link<R> {
     pub fn abort(&mut self, code: CloseCode) {
         if self.end.is_none() {
             self.written = self.sent + u64::from(self.record_left);
+            // What was sent before and dropped now cannot be asked for again.
+            self.sent_max = self.sent_max.min(self.written);
             self.bye_due = Some(code);
             self.receiving = Receiving::Header;
             self.end = Some(End::Own(code));
@@ -706,6 +708,18 @@ mod tests {
         sent.extend(transmit(&mut a, usize::MAX));
         assert_eq!(receive(&mut b, &sent, 4), b"1234");
         assert_eq!(b.end(), Some(End::Peer(CloseCode::Internal)));
+    }
+
+    #[test]
+    fn r_3_6_what_an_abort_dropped_cannot_be_held_by_the_peer() {
+        let mut a = attached();
+        a.write(b"12345");
+        transmit(&mut a, usize::MAX);
+        a.attach(0, NOW).unwrap();
+        a.abort(CloseCode::Internal);
+        a.detach();
+        assert_eq!(a.attach(3, NOW), Err(RolledBack));
+        assert_eq!((a.attach(0, NOW), a.free()), (Ok(()), 8));
     }
 
     #[test]

@@ -207,6 +207,8 @@ pub(crate) struct Mux<P, C> {
     peer: Option<Hello>,
     closing: Closing,
     pub(crate) reservation: Option<Reservation>,
+    /// A frame is due for which the ring had no room: bulk does not take what becomes free (`R-6.14`).
+    starved: bool,
     receiver: Receiver,
     text: ArrayVec<u8, TEXT_MAX>,
 }
@@ -225,6 +227,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
             peer: None,
             closing: Closing::No,
             reservation: None,
+            starved: false,
             receiver: Receiver::new(),
             text: ArrayVec::new_const(),
         }
@@ -240,6 +243,11 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
 
     pub(crate) fn open_count(&self) -> usize {
         self.open
+    }
+
+    #[cfg(test)]
+    pub(crate) fn charged(&self) -> u16 {
+        self.pool.charged()
     }
 
     /// The channel `id`, if the driver still has it.
@@ -270,10 +278,11 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
             Side::Client => 0,
             Side::Agent => 1,
         };
-        // An agent opens nothing before it knows how many the client takes.
+        // Before we know how many the peer takes, one that it may not take would end the session: a client opens
+        // one then, so that a command costs no round trip more, and an agent none.
         let peer_max = match (&self.peer, self.side) {
             (Some(hello), _) => hello.channels as usize,
-            (None, Side::Client) => usize::MAX,
+            (None, Side::Client) => 1,
             (None, Side::Agent) => 0,
         };
         let end = self.channels.len().min(CHANNEL_IDS).min(peer_max.saturating_mul(2));
@@ -434,6 +443,10 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
     }
 
     pub(crate) fn consume(&mut self, id: ChannelId, flow: Flow, length: usize) {
+        // What was dropped is not charged any more, and must not be again.
+        if !self.wants(id, flow) {
+            return;
+        }
         let Some(channel) = self.channels.get_mut(usize::from(id.0)) else { return };
         let popped = self.pool.pop(&mut channel.flow(flow).queue, length);
         debug_assert_eq!(popped, length, "more was consumed than is parked");
@@ -511,3 +524,6 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

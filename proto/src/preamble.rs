@@ -284,6 +284,10 @@ impl Dialer {
     }
 
     /// The preamble of the next attempt. `received` is [`Link::received`](crate::link::Link::received).
+    ///
+    /// From the first byte of it that is sent, nothing more may be taken from a former connection, also when this attempt
+    /// is given up: bytes taken there would come twice, and acknowledgements sent there could overtake the preamble,
+    /// which would then look rolled back (`R-3.6`).
     pub fn next_preamble(&mut self, received: u64, nonce: [u8; 16]) -> Preamble {
         self.attempt += 1;
         Preamble {

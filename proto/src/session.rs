@@ -257,7 +257,7 @@ where
     /// Opens a channel. Its request is to be sent on [`Flow::Request`] and finished.
     ///
     /// # Errors
-    /// [`TooMany`] channels are open.
+    /// [`TooMany`] channels are open. Before [`Event::Hello`] a client may open one, and an agent none.
     pub fn open(&mut self, kind: ChannelKind) -> Result<ChannelId, TooMany> {
         let channel = self.mux.open(kind)?;
         self.mux.flush(&mut self.link);
@@ -299,5 +299,10 @@ where
     /// We are through with a channel that has [`exited`](Event::Exited). It is gone for us.
     pub fn release(&mut self, channel: ChannelId) {
         self.mux.release(channel);
+    }
+    /// Blocks of the pool that flows are charged beyond their initial windows.
+    #[cfg(test)]
+    pub(crate) fn charged(&self) -> u16 {
+        self.mux.charged()
     }
 }

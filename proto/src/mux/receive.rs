@@ -287,8 +287,8 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
                 state.marks.take(FlowMarks::CREDIT_DUE);
                 // What may still have come will not.
                 state.limit = state.offset;
-                finished = !left;
-                Some(Event::Finished { channel: id, flow }).filter(|_| !state.marks.has(FlowMarks::STOPPED))
+                finished = !left && !state.marks.has(FlowMarks::STOPPED);
+                Some(Event::Finished { channel: id, flow }).filter(|_| finished)
             }
             Some(FrameType::Stop) if sends => {
                 let known = state.marks.has(FlowMarks::STOPPED);

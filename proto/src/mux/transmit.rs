@@ -5,7 +5,7 @@ use core::ops::DerefMut;
 use super::{Closing, Mux};
 use crate::channel::{Channel, FlowMarks, Marks};
 use crate::frame::{ChannelId, Flow, FrameType, header};
-use crate::limits::{FRAME_PAYLOAD_MAX, HEADER_LEN};
+use crate::limits::{CONTROL_PAYLOAD_MAX, FRAME_PAYLOAD_MAX, HEADER_LEN};
 use crate::link::Link;
 
 /// The ring has no room for the frame.
@@ -15,7 +15,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
     /// Writes what is due. Work is bounded by the channels that have something due, and by the ring.
     pub(crate) fn flush<R: DerefMut<Target = [u8]>>(&mut self, link: &mut Link<R>) {
         // Session frames stand first; without room the rest waits behind them, and is tried again at the next call.
-        let _ = self.flush_all(link);
+        self.starved = self.flush_all(link).is_err();
     }
 
     fn flush_all<R: DerefMut<Target = [u8]>>(&mut self, link: &mut Link<R>) -> Result<(), Full> {
@@ -129,7 +129,9 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         id: ChannelId,
         flow: Flow,
     ) -> usize {
-        let closed = self.reservation.is_some() || self.is_closing() || link.is_ending();
+        // No frame but DATA needs more than this: with as much the next flush goes on.
+        let starved = self.starved && link.free() < HEADER_LEN + CONTROL_PAYLOAD_MAX;
+        let closed = self.reservation.is_some() || self.is_closing() || link.is_ending() || starved;
         let Some(channel) = self.channel_ref(id).filter(|channel| !closed && channel.sends(flow)) else {
             return 0;
         };

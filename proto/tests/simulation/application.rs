@@ -7,7 +7,6 @@ use vsock_shell_proto::code::CloseCode;
 use vsock_shell_proto::frame::{ChannelId, Flow, WindowSize};
 use vsock_shell_proto::limits::TEXT_MAX;
 use vsock_shell_proto::mux::Event;
-use vsock_shell_proto::pool::Block;
 use vsock_shell_proto::session::{Channel, Session};
 
 use crate::plan::{Plan, Record};
@@ -155,14 +154,11 @@ impl Call {
     }
 
     /// Bytes that an outlet has to send in all, as far as that is known now; and whether more may follow.
-    fn supply(&self, flow: Flow, plan: &Plan) -> (u64, bool) {
-        let input = &self.inlets[0];
+    fn supply(&self, id: ChannelId, flow: Flow, plan: &Plan, side: &Side) -> (u64, bool) {
         match flow {
             Flow::Request => (plan.request, false),
             Flow::Input => (plan.input, plan.keeps_input_open),
-            Flow::Output if plan.echo => {
-                (input.taken, plan.waits_for_input && !input.ended && !input.stopped)
-            }
+            Flow::Output if plan.echo => (self.inlets[0].taken, !side.is_drained(id, Flow::Input)),
             Flow::Output => (plan.output[0], false),
             Flow::Error => (plan.output[1], false),
         }
@@ -280,9 +276,7 @@ impl Application {
         if self.closed {
             return;
         }
-        // More than the peer takes may be open only once it has told how many those are.
-        let may_open = if self.hello { 3 } else { usize::from(self.calls.is_empty()) };
-        for _ in 0..may_open {
+        for _ in 0..3 {
             if self.to_open > 0 && shared.random.chance(50) {
                 self.open(side, shared);
             }
@@ -358,7 +352,7 @@ impl Call {
         let instance = self.instance.unwrap_or_default();
         for at in [0, 1] {
             let flow = self.outlets[at].flow;
-            let (length, more) = self.supply(flow, plan);
+            let (length, more) = self.supply(id, flow, plan, side);
             let answered = self.ours || self.answered;
             let outlet = &mut self.outlets[at];
             let source = if flow == Flow::Output && plan.echo { Flow::Input } else { flow };
@@ -448,7 +442,7 @@ impl Call {
             shared.activity += 1;
         }
         let sent = self.outlets.iter().all(|outlet| {
-            let (length, more) = self.supply(outlet.flow, plan);
+            let (length, more) = self.supply(id, outlet.flow, plan, side);
             outlet.stopped || (!more && outlet.sent == length)
         });
         let input = &self.inlets[0];

@@ -74,7 +74,8 @@ impl Plan {
                     .then(|| random.pick(&[CloseCode::Cancelled, CloseCode::Internal, CloseCode::Value])),
             })
         };
-        let waits_for_input = random.chance(70);
+        let echo = random.chance(25);
+        let waits_for_input = echo || random.chance(70);
         Self {
             kind: random.pick(&[
                 ChannelKind::Exec,
@@ -85,7 +86,7 @@ impl Plan {
             request: 8 + random.length(most),
             input: random.length(most),
             output: [random.length(most), random.length(most)],
-            echo: random.chance(25),
+            echo,
             keeps_input_open: !waits_for_input && random.chance(50),
             accepts_early: random.chance(30),
             refusal: random.chance(10).then(|| (random.pick(RefusalCode::ALL), random.next() as u32)),

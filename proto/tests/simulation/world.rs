@@ -2,10 +2,9 @@
 
 use vsock_shell_proto::code::CloseCode;
 use vsock_shell_proto::frame::Hello;
-use vsock_shell_proto::limits::{PREAMBLE_LEN, pool_blocks};
+use vsock_shell_proto::limits::{PREAMBLE_LEN, pool_len};
 use vsock_shell_proto::link::End;
 use vsock_shell_proto::mux::Side as Role;
-use vsock_shell_proto::pool::Block;
 use vsock_shell_proto::preamble::{Answer, DialError, Dialer, Held, Preamble, SessionId, Status, admit};
 use vsock_shell_proto::session::{Channel, Memory, Session};
 use vsock_shell_proto::time::Instant;
@@ -265,7 +264,7 @@ impl World {
     // The client dials.
 
     fn dial(&mut self) {
-        if self.client.over {
+        if self.client.side.end().is_some() || self.client.over {
             return;
         }
         if let Some(mut dial) = self.dial.take() {
@@ -282,6 +281,9 @@ impl World {
                 self.handle_answer(dial.connection, answer);
             } else if self.is_over(dial.connection, Direction::Down) || self.shared.now >= dial.give_up_at {
                 self.leave(dial.connection, Direction::Up);
+                // Not back to a former connection: its acknowledgements would pass what this preamble said, which may
+                // still arrive and would then look rolled back.
+                self.detach(Role::Client);
                 self.redial_at = self.shared.now + self.shared.random.length(500_000);
             } else {
                 self.dial = Some(dial);
@@ -516,6 +518,9 @@ impl World {
             if through && !node.over && node.before.is_empty() {
                 node.over = true;
                 self.detach(role);
+                if let Some(dial) = self.dial.take_if(|_| role == Role::Client) {
+                    self.leave(dial.connection, Direction::Up);
+                }
             }
         }
         // A client that has ended does not come back, and the agent's grace ends.

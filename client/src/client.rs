@@ -1,0 +1,42 @@
+//! Owns the door of the library: a [`Client`] is a session with an agent, in which things are done one after another.
+
+use std::time::Duration;
+
+use vsock_shell_proto::code::CloseCode;
+
+use crate::command::{Command, Program};
+use crate::connection::Connection;
+use crate::error::Error;
+use crate::target::Target;
+
+/// A session with an agent. Dropping it closes the stream, which hangs up what still runs; [`Client::close`] says
+/// goodbye.
+pub struct Client {
+    pub(crate) connection: Connection,
+    pub(crate) user: Option<std::ffi::OsString>,
+}
+
+impl Client {
+    /// Reaches the agent, trying for `timeout` as long as it can still succeed (zero: once).
+    ///
+    /// # Errors
+    /// The agent cannot be reached, does not answer, or gives no session.
+    pub fn connect(target: &Target, timeout: Duration) -> Result<Self, Error> {
+        Ok(Self { connection: Connection::open(&target.address, timeout)?, user: target.user.clone() })
+    }
+
+    /// A command to be run in this session, by the target's user.
+    pub fn command(&mut self, program: Program) -> Command<'_> {
+        Command::new(self, program)
+    }
+
+    /// Ends the session where nothing is left to be done in it.
+    pub fn close(self) {
+        self.connection.leave();
+    }
+
+    /// Ends the session and what runs in it, and waits, for a second at most, until the agent has heard it.
+    pub fn cancel(self) {
+        self.connection.close(CloseCode::Cancelled);
+    }
+}

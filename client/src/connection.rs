@@ -1,0 +1,262 @@
+//! Owns the conversation with one agent: the preamble, the protocol core, and the bytes between it and the stream.
+//!
+//! [`drive`](crate::drive) moves it along; what is done in its channels is a [`Task`](crate::drive::Task).
+
+use std::io;
+use std::time::{Duration, Instant as Clock};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, IoSlice};
+use vsock_shell_proto::code::CloseCode;
+use vsock_shell_proto::frame::Hello;
+use vsock_shell_proto::limits::{CHANNELS_MAX, PREAMBLE_LEN, RING_LEN, WINDOW_MAX, BLOCK_LEN, pool_len};
+use vsock_shell_proto::link::{End, Transmit};
+use vsock_shell_proto::mux::{Event, Side};
+use vsock_shell_proto::preamble::{DialError as PreambleError, Dialer, SessionId};
+use vsock_shell_proto::session::{Channel, Memory, Session};
+use vsock_shell_proto::time::Instant;
+
+use crate::dial::{Stream, dial};
+use crate::error::Error;
+use crate::target::Address;
+
+/// The protocol core with the memory of a client.
+pub(crate) type Core = Session<Vec<u8>, Vec<u8>, Vec<Channel>>;
+
+/// Name and version, for HELLO.
+const SOFTWARE: &str = concat!("vsock-shell ", env!("CARGO_PKG_VERSION"));
+/// Channels that a client opens at once.
+const CHANNELS: usize = 8;
+/// Blocks for windows to grow into: each received flow reaches its largest window.
+const SURPLUS: usize = 8 * WINDOW_MAX / BLOCK_LEN;
+/// Bytes read from the stream at once.
+const INPUT_LEN: usize = 256 * 1024;
+/// Between two tries where the agent closes without an answer.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long the agent has to confirm that the session is over.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+const _: () = assert!(CHANNELS <= CHANNELS_MAX);
+
+/// A session with an agent, over one stream.
+pub struct Connection {
+    stream: Stream,
+    pub(crate) core: Core,
+    input: Vec<u8>,
+    start: Clock,
+    can_write: bool,
+}
+
+impl Connection {
+    /// Reaches the agent at `address`, trying for `timeout` as long as it can still succeed (zero: once), and begins a
+    /// session.
+    ///
+    /// # Errors
+    /// The agent cannot be reached, does not answer, or gives no session.
+    pub fn open(address: &Address, timeout: Duration) -> Result<Self, Error> {
+        let start = Clock::now();
+        loop {
+            let left = timeout.saturating_sub(start.elapsed());
+            let stream = dial(address, left).map_err(Error::Dial)?;
+            // An agent that is reached late still gets a moment to answer.
+            let left = timeout.saturating_sub(start.elapsed()).max(FAREWELL);
+            match Self::begin(stream, left) {
+                // A backend accepts for a guest that does not listen yet, and then closes.
+                Err(Error::Closed | Error::Lost(_)) if start.elapsed() + RETRY < timeout => {
+                    std::thread::sleep(RETRY);
+                }
+                Err(Error::Closed | Error::Lost(_)) => return Err(Error::NoAnswer(timeout)),
+                result => return result,
+            }
+        }
+    }
+
+    /// Begins a session over a stream that does not block.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] and [`Error::Lost`] before the answer, [`Error::Silent`] after `timeout`, and what the answer says.
+    pub fn begin(stream: Stream, timeout: Duration) -> Result<Self, Error> {
+        let mut id = [0; 16];
+        rustix::rand::getrandom(&mut id[..], rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| Error::local("draw", "random bytes")(errno.into()))?;
+        let mut dialer = Dialer::new(SessionId(id));
+        let preamble = dialer.next_preamble(0, [0; 16]).encode();
+        let deadline = Clock::now() + timeout;
+        exchange(&stream, &preamble, deadline, timeout).and_then(|answer| {
+            let received = dialer.handle_answer(&answer).map_err(|error| match error {
+                PreambleError::NotAnAnswer => Error::NotAnAgent,
+                PreambleError::Refused(status) => Error::NoSession(status),
+            })?;
+            let memory = Memory {
+                ring: vec![0; RING_LEN],
+                pool: vec![0; pool_len(CHANNELS, SURPLUS)],
+                channels: vec![Channel::FREE; 2 * CHANNELS],
+                channels_max: CHANNELS,
+            };
+            let mut core = Core::new(Side::Client, memory, Hello::new(SOFTWARE, 0, 0, 0), None);
+            let start = Clock::now();
+            core.attach(received, Instant::default()).map_err(|_| Error::NotAnAgent)?;
+            Ok(Self { stream, core, input: vec![0; INPUT_LEN], start, can_write: true })
+        })
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_micros(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// How long until the core wants to be called.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.core.poll_timeout().map(|due| due.duration_from(self.now()))
+    }
+
+    /// The descriptors to wait for: one to read, and one to write where that would block.
+    pub(crate) fn interests<'f>(&'f self, fds: &mut Vec<PollFd<'f>>) {
+        fds.push(PollFd::new(&self.stream.input, PollFlags::IN));
+        let output = if self.can_write { PollFlags::empty() } else { PollFlags::OUT };
+        fds.push(PollFd::new(&self.stream.output, output));
+    }
+
+    /// What `poll` said of the two descriptors of [`Self::interests`].
+    pub(crate) fn set_writable(&mut self, output: PollFlags) {
+        self.can_write |= !output.is_empty();
+    }
+
+    /// Reads once and gives each event to `handle`; whether anything came. `handle` returns how many bytes of
+    /// [`Event::Data`] a sink took, and is not asked where others wait before them.
+    pub(crate) fn receive(&mut self, handle: &mut dyn FnMut(&mut Core, Event<'_>) -> usize) -> Result<bool, Error> {
+        let length = match rustix::io::read(&self.stream.input, &mut self.input[..]) {
+            Ok(0) => return Err(Error::Closed),
+            Ok(length) => length,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+            Err(errno) => return Err(Error::Lost(errno.into())),
+        };
+        let now = self.now();
+        let mut rest = self.input.get(..length).unwrap_or_default();
+        while !rest.is_empty() {
+            let (taken, event) = self.core.handle_received(rest, now);
+            rest = rest.get(taken..).unwrap_or_default();
+            match event {
+                Some(Event::Data { channel, flow, bytes }) => {
+                    let waits = !self.core.parked(channel, flow).is_empty();
+                    let taken = if waits { 0 } else { handle(&mut self.core, Event::Data { channel, flow, bytes }) };
+                    self.core.deliver(channel, flow, bytes, taken);
+                }
+                Some(event) => _ = handle(&mut self.core, event),
+                None => break,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes what the core has, until it has nothing or the stream is full.
+    pub(crate) fn transmit(&mut self) -> Result<(), Error> {
+        let now = self.now();
+        self.core.handle_timeout(now);
+        while self.can_write {
+            let Some(Transmit { head, first, second }) = self.core.poll_transmit(now) else { break };
+            let pieces = [head, first, second].map(IoSlice::new);
+            match rustix::io::writev(&self.stream.output, &pieces) {
+                Ok(taken) => self.core.handle_transmitted(taken, now),
+                Err(Errno::AGAIN) => self.can_write = false,
+                Err(Errno::INTR) => {}
+                Err(Errno::PIPE) => return Err(Error::Closed),
+                Err(errno) => return Err(Error::Lost(errno.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// How the session ended, when it has.
+    pub(crate) fn ended(&self) -> Result<(), Error> {
+        match self.core.end() {
+            None => Ok(()),
+            Some(End::Peer(code)) => Err(Error::Ended(code)),
+            Some(End::Own(code)) if code.number() < CloseCode::RecordType.number() => Err(Error::Ended(code)),
+            Some(End::Own(code)) => Err(Error::Broken(code)),
+        }
+    }
+
+    /// Ends the session and waits, within bounds, until the agent has heard it.
+    pub fn close(mut self, code: CloseCode) {
+        self.core.close(code);
+        let deadline = Clock::now() + FAREWELL;
+        while self.transmit().is_ok() && self.core.end().is_none() {
+            let left = deadline.saturating_duration_since(Clock::now());
+            let mut fds = Vec::with_capacity(2);
+            self.interests(&mut fds);
+            if left.is_zero() || poll(&mut fds, Some(&timespec(left))).is_err_and(|errno| errno != Errno::INTR) {
+                return;
+            }
+            let output = fds.get(1).map_or(PollFlags::empty(), PollFd::revents);
+            self.set_writable(output);
+            if self.receive(&mut |_, event| if let Event::Data { bytes, .. } = event { bytes.len() } else { 0 }).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Ends the session where nothing is at stake any more: the agent hears it, but is not waited for.
+    pub fn leave(mut self) {
+        self.core.close(CloseCode::Normal);
+        // Whoever does not hear it finds the stream closed.
+        _ = self.transmit();
+    }
+
+    /// What the agent said of itself, once it has.
+    pub fn agent(&self) -> Option<&Hello> {
+        self.core.peer()
+    }
+}
+
+/// Sends the preamble and reads the answer.
+fn exchange(
+    stream: &Stream,
+    preamble: &[u8; PREAMBLE_LEN],
+    deadline: Clock,
+    timeout: Duration,
+) -> Result<[u8; PREAMBLE_LEN], Error> {
+    let mut answer = [0; PREAMBLE_LEN];
+    let (mut sent, mut have) = (0, 0);
+    while have < PREAMBLE_LEN {
+        let step = match preamble.get(sent..).filter(|rest| !rest.is_empty()) {
+            Some(rest) => rustix::io::write(&stream.output, rest).map(|taken| sent += taken),
+            None => match rustix::io::read(&stream.input, answer.get_mut(have..).unwrap_or_default()) {
+                Ok(0) => return Err(Error::Closed),
+                result => result.map(|taken| have += taken),
+            },
+        };
+        match step {
+            Ok(()) | Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let left = deadline.saturating_duration_since(Clock::now());
+                let (fd, flags) = match sent {
+                    PREAMBLE_LEN => (&stream.input, PollFlags::IN),
+                    _ => (&stream.output, PollFlags::OUT),
+                };
+                if left.is_zero() {
+                    return Err(Error::Silent(timeout));
+                }
+                _ = poll(&mut [PollFd::new(fd, flags)], Some(&timespec(left)));
+            }
+            Err(errno) => return Err(Error::Lost(errno.into())),
+        }
+    }
+    Ok(answer)
+}
+
+/// A duration as `poll` wants it.
+pub(crate) fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Lost(error) | Error::Local { error, .. } => error,
+            other => Self::other(other),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Owns the way from an [`Address`] to a connected stream: how long to try, and what to say when it was in vain.
+//!
+//! One try is in `dial/attempt.rs`, the command of `exec:` in `dial/proxy.rs`. A guest that is still booting answers
+//! in many ways that it is not there yet, depending on what stands between: no socket, a refusal, a reset, a stream
+//! that ends at once. All of them are tried again until the timeout is over; what cannot change by waiting (no
+//! permission, no such host, no such transport) ends it at once.
+
+mod attempt;
+mod proxy;
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::target::Address;
+use crate::text;
+pub use proxy::Proxy;
+
+/// Between two tries, once the first quick ones failed.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// Before the second try; it doubles up to [`PAUSE_MAX`]. A socket is often only a moment late.
+const PAUSE_FIRST: Duration = Duration::from_millis(10);
+
+/// How long a try may take where the timeout is zero, which means one try and not none.
+const ONCE_MAX: Duration = Duration::from_secs(2);
+
+/// A connected stream in both directions. Neither descriptor blocks, and both are closed by `exec`.
+///
+/// The descriptors come first, so that the command of `exec:` sees its end before it is waited for.
+#[derive(Debug)]
+pub struct Stream {
+    /// To read from.
+    pub input: OwnedFd,
+    /// To write to; for a socket a duplicate of `input`.
+    pub output: OwnedFd,
+    /// The command of `exec:`, which is reaped when this is dropped.
+    pub child: Option<Proxy>,
+}
+
+/// Why an address could not be reached. [`fmt::Display`] is one line: what was tried, why, what to do.
+#[derive(Debug)]
+pub struct DialError {
+    address: Address,
+    failure: Failure,
+    tried: Duration,
+}
+
+/// What went wrong in a try.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub step: Step,
+    pub error: io::Error,
+}
+
+/// In which step of a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Finding out the address of a host.
+    Resolve,
+    /// Reaching the other end.
+    Connect,
+    /// `CONNECT port` and its answer.
+    Greet,
+    /// Starting the command of `exec:`.
+    Spawn,
+    /// A form of address that this version does not have.
+    Unsupported,
+}
+
+/// Connects to `address`, trying again for `timeout` while it can still succeed; with a timeout of zero, once.
+///
+/// For `exec:` success means that the command runs. Resolving a name may take longer than `timeout`.
+///
+/// # Errors
+/// The last failure, when the time is over or waiting cannot help.
+pub fn dial(address: &Address, timeout: Duration) -> Result<Stream, DialError> {
+    let start = Instant::now();
+    let limit = if timeout.is_zero() { ONCE_MAX } else { timeout };
+    // Without a deadline where the clock cannot hold one: some centuries.
+    let deadline = start.checked_add(limit);
+    let mut pause = PAUSE_FIRST;
+    loop {
+        let failure = match attempt::attempt(address, deadline) {
+            Ok(stream) => return Ok(stream),
+            Err(failure) => failure,
+        };
+        let left = timeout.saturating_sub(start.elapsed());
+        if failure.is_final() || left.is_zero() {
+            // The time that was given, rather than that and some milliseconds; less when we gave up early.
+            let tried = if failure.is_final() { Duration::ZERO } else { timeout };
+            return Err(DialError { address: address.clone(), failure, tried });
+        }
+        std::thread::sleep(pause.min(left));
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+impl Failure {
+    /// Whether waiting cannot help.
+    fn is_final(&self) -> bool {
+        if self.step != Step::Connect && self.step != Step::Greet {
+            return true;
+        }
+        let may_change = [
+            Errno::NOENT,
+            Errno::CONNREFUSED,
+            Errno::CONNRESET,
+            Errno::CONNABORTED,
+            Errno::NOTCONN,
+            Errno::PIPE,
+            Errno::NODEV,
+            Errno::TIMEDOUT,
+            Errno::HOSTUNREACH,
+            Errno::NETUNREACH,
+            // A Unix socket whose queue of connections is full.
+            Errno::AGAIN,
+            Errno::INTR,
+        ];
+        match self.error.raw_os_error() {
+            Some(number) => !may_change.iter().any(|errno| errno.raw_os_error() == number),
+            None => !matches!(self.error.kind(), ErrorKind::UnexpectedEof | ErrorKind::TimedOut),
+        }
+    }
+}
+
+impl DialError {
+    /// The address that could not be reached.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Whether it was given up because waiting could not help, and not because the time was over.
+    pub fn is_final(&self) -> bool {
+        self.failure.is_final()
+    }
+
+    /// Why, from the operating system where it said so.
+    pub fn cause(&self) -> &io::Error {
+        &self.failure.error
+    }
+
+    /// What the person can do about it.
+    fn advice(&self) -> &'static str {
+        use Address::{Mux, Serial, Tcp, Unix, Vsock};
+        let errno = Errno::from_io_error(&self.failure.error);
+        match (&self.address, self.failure.step, errno) {
+            (_, Step::Resolve, _) => "is the name right?",
+            (_, Step::Spawn, _) => "is there a /bin/sh?",
+            (Serial(_), Step::Unsupported, _) => "use vsock:, mux:, unix:, tcp: or exec:",
+            (Unix(_) | Mux { .. }, _, Some(Errno::ACCESS | Errno::PERM)) => {
+                "may this user open the socket? it is its owner's"
+            }
+            (Unix(_) | Mux { .. }, _, Some(Errno::PROTOTYPE)) => "it must be a stream socket",
+            (Mux { .. }, Step::Connect, _) => "is the virtual machine running?",
+            (Mux { .. }, Step::Greet, _) if self.failure.error.kind() == ErrorKind::InvalidData => {
+                "is it the vsock socket of a virtual machine? for a plain one use unix:"
+            }
+            (Mux { .. }, Step::Greet, _) => "is the agent running in the guest?",
+            (Vsock { .. }, _, Some(Errno::NODEV | Errno::HOSTUNREACH | Errno::NETUNREACH)) => {
+                "does a guest with this context id run, and is vhost_vsock loaded?"
+            }
+            (Vsock { .. }, _, Some(Errno::AFNOSUPPORT)) => "this kernel has no AF_VSOCK; try `modprobe vhost_vsock`",
+            (Vsock { .. }, ..) => "is the agent running in the guest?",
+            (Tcp { .. }, ..) => "is the agent listening there?",
+            _ => "is the agent running?",
+        }
+    }
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = text::reason(&self.failure.error);
+        write!(out, "cannot reach {}: {} (", self.address, text::escape(reason.as_bytes()))?;
+        if !self.tried.is_zero() {
+            write!(out, "tried for {} s; ", self.tried.as_secs_f64())?;
+        }
+        write!(out, "{})", self.advice())
+    }
+}
+
+impl std::error::Error for DialError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.failure.error)
+    }
+}
+
+#[cfg(test)]
+#[path = "dial/tests.rs"]
+mod tests;

@@ -1,0 +1,158 @@
+//! Owns why something failed, as the library says it: whose fault it was, and one line for people.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use vsock_shell_proto::code::{CloseCode, RefusalCode};
+use vsock_shell_proto::preamble::Status;
+
+use crate::text::{escape, reason};
+
+/// Why a conversation with an agent failed. [`fmt::Display`] writes one line without a full stop, safe for a terminal.
+#[derive(Debug)]
+pub enum Error {
+    /// The agent could not be reached.
+    Dial(crate::dial::DialError),
+    /// The stream ended before the agent answered, again and again, for that long.
+    NoAnswer(Duration),
+    /// Somebody answered for that long with silence.
+    Silent(Duration),
+    /// What answered is no agent.
+    NotAnAgent,
+    /// The agent gave no session.
+    NoSession(Status),
+    /// The stream died.
+    Lost(io::Error),
+    /// The stream was closed from the other side.
+    Closed,
+    /// The agent ended the session.
+    Ended(CloseCode),
+    /// We ended the session because the agent broke a rule of the protocol.
+    Broken(CloseCode),
+    /// The agent refused a request.
+    Refused(Refusal),
+    /// What was accepted failed in the guest.
+    Failed(Failure),
+    /// What a file transfer brought is not what was sent, or is no file.
+    Garbled,
+    /// The agent aborted a channel.
+    Reset(CloseCode),
+    /// A string that cannot be sent: it holds a NUL byte.
+    Nul,
+    /// The request has more bytes than fit.
+    TooLong,
+    /// Something failed on this side: what was tried, on what, why.
+    Local {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        on: String,
+        /// Why it failed.
+        error: io::Error,
+    },
+    /// A signal ended the client; its number.
+    Interrupted(i32),
+    /// The person typed `~.`.
+    Disconnected,
+}
+
+/// A refused request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub code: RefusalCode,
+    /// The errno that goes with it, or 0.
+    pub errno: u32,
+    /// What the agent says about it: hostile bytes.
+    pub text: Vec<u8>,
+}
+
+/// A failed system call in the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Linux's generic number.
+    pub errno: u32,
+    /// In what it failed, as a phrase behind "cannot": hostile bytes.
+    pub text: Vec<u8>,
+}
+
+impl Error {
+    /// An error of this side.
+    pub(crate) fn local(what: &'static str, on: impl AsRef<std::ffi::OsStr>) -> impl FnOnce(io::Error) -> Self {
+        use std::os::unix::ffi::OsStrExt;
+        let on = escape(on.as_ref().as_bytes()).into_owned();
+        move |error| Self::Local { what, on, error }
+    }
+}
+
+/// What an errno of the guest means; both sides are Linux.
+fn errno_text(errno: u32) -> String {
+    reason(&io::Error::from_raw_os_error(i32::try_from(errno).unwrap_or(0)))
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dial(error) => error.fmt(f),
+            Self::NoAnswer(tried) => {
+                write!(f, "the connection was closed without an answer (tried for {tried:?}; is the agent running?)")
+            }
+            Self::Silent(waited) => write!(f, "connected, but no answer within {waited:?}; is the guest running?"),
+            Self::NotAnAgent => f.write_str("what answered is no vsock-shell agent"),
+            Self::NoSession(status) => f.write_str(status.text()),
+            Self::Lost(error) => write!(f, "connection lost: {}", reason(error)),
+            Self::Closed => f.write_str("connection lost: closed by the other side"),
+            Self::Ended(code) => write!(f, "ended by the agent: {}", code.text()),
+            Self::Broken(code) => write!(f, "the agent broke the protocol: {}", code.text()),
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Failed(failure) => failure.fmt(f),
+            Self::Reset(code) => write!(f, "aborted by the agent: {}", code.text()),
+            Self::Nul => f.write_str("an argument, a name or a variable holds a NUL byte"),
+            Self::TooLong => f.write_str("an argument or a variable is longer than 16 MiB"),
+            Self::Local { what, on, error } => write!(f, "cannot {what} {on}: {}", reason(error)),
+            Self::Garbled => f.write_str("the file arrived garbled; nothing was kept"),
+            Self::Disconnected => f.write_str("connection closed"),
+            Self::Interrupted(signal) => write!(f, "interrupted by signal {signal}"),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = escape(&self.text);
+        match (text.is_empty(), self.errno) {
+            (true, _) => f.write_str(self.code.text())?,
+            (false, _) if self.code == RefusalCode::TooLarge => write!(f, "{}: {text}", self.code.text())?,
+            (false, _) => f.write_str(&text)?,
+        }
+        // Where nothing was found the text has said so.
+        let said = matches!(self.code, RefusalCode::NotFound | RefusalCode::NoUser | RefusalCode::NoShell);
+        if self.errno != 0 && !(said && self.errno == rustix::io::Errno::NOENT.raw_os_error().unsigned_abs()) {
+            write!(f, ": {}", errno_text(self.errno))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = escape(&self.text);
+        let text = if text.is_empty() { "do it".into() } else { text };
+        write!(f, "cannot {text}: {}", errno_text(self.errno))
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}

@@ -1,0 +1,390 @@
+//! Owns a channel whose flows are plumbed to descriptors or memory of this side, until the agent tells how it ended:
+//! a command, and everything else that answers with bytes.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant as Clock};
+
+use rustix::event::{PollFd, PollFlags};
+use vsock_shell_proto::code::CloseCode;
+use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Outcome};
+use vsock_shell_proto::mux::Event;
+
+use crate::command::Streams;
+use crate::connection::Core;
+use crate::drive::{STEP_ROUNDS, Task};
+use crate::error::{Error, Failure, Refusal};
+use crate::json::Kept;
+use crate::request::send_request;
+use crate::signals::{Signals, check_signals};
+use crate::stdio::{Sink, Source};
+
+/// How long a command has after SIGTERM before it gets SIGKILL.
+pub const GRACE: Duration = Duration::from_secs(5);
+
+const SIGTERM: u32 = 15;
+const SIGKILL: u32 = 9;
+
+/// Where what a command reads comes from.
+pub struct Input(From);
+
+enum From {
+    /// Somebody else sends it.
+    Elsewhere,
+    Nothing,
+    Bytes(Vec<u8>, usize),
+    Source { source: Source, is_ready: bool },
+}
+
+impl Input {
+    /// It is at its end from the beginning.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self(From::Nothing)
+    }
+
+    /// Somebody else sends it on the same flow.
+    pub(crate) fn elsewhere() -> Self {
+        Self(From::Elsewhere)
+    }
+
+    /// These bytes.
+    #[must_use]
+    pub fn bytes(bytes: Vec<u8>) -> Self {
+        Self(From::Bytes(bytes, 0))
+    }
+
+    /// A descriptor of this side.
+    #[must_use]
+    pub fn source(source: Source) -> Self {
+        Self(From::Source { source, is_ready: false })
+    }
+}
+
+/// Where what a command writes goes.
+pub struct Output(To);
+
+enum To {
+    Nowhere,
+    Memory(Kept),
+    Sink { sink: Sink, is_ready: bool },
+}
+
+impl Output {
+    /// It is dropped.
+    #[must_use]
+    pub fn discard() -> Self {
+        Self(To::Nowhere)
+    }
+
+    /// Its beginning is kept, up to [`KEPT_BYTES_MAX`](crate::json::KEPT_BYTES_MAX) bytes.
+    #[must_use]
+    pub fn keep() -> Self {
+        Self(To::Memory(Kept::default()))
+    }
+
+    /// A descriptor of this side.
+    #[must_use]
+    pub fn sink(sink: Sink) -> Self {
+        Self(To::Sink { sink, is_ready: true })
+    }
+
+    /// Takes bytes: how many.
+    fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            To::Nowhere => Ok(bytes.len()),
+            To::Memory(kept) => {
+                kept.push(bytes);
+                Ok(bytes.len())
+            }
+            To::Sink { is_ready: false, .. } => Ok(0),
+            To::Sink { sink, is_ready } => match sink.write(bytes) {
+                Ok(taken) => Ok(taken),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    *is_ready = false;
+                    Ok(0)
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    fn sink_fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.0 {
+            To::Sink { sink, .. } => Some(sink.as_fd()),
+            _ => None,
+        }
+    }
+
+    fn set_ready(&mut self) {
+        if let To::Sink { is_ready, .. } = &mut self.0 {
+            *is_ready = true;
+        }
+    }
+
+    fn into_kept(self) -> Kept {
+        match self.0 {
+            To::Memory(kept) => kept,
+            _ => Kept::default(),
+        }
+    }
+}
+
+/// What came of it.
+pub(crate) struct Ended {
+    pub outcome: Outcome,
+    pub output: Kept,
+    pub error: Kept,
+    pub timed_out: bool,
+}
+
+/// The channel.
+pub(crate) struct Run<'s> {
+    channel: ChannelId,
+    request: Vec<u8>,
+    requested: Option<usize>,
+    input: Option<Input>,
+    output: Output,
+    error: Output,
+    outcome: Option<Outcome>,
+    failure: Option<Error>,
+    signals: Option<&'s mut Signals>,
+    kill_at: Option<(Clock, u32)>,
+    timed_out: bool,
+    /// Which descriptors `poll` was asked about: input, output, error.
+    polled: Cell<[bool; 3]>,
+}
+
+impl<'s> Run<'s> {
+    /// Opens the channel.
+    pub(crate) fn new(core: &mut Core, kind: ChannelKind, request: Vec<u8>, streams: Streams) -> Result<Self, Error> {
+        let channel = core.open(kind).map_err(|_| Error::Broken(CloseCode::Internal))?;
+        let Streams { input, output, error } = streams;
+        Ok(Self {
+            channel,
+            request,
+            requested: Some(0),
+            input: Some(input),
+            output,
+            error,
+            outcome: None,
+            failure: None,
+            signals: None,
+            kill_at: None,
+            timed_out: false,
+            polled: Cell::new([false; 3]),
+        })
+    }
+
+    pub(crate) fn kill_after(&mut self, limit: Option<Duration>) {
+        self.kill_at = limit.and_then(|limit| Clock::now().checked_add(limit)).map(|at| (at, SIGTERM));
+    }
+
+    pub(crate) fn catch(&mut self, signals: Option<&'s mut Signals>) {
+        self.signals = signals;
+    }
+
+    /// What came of it, once it is done.
+    pub(crate) fn finish(self, core: &mut Core) -> Result<Ended, Error> {
+        let text = core.text().to_vec();
+        core.release(self.channel);
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        let outcome = match self.outcome {
+            Some(Outcome::Failed(errno)) => return Err(Error::Failed(Failure { errno, text })),
+            Some(outcome) => outcome,
+            None => return Err(Error::Closed),
+        };
+        let (output, error) = (self.output.into_kept(), self.error.into_kept());
+        Ok(Ended { outcome, output, error, timed_out: self.timed_out })
+    }
+
+    pub(crate) fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.failure.get_or_insert(error);
+    }
+
+    /// Moves one frame from the input straight into the ring; whether it did anything.
+    fn send_input(&mut self, core: &mut Core) -> Result<bool, Error> {
+        let Some(input) = &mut self.input else { return Ok(false) };
+        let mut is_at_end = false;
+        let moved = match &mut input.0 {
+            From::Elsewhere => false,
+            From::Nothing => {
+                is_at_end = true;
+                true
+            }
+            From::Bytes(bytes, at) => {
+                let sent = core.send(self.channel, Flow::Input, bytes.get(*at..).unwrap_or_default());
+                *at += sent;
+                is_at_end = *at == bytes.len();
+                sent > 0 || is_at_end
+            }
+            From::Source { is_ready: false, .. } => false,
+            From::Source { source, is_ready } => match core.reserve(self.channel, Flow::Input, usize::MAX) {
+                None => false,
+                Some(places) => {
+                    let read = source.read(places.first);
+                    core.commit(*read.as_ref().unwrap_or(&0));
+                    match read {
+                        Ok(0) => {
+                            is_at_end = true;
+                            true
+                        }
+                        Ok(_) => true,
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            *is_ready = false;
+                            false
+                        }
+                        Err(error) => return Err(Error::local("read", "standard input")(error)),
+                    }
+                }
+            },
+        };
+        if is_at_end {
+            self.input = None;
+            core.finish(self.channel, Flow::Input);
+        }
+        Ok(moved)
+    }
+
+    fn output(&mut self, flow: Flow) -> &mut Output {
+        if flow == Flow::Output { &mut self.output } else { &mut self.error }
+    }
+
+    /// Gives bytes to their sink; what the sink does not want, it never will.
+    fn take(&mut self, core: &mut Core, flow: Flow, bytes: &[u8]) -> usize {
+        match self.output(flow).take(bytes) {
+            Ok(taken) => taken,
+            Err(error) => {
+                // As in a pipeline of one machine: the command finds nobody at the other end.
+                if error.kind() != io::ErrorKind::BrokenPipe {
+                    let name = if flow == Flow::Output { "standard output" } else { "standard error" };
+                    self.fail(Error::local("write to", name)(error));
+                }
+                *self.output(flow) = Output::discard();
+                core.stop(self.channel, flow);
+                0
+            }
+        }
+    }
+
+    /// Writes what is parked; whether anything was.
+    fn drain(&mut self, core: &mut Core, flow: Flow) -> bool {
+        let mut moved = false;
+        for _ in 0..STEP_ROUNDS {
+            // The sink may end the flow, so what is parked is looked at again afterwards.
+            let parked = core.parked(self.channel, flow);
+            if parked.is_empty() {
+                break;
+            }
+            let taken = match self.output(flow).take(parked) {
+                Ok(taken) => taken,
+                Err(_) => {
+                    let first = parked.get(..1).unwrap_or_default().to_vec();
+                    self.take(core, flow, &first)
+                }
+            };
+            if taken == 0 {
+                break;
+            }
+            core.consume(self.channel, flow, taken);
+            moved = true;
+        }
+        moved
+    }
+
+    fn handle_time(&mut self, core: &mut Core) {
+        if let Some((at, signal)) = self.kill_at.filter(|(at, _)| *at <= Clock::now()) {
+            self.timed_out = true;
+            core.signal(self.channel, signal);
+            self.kill_at = (signal == SIGTERM).then(|| (at + GRACE, SIGKILL));
+        }
+    }
+}
+
+impl Task for Run<'_> {
+    fn handle(&mut self, core: &mut Core, event: Event<'_>) -> usize {
+        match event {
+            Event::Data { flow, bytes, .. } => return self.take(core, flow, bytes),
+            Event::Refused { code, errno, .. } => {
+                self.fail(Refusal { code, errno, text: core.text().to_vec() }.into());
+            }
+            Event::Exited { outcome, .. } => self.outcome = Some(outcome),
+            Event::Reset { code, .. } => self.fail(Error::Reset(code)),
+            Event::Closed { code } => self.fail(Error::Ended(code)),
+            Event::Stopped { flow: Flow::Input, .. } => self.input = None,
+            _ => {}
+        }
+        0
+    }
+
+    fn step(&mut self, core: &mut Core) -> Result<bool, Error> {
+        check_signals(&mut self.signals)?;
+        self.handle_time(core);
+        let mut moved = send_request(core, self.channel, &self.request, &mut self.requested);
+        // Bounded by the ring; what is stopped or refused sends nothing.
+        for _ in 0..STEP_ROUNDS {
+            if self.outcome.is_some() || self.failure.is_some() || !self.send_input(core)? {
+                break;
+            }
+            moved = true;
+        }
+        let output = self.drain(core, Flow::Output);
+        let error = self.drain(core, Flow::Error);
+        Ok(moved || output || error)
+    }
+
+    fn is_done(&self, core: &Core) -> bool {
+        let drained = || [Flow::Output, Flow::Error].iter().all(|&flow| core.is_drained(self.channel, flow));
+        self.failure.is_some() || (self.outcome.is_some() && drained())
+    }
+
+    fn interests<'f>(&'f self, core: &Core, fds: &mut Vec<PollFd<'f>>) {
+        // What is not waited for is not asked about: a hang-up would be told again and again.
+        let mut polled = [false; 3];
+        if let Some(Input(From::Source { source, is_ready: false })) = &self.input
+            && core.writable(self.channel, Flow::Input) > 0
+        {
+            polled[0] = true;
+            fds.push(PollFd::from_borrowed_fd(source.as_fd(), PollFlags::IN));
+        }
+        let outputs = [(&self.output, Flow::Output), (&self.error, Flow::Error)];
+        for ((output, flow), polled) in outputs.into_iter().zip(&mut polled[1..]) {
+            if let Some(sink) = output.sink_fd().filter(|_| !core.parked(self.channel, flow).is_empty()) {
+                *polled = true;
+                fds.push(PollFd::from_borrowed_fd(sink, PollFlags::OUT));
+            }
+        }
+        self.polled.set(polled);
+        if let Some(signals) = &self.signals {
+            fds.push(PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN));
+        }
+    }
+
+    fn set_ready(&mut self, ready: &[PollFlags]) {
+        let [input, output, error] = self.polled.get();
+        let mut ready = ready.iter().map(|flags| !flags.is_empty());
+        let mut next = |polled: bool| polled && ready.next().unwrap_or(false);
+        if let Some(Input(From::Source { is_ready, .. })) = &mut self.input {
+            *is_ready |= next(input);
+        }
+        if next(output) {
+            self.output.set_ready();
+        }
+        if next(error) {
+            self.error.set_ready();
+        }
+    }
+
+    fn deadline(&self) -> Option<Clock> {
+        self.kill_at.map(|(at, _)| at)
+    }
+}

@@ -1,0 +1,184 @@
+//! Owns the interactive side of a command with a terminal: keys through the escapes, window changes, suspension.
+//!
+//! Wraps the [`Run`] whose output goes to the terminal; its input is fed from here.
+
+use std::io::{self, Write as _};
+use std::os::fd::AsFd;
+use std::time::Instant as Clock;
+
+use rustix::event::{PollFd, PollFlags};
+use vsock_shell_proto::frame::Flow;
+use vsock_shell_proto::mux::Event;
+
+use crate::command::window_size;
+use crate::connection::Core;
+use crate::drive::Task;
+use crate::error::Error;
+use crate::escape::{Action, Escapes};
+use crate::run::Run;
+use crate::signals::{Caught, Signals};
+use crate::stdio::Source;
+use crate::terminal::{self, RawMode};
+
+/// Bytes of keys read at once.
+const KEYS: usize = 4096;
+
+/// A command with a terminal, and the person in front of ours.
+pub(crate) struct Shell<'s> {
+    run: Run<'s>,
+    keys: Source,
+    is_ready: bool,
+    is_at_end: bool,
+    escapes: Escapes,
+    /// Typed and not sent yet.
+    waiting: Vec<u8>,
+    raw: Option<RawMode>,
+    signals: &'s mut Signals,
+    is_signalled: bool,
+    /// Which descriptors `poll` was asked about: whether the keys were.
+    polled: std::cell::Cell<bool>,
+}
+
+impl<'s> Shell<'s> {
+    /// `run` has no input of its own. Without `raw` our standard input is no terminal, and there are no escapes.
+    pub(crate) fn new(run: Run<'s>, keys: Source, raw: Option<RawMode>, escapes: Escapes, signals: &'s mut Signals) -> Self {
+        Self {
+            run,
+            keys,
+            is_ready: false,
+            is_at_end: false,
+            escapes,
+            waiting: Vec::new(),
+            raw,
+            signals,
+            is_signalled: false,
+            polled: std::cell::Cell::new(false),
+        }
+    }
+
+    pub(crate) fn into_run(self) -> Run<'s> {
+        self.run
+    }
+
+    fn read_keys(&mut self, core: &mut Core) -> Result<bool, Error> {
+        let mut keys = [0; KEYS];
+        let length = match self.keys.read(&mut keys) {
+            Ok(0) => {
+                self.is_at_end = true;
+                0
+            }
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.is_ready = false;
+                return Ok(false);
+            }
+            // EIO: our terminal is gone, and SIGHUP is on its way.
+            Err(_) => {
+                self.is_at_end = true;
+                0
+            }
+        };
+        let mut rest = keys.get(..length).unwrap_or_default();
+        while !rest.is_empty() {
+            let handled = self.escapes.handle(rest, &mut self.waiting);
+            rest = rest.get(handled.consumed..).unwrap_or_default();
+            match handled.action {
+                Some(Action::Disconnect) => return Err(Error::Disconnected),
+                Some(Action::Help) => _ = io::stderr().write_all(self.escapes.help().as_bytes()),
+                Some(Action::Suspend) => self.suspend(core)?,
+                None => {}
+            }
+        }
+        Ok(true)
+    }
+
+    fn suspend(&mut self, core: &mut Core) -> Result<(), Error> {
+        if let Some(raw) = &self.raw {
+            raw.suspend().map_err(Error::local("use", "the terminal"))?;
+        }
+        self.tell_size(core);
+        Ok(())
+    }
+
+    fn tell_size(&self, core: &mut Core) {
+        if let Some(size) = terminal::window_size(io::stdin()).or_else(|| terminal::window_size(io::stdout())) {
+            core.resize(self.run.channel(), window_size(size));
+        }
+    }
+
+    fn handle_signals(&mut self, core: &mut Core) -> Result<(), Error> {
+        while let Some(caught) = self.signals.poll() {
+            match caught {
+                Caught::WindowChange => self.tell_size(core),
+                Caught::Continue => {
+                    if let Some(raw) = &self.raw {
+                        raw.reenter().map_err(Error::local("use", "the terminal"))?;
+                    }
+                    self.tell_size(core);
+                }
+                end => return Err(Error::Interrupted(end.number())),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Task for Shell<'_> {
+    fn handle(&mut self, core: &mut Core, event: Event<'_>) -> usize {
+        if let Event::Stopped { flow: Flow::Input, .. } = event {
+            self.is_at_end = true;
+            self.waiting.clear();
+        }
+        self.run.handle(core, event)
+    }
+
+    fn step(&mut self, core: &mut Core) -> Result<bool, Error> {
+        if self.is_signalled {
+            self.is_signalled = false;
+            self.handle_signals(core)?;
+        }
+        let mut moved = false;
+        if self.waiting.is_empty() && self.is_ready && !self.is_at_end {
+            moved = self.read_keys(core)?;
+        }
+        if !self.waiting.is_empty() {
+            let sent = core.send(self.run.channel(), Flow::Input, &self.waiting);
+            self.waiting.drain(..sent);
+            moved |= sent > 0;
+        } else if self.is_at_end {
+            core.finish(self.run.channel(), Flow::Input);
+        }
+        Ok(self.run.step(core)? || moved)
+    }
+
+    fn is_done(&self, core: &Core) -> bool {
+        self.run.is_done(core)
+    }
+
+    fn interests<'f>(&'f self, core: &Core, fds: &mut Vec<PollFd<'f>>) {
+        fds.push(PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN));
+        let wants_keys = !self.is_at_end && self.waiting.is_empty() && !self.is_ready;
+        self.polled.set(wants_keys);
+        if wants_keys {
+            fds.push(PollFd::from_borrowed_fd(self.keys.as_fd(), PollFlags::IN));
+        }
+        self.run.interests(core, fds);
+    }
+
+    fn set_ready(&mut self, ready: &[PollFlags]) {
+        let (signals, rest) = ready.split_first().map_or((false, ready), |(flags, rest)| (!flags.is_empty(), rest));
+        self.is_signalled |= signals;
+        let rest = if self.polled.get() {
+            self.is_ready |= rest.first().is_some_and(|flags| !flags.is_empty());
+            rest.get(1..).unwrap_or_default()
+        } else {
+            rest
+        };
+        self.run.set_ready(rest);
+    }
+
+    fn deadline(&self) -> Option<Clock> {
+        self.run.deadline()
+    }
+}

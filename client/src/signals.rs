@@ -1,0 +1,167 @@
+//! Owns the signals that the client acts on, as a descriptor that the main loop polls beside all others.
+//!
+//! A handler sets a flag and writes a byte into a socket pair; everything else happens in the loop, which therefore
+//! can close the session, and returns so that the terminal is restored. SIGPIPE is ignored by the standard library
+//! before `main`, so a write tells EPIPE. SIGTSTP keeps its default: a shell restores the terminal of a job that
+//! stops, and SIGCONT tells when to set it up again.
+//!
+//! While nothing is installed, Ctrl-C simply ends the process: install after `dial`, so that it can be left.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
+use signal_hook::{SigId, flag, low_level};
+
+/// A signal that can be caught here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caught {
+    /// SIGINT: Ctrl-C where the terminal is not raw. Ends the session.
+    Interrupt,
+    /// SIGQUIT. Ends the session.
+    Quit,
+    /// SIGTERM. Ends the session.
+    Terminate,
+    /// SIGHUP: our terminal is gone. Ends the session.
+    HangUp,
+    /// SIGWINCH: the terminal has another size.
+    WindowChange,
+    /// SIGCONT: we were stopped and go on; the terminal may have been set up by others meanwhile.
+    Continue,
+}
+
+impl Caught {
+    /// Those that end a session.
+    pub const ENDS: [Self; 4] = [Self::Interrupt, Self::Quit, Self::Terminate, Self::HangUp];
+    /// Those that concern a terminal.
+    pub const TERMINAL: [Self; 2] = [Self::WindowChange, Self::Continue];
+
+    /// Its number, `signal(7)`. A client that ends because of it exits with 128 more, as a shell would show it.
+    pub fn number(self) -> i32 {
+        match self {
+            Self::Interrupt => SIGINT,
+            Self::Quit => SIGQUIT,
+            Self::Terminate => SIGTERM,
+            Self::HangUp => SIGHUP,
+            Self::WindowChange => SIGWINCH,
+            Self::Continue => SIGCONT,
+        }
+    }
+}
+
+/// The signals that are caught, until it is dropped. After that they are ignored: drop it on the way out only.
+#[derive(Debug)]
+pub struct Signals {
+    wake: UnixStream,
+    caught: Vec<(Caught, Arc<AtomicBool>)>,
+    registered: Vec<SigId>,
+}
+
+impl Signals {
+    /// Catches `wanted`, except those that were ignored when we were started: `nohup` means it, and so does a shell
+    /// that starts us in the background.
+    ///
+    /// # Errors
+    /// No descriptor is left, or the kernel refuses a handler.
+    pub fn install(wanted: impl IntoIterator<Item = Caught>) -> io::Result<Self> {
+        let (wake, waker) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        let ignored = ignored_signals();
+        let mut signals = Self { wake, caught: Vec::new(), registered: Vec::new() };
+        for caught in wanted {
+            if ignored & (1 << (caught.number() - 1)) != 0 {
+                continue;
+            }
+            let is_pending = Arc::new(AtomicBool::new(false));
+            // In this order, so that whoever is woken finds the flag set.
+            signals.registered.push(flag::register(caught.number(), Arc::clone(&is_pending))?);
+            signals.registered.push(low_level::pipe::register(caught.number(), waker.try_clone()?)?);
+            signals.caught.push((caught, is_pending));
+        }
+        Ok(signals)
+    }
+
+    /// The next signal that arrived, each kind once however often it did. Call until `None` when [`AsFd`] is
+    /// readable; never blocks.
+    pub fn poll(&mut self) -> Option<Caught> {
+        // Emptied before the flags are read: a signal in between wakes again, and none is lost.
+        let mut bytes = [0; 64];
+        while matches!(self.wake.read(&mut bytes), Ok(count) if count == bytes.len()) {}
+        let arrived = self.caught.iter().find(|(_, is_pending)| is_pending.swap(false, Ordering::SeqCst));
+        arrived.map(|(caught, _)| *caught)
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        for id in self.registered.drain(..) {
+            low_level::unregister(id);
+        }
+    }
+}
+
+/// A signal that ends the client has arrived.
+pub(crate) fn check_signals(signals: &mut Option<&mut Signals>) -> Result<(), Error> {
+    match signals.as_mut().and_then(|signals| signals.poll()) {
+        Some(caught) if Caught::ENDS.contains(&caught) => Err(Error::Interrupted(caught.number())),
+        _ => Ok(()),
+    }
+}
+
+/// The mask of ignored signals, bit N−1 for signal N (`proc(5)`, SigIgn); none where /proc is missing.
+fn ignored_signals() -> u64 {
+    std::fs::read_to_string("/proc/self/status").map_or(0, |status| parse_ignored(&status))
+}
+
+fn parse_ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+
+    fn is_readable(signals: &Signals) -> bool {
+        let mut fds = [PollFd::new(signals, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).unwrap() == 1
+    }
+
+    // One test, because the signals of a process are shared by all of its threads.
+    #[test]
+    fn a_signal_wakes_the_poll_and_is_told_once() {
+        let mut signals = Signals::install(Caught::TERMINAL).unwrap();
+        assert!(!is_readable(&signals));
+        assert_eq!(signals.poll(), None);
+        for _ in 0..100 {
+            low_level::raise(SIGWINCH).unwrap();
+        }
+        assert!(is_readable(&signals));
+        assert_eq!(signals.poll(), Some(Caught::WindowChange));
+        assert_eq!(signals.poll(), None);
+        assert!(!is_readable(&signals));
+        low_level::raise(SIGCONT).unwrap();
+        low_level::raise(SIGWINCH).unwrap();
+        assert_eq!(signals.poll(), Some(Caught::WindowChange));
+        assert_eq!(signals.poll(), Some(Caught::Continue));
+        assert_eq!(signals.poll(), None);
+    }
+
+    #[test]
+    fn the_mask_of_ignored_signals_is_read_from_proc() {
+        assert_eq!(parse_ignored("Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\t1\n"), 0x1001);
+        assert_eq!(parse_ignored("SigIgn:\tnonsense\n"), 0);
+        assert_eq!(parse_ignored(""), 0);
+    }
+}

@@ -1,0 +1,184 @@
+//! Owns where a downloaded file lands: a temporary name beside its destination until it is complete, something that
+//! is there already and is no regular file, or standard output.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use vsock_shell_proto::items::{FileMeta, Timestamp};
+
+use super::beside;
+use crate::error::Error;
+use crate::stdio::Sink;
+
+/// Mode bits that are taken from a guest: it gives nobody here its rights.
+const TRUSTED_MODE: u32 = 0o777;
+
+/// Where a file lands.
+pub(super) struct Landing(To);
+
+enum To {
+    /// A new file under a temporary name, and the name that it gets.
+    File { file: File, temporary: Temporary, path: PathBuf, is_synced: bool },
+    /// A device or a pipe that is there.
+    There { file: File, path: PathBuf },
+    /// Standard output, and what it has not taken.
+    Stream { sink: Sink, is_ready: bool, waiting: Vec<u8> },
+}
+
+/// A file that is removed unless it is renamed.
+struct Temporary(Option<PathBuf>);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            // Where even this fails the file system is of no use any more.
+            _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Landing {
+    /// Lands at `path`, or, where that is a directory, in it under `name`. A symbolic link at the end is followed.
+    pub(super) fn file(path: &Path, name: Option<&OsStr>, is_synced: bool) -> Result<Self, Error> {
+        let mut path = path.to_owned();
+        if path.is_dir() {
+            path.push(name.ok_or_else(|| Error::local("write", &path)(rustix::io::Errno::ISDIR.into()))?);
+        }
+        if let Ok(real) = fs::canonicalize(&path) {
+            path = real;
+        }
+        match fs::metadata(&path).map(|there| there.file_type()) {
+            Ok(kind) if kind.is_dir() => {
+                return Err(Error::local("write", &path)(rustix::io::Errno::ISDIR.into()));
+            }
+            Ok(kind) if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() => {
+                let file = OpenOptions::new().write(true).open(&path).map_err(Error::local("open", &path))?;
+                return Ok(Self(To::There { file, path }));
+            }
+            _ => {}
+        }
+        let mut draw = [0; 8];
+        loop {
+            _ = rustix::rand::getrandom(&mut draw[..], rustix::rand::GetRandomFlags::empty());
+            let name = OsString::from(format!(".vsock-shell-{:016x}", u64::from_ne_bytes(draw)));
+            let temporary = beside(&path).join(name);
+            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary) {
+                Ok(file) => {
+                    return Ok(Self(To::File { file, temporary: Temporary(Some(temporary)), path, is_synced }));
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::local("create", &path)(error)),
+            }
+        }
+    }
+
+    /// Lands on standard output.
+    pub(super) fn stream() -> Result<Self, Error> {
+        let sink = Sink::stdout().map_err(Error::local("use", "standard output"))?;
+        Ok(Self(To::Stream { sink, is_ready: true, waiting: Vec::new() }))
+    }
+
+    /// Takes content. Afterwards [`Self::is_blocked`] may hold.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        match &mut self.0 {
+            To::File { file, path, .. } | To::There { file, path } => {
+                file.write_all(bytes).map_err(Error::local("write", &*path))
+            }
+            To::Stream { waiting, .. } => {
+                waiting.extend_from_slice(bytes);
+                self.flush().map(drop)
+            }
+        }
+    }
+
+    /// Takes a hole of `length` bytes that ends at `end`.
+    pub(super) fn skip(&mut self, length: u64, end: u64) -> Result<(), Error> {
+        match &mut self.0 {
+            To::File { file, path, .. } => {
+                let seek = io::Seek::seek(file, io::SeekFrom::Start(end)).and_then(|_| file.set_len(end));
+                seek.map_err(Error::local("write", &*path))
+            }
+            // What has no holes gets zeros; the guest can announce more than anybody wants, and is read no faster.
+            To::There { .. } | To::Stream { .. } => {
+                let zeros = [0; 4096];
+                let mut left = length;
+                while left > 0 {
+                    let part = left.min(zeros.len() as u64);
+                    self.write(zeros.get(..part as usize).unwrap_or(&zeros))?;
+                    left -= part;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes what waits; whether anything was written.
+    pub(super) fn flush(&mut self) -> Result<bool, Error> {
+        let To::Stream { sink, is_ready, waiting } = &mut self.0 else { return Ok(false) };
+        let mut moved = false;
+        while *is_ready && !waiting.is_empty() {
+            match sink.write(waiting) {
+                Ok(taken) => {
+                    waiting.drain(..taken);
+                    moved = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => *is_ready = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::local("write to", "standard output")(error)),
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Something waits for standard output.
+    pub(super) fn is_blocked(&self) -> bool {
+        matches!(&self.0, To::Stream { waiting, .. } if !waiting.is_empty())
+    }
+
+    /// What to wait for while it is blocked.
+    pub(super) fn sink(&self) -> Option<BorrowedFd<'_>> {
+        match &self.0 {
+            To::Stream { sink, .. } => Some(sink.as_fd()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn set_ready(&mut self) {
+        if let To::Stream { is_ready, .. } = &mut self.0 {
+            *is_ready = true;
+        }
+    }
+
+    /// The file is complete: it gets its mode, its time and its name.
+    pub(super) fn finish(&mut self, meta: FileMeta) -> Result<(), Error> {
+        let To::File { file, temporary, path, is_synced } = &mut self.0 else { return Ok(()) };
+        let failed = |what| Error::local(what, &*path);
+        if let Some(time) = meta.modified.and_then(system_time) {
+            file.set_modified(time).map_err(failed("set the time of"))?;
+        }
+        let mode = Permissions::from_mode(meta.mode & TRUSTED_MODE);
+        file.set_permissions(mode).map_err(failed("set the mode of"))?;
+        if *is_synced {
+            file.sync_all().map_err(failed("flush"))?;
+        }
+        if let Some(name) = &temporary.0 {
+            fs::rename(name, &*path).map_err(failed("rename to"))?;
+            temporary.0 = None;
+        }
+        if *is_synced {
+            File::open(beside(path)).and_then(|folder| folder.sync_all()).map_err(failed("flush the folder of"))?;
+        }
+        Ok(())
+    }
+}
+
+fn system_time(time: Timestamp) -> Option<SystemTime> {
+    let seconds = Duration::from_secs(time.seconds.unsigned_abs());
+    let whole = if time.seconds < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
+    whole?.checked_add(Duration::from_nanos(time.nanoseconds.into()))
+}

@@ -1,0 +1,268 @@
+//! Owns the upload of one file: read straight into the ring, behind the header of its item.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, IoSliceMut, Read as _};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustix::event::{PollFd, PollFlags};
+use vsock_shell_proto::code::CloseCode;
+use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Outcome};
+use vsock_shell_proto::items::{CONTENT_LEN, FileEnd, FileMeta, ITEM_HEADER_LEN, Timestamp, content_header};
+use vsock_shell_proto::mux::Event;
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::open_source;
+use crate::connection::Core;
+use crate::drive::{STEP_ROUNDS, Task};
+use crate::error::{Error, Failure, Refusal};
+use crate::progress::Progress;
+use crate::request::send_request;
+use crate::signals::{Signals, check_signals};
+use crate::stdio::Source;
+
+/// The mode of what has none of its own.
+const STREAM_MODE: u32 = 0o644;
+
+/// Where the content comes from.
+pub(super) struct Origin {
+    from: From,
+    meta: FileMeta,
+    name: String,
+}
+
+enum From {
+    File(File),
+    Stream { source: Source, is_ready: bool },
+}
+
+impl Origin {
+    /// A file, or something that is read like one (a device, a pipe).
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let file = open_source(path)?;
+        let failed = || Error::local("read", path);
+        let there = file.metadata().map_err(failed())?;
+        if there.is_dir() {
+            return Err(failed()(rustix::io::Errno::ISDIR.into()));
+        }
+        let modified = Timestamp { seconds: there.mtime(), nanoseconds: there.mtime_nsec() as u32 };
+        let size = Some(there.len()).filter(|&size| there.is_file() && size > 0);
+        let meta = FileMeta { mode: there.mode(), size, modified: Some(modified).filter(|_| there.is_file()) };
+        let name = crate::text::escape(path.as_os_str().as_encoded_bytes()).into_owned();
+        Ok(Self { from: From::File(file), meta, name })
+    }
+
+    /// Standard input.
+    pub(super) fn stdin() -> Result<Self, Error> {
+        let source = Source::stdin().map_err(Error::local("use", "standard input"))?;
+        let meta = FileMeta { mode: STREAM_MODE, size: None, modified: None };
+        Ok(Self { from: From::Stream { source, is_ready: true }, meta, name: "standard input".to_owned() })
+    }
+
+    /// Bytes that are expected.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.meta.size
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    File,
+    Content,
+    End,
+    Sent,
+}
+
+pub(super) struct Send<'s> {
+    channel: ChannelId,
+    request: Vec<u8>,
+    requested: Option<usize>,
+    origin: Origin,
+    part: Part,
+    size: u64,
+    digest: Xxh3Default,
+    outcome: Option<Outcome>,
+    failure: Option<Error>,
+    signals: Option<&'s mut Signals>,
+    progress: Progress,
+    polled: Cell<bool>,
+}
+
+impl<'s> Send<'s> {
+    pub(super) fn new(
+        core: &mut Core,
+        request: Vec<u8>,
+        origin: Origin,
+        signals: Option<&'s mut Signals>,
+        progress: Progress,
+    ) -> Result<Self, Error> {
+        let channel = core.open(ChannelKind::Put).map_err(|_| Error::Broken(CloseCode::Internal))?;
+        Ok(Self {
+            channel,
+            request,
+            requested: Some(0),
+            origin,
+            part: Part::File,
+            size: 0,
+            digest: Xxh3Default::new(),
+            outcome: None,
+            failure: None,
+            signals,
+            progress,
+            polled: Cell::new(false),
+        })
+    }
+
+    /// What came of it.
+    pub(super) fn finish(self, core: &mut Core, driven: Result<(), Error>) -> Result<(), Error> {
+        let text = core.text().to_vec();
+        if self.outcome.is_some() {
+            core.release(self.channel);
+        } else {
+            core.reset(self.channel, CloseCode::Cancelled);
+        }
+        driven?;
+        match (self.failure, self.outcome) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(Outcome::Failed(errno))) => Err(Failure { errno, text }.into()),
+            (None, Some(Outcome::Exited(0))) => {
+                self.progress.finish();
+                Ok(())
+            }
+            (None, _) => Err(Error::Reset(CloseCode::Internal)),
+        }
+    }
+
+    /// Sends a whole item, or nothing of it; whether it did.
+    fn send_whole(&self, core: &mut Core, item: &[u8]) -> bool {
+        core.writable(self.channel, Flow::Input) >= item.len() && core.send(self.channel, Flow::Input, item) > 0
+    }
+
+    /// Moves on by one item; whether it could.
+    fn send_item(&mut self, core: &mut Core) -> Result<bool, Error> {
+        match self.part {
+            Part::File => {
+                let sent = self.send_whole(core, &self.origin.meta.encode());
+                if sent {
+                    self.part = Part::Content;
+                }
+                Ok(sent)
+            }
+            Part::Content => self.send_content(core),
+            Part::End => {
+                let end = FileEnd { digest: self.digest.digest(), size: self.size };
+                let sent = self.send_whole(core, &end.encode());
+                if sent {
+                    self.part = Part::Sent;
+                    core.finish(self.channel, Flow::Input);
+                }
+                Ok(sent)
+            }
+            Part::Sent => Ok(false),
+        }
+    }
+
+    fn send_content(&mut self, core: &mut Core) -> Result<bool, Error> {
+        if matches!(self.origin.from, From::Stream { is_ready: false, .. })
+            || core.writable(self.channel, Flow::Input) <= ITEM_HEADER_LEN
+        {
+            return Ok(false);
+        }
+        let Some(places) = core.reserve(self.channel, Flow::Input, ITEM_HEADER_LEN + CONTENT_LEN) else {
+            return Ok(false);
+        };
+        let (mut header, content) = places.split(ITEM_HEADER_LEN);
+        let read = match &mut self.origin.from {
+            From::File(file) => {
+                file.read_vectored(&mut [IoSliceMut::new(content.first), IoSliceMut::new(content.second)])
+            }
+            From::Stream { source, .. } => {
+                source.read(if content.first.is_empty() { &mut *content.second } else { &mut *content.first })
+            }
+        };
+        match read {
+            Ok(0) => {
+                core.commit(0);
+                self.part = Part::End;
+                Ok(true)
+            }
+            Ok(length) => {
+                header.fill(&content_header(length));
+                let first = content.first.get(..length).unwrap_or(content.first);
+                let second = content.second.get(..length - first.len()).unwrap_or_default();
+                self.digest.update(first);
+                self.digest.update(second);
+                self.size += length as u64;
+                core.commit(ITEM_HEADER_LEN + length);
+                self.progress.advance(length as u64);
+                Ok(true)
+            }
+            Err(error) => {
+                core.commit(0);
+                match (error.kind(), &mut self.origin.from) {
+                    (io::ErrorKind::Interrupted, _) => Ok(true),
+                    (io::ErrorKind::WouldBlock, From::Stream { is_ready, .. }) => {
+                        *is_ready = false;
+                        Ok(false)
+                    }
+                    _ => Err(Error::local("read", &self.origin.name)(error)),
+                }
+            }
+        }
+    }
+}
+
+impl Task for Send<'_> {
+    fn handle(&mut self, core: &mut Core, event: Event<'_>) -> usize {
+        match event {
+            Event::Refused { code, errno, .. } => {
+                self.failure = Some(Refusal { code, errno, text: core.text().to_vec() }.into());
+            }
+            Event::Exited { outcome, .. } => self.outcome = Some(outcome),
+            Event::Reset { code, .. } => self.failure = Some(Error::Reset(code)),
+            Event::Closed { code } => self.failure = Some(Error::Ended(code)),
+            Event::Data { bytes, .. } => return bytes.len(),
+            _ => {}
+        }
+        0
+    }
+
+    fn step(&mut self, core: &mut Core) -> Result<bool, Error> {
+        check_signals(&mut self.signals)?;
+        let mut moved = send_request(core, self.channel, &self.request, &mut self.requested);
+        for _ in 0..STEP_ROUNDS {
+            if self.is_done(core) || !self.send_item(core)? {
+                break;
+            }
+            moved = true;
+        }
+        Ok(moved)
+    }
+
+    fn is_done(&self, _: &Core) -> bool {
+        self.failure.is_some() || self.outcome.is_some()
+    }
+
+    fn interests<'f>(&'f self, core: &Core, fds: &mut Vec<PollFd<'f>>) {
+        self.polled.set(false);
+        if let From::Stream { source, is_ready: false } = &self.origin.from
+            && core.writable(self.channel, Flow::Input) > ITEM_HEADER_LEN
+        {
+            self.polled.set(true);
+            fds.push(PollFd::from_borrowed_fd(source.as_fd(), PollFlags::IN));
+        }
+        if let Some(signals) = &self.signals {
+            fds.push(PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN));
+        }
+    }
+
+    fn set_ready(&mut self, ready: &[PollFlags]) {
+        if let From::Stream { is_ready, .. } = &mut self.origin.from
+            && self.polled.get()
+        {
+            *is_ready |= ready.first().is_some_and(|flags| !flags.is_empty());
+        }
+    }
+}
