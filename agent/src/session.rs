@@ -243,7 +243,8 @@ impl<'c> Driver<'c> {
     }
 
     fn refuse_too_large(&mut self, channel: ChannelId) {
-        let text = Line::of(&[Part::Text("the limit is "), Part::Number(REQUEST_MAX as u64), Part::Text(" bytes")]);
+        let text =
+            Line::of(&[Part::Text("the limit is "), Part::Number(REQUEST_MAX as u64), Part::Text(" bytes")]);
         self.core.refuse(channel, RefusalCode::TooLarge, 0, text.as_bytes());
         self.tasks.remove(channel);
         self.requests.release(channel);
@@ -255,7 +256,8 @@ impl<'c> Driver<'c> {
     /// A channel whose request has waited for the buffer.
     fn next_request(&self) -> Option<ChannelId> {
         let waits = |channel: &ChannelId| {
-            !self.core.parked(*channel, Flow::Request).is_empty() || self.core.is_drained(*channel, Flow::Request)
+            !self.core.parked(*channel, Flow::Request).is_empty()
+                || self.core.is_drained(*channel, Flow::Request)
         };
         self.tasks.requests().find(waits)
     }
@@ -299,7 +301,8 @@ impl<'c> Driver<'c> {
         let busy = self.transport.can_read()
             || (self.tasks.next_ready(0).is_some() && self.core.link().room() > HEADER_LEN)
             || (self.transport.can_write() && self.core.link().can_transmit());
-        let deadlines = [self.core.poll_timeout().map(Instant::micros), self.dying.deadline_us(), self.linger_until];
+        let deadlines =
+            [self.core.poll_timeout().map(Instant::micros), self.dying.deadline_us(), self.linger_until];
         let timeout = if busy {
             Some(0)
         } else {

@@ -137,11 +137,22 @@ impl<'c> Command<'c> {
     /// It was refused, the connection was lost, or a signal arrived ([`Error::Interrupted`]).
     pub fn run(self, streams: Streams, signals: Option<&mut Signals>) -> Result<Output, Error> {
         let request = self.request()?;
+        self.run_with(|client, kill_after| {
+            let mut run = Run::new(&mut client.connection.core, ChannelKind::Exec, request, streams)?;
+            run.kill_after(kill_after);
+            run.catch(signals);
+            drive(&mut client.connection, &mut run)?;
+            Ok(run)
+        })
+    }
+
+    /// Lets `work` run it, and makes the output of what came.
+    pub(crate) fn run_with<'s>(
+        self,
+        work: impl FnOnce(&mut Client, Option<Duration>) -> Result<Run<'s>, Error>,
+    ) -> Result<Output, Error> {
         let began = Clock::now();
-        let mut run = Run::new(&mut self.client.connection.core, ChannelKind::Exec, request, streams)?;
-        run.kill_after(self.kill_after);
-        run.catch(signals);
-        drive(&mut self.client.connection, &mut run)?;
+        let run = work(self.client, self.kill_after)?;
         let ended = run.finish(&mut self.client.connection.core)?;
         Ok(Output {
             status: Status(ended.outcome),
@@ -184,7 +195,6 @@ impl<'c> Command<'c> {
         }
         Ok(request.into_bytes())
     }
-
 }
 
 /// The protocol's form of a size.

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, IoSlice};
 use vsock_shell_proto::code::CloseCode;
 use vsock_shell_proto::frame::Hello;
-use vsock_shell_proto::limits::{CHANNELS_MAX, PREAMBLE_LEN, RING_LEN, WINDOW_MAX, BLOCK_LEN, pool_len};
+use vsock_shell_proto::limits::{BLOCK_LEN, CHANNELS_MAX, PREAMBLE_LEN, RING_LEN, WINDOW_MAX, pool_len};
 use vsock_shell_proto::link::{End, Transmit};
 use vsock_shell_proto::mux::{Event, Side};
 use vsock_shell_proto::preamble::{DialError as PreambleError, Dialer, SessionId};
@@ -123,7 +123,10 @@ impl Connection {
 
     /// Reads once and gives each event to `handle`; whether anything came. `handle` returns how many bytes of
     /// [`Event::Data`] a sink took, and is not asked where others wait before them.
-    pub(crate) fn receive(&mut self, handle: &mut dyn FnMut(&mut Core, Event<'_>) -> usize) -> Result<bool, Error> {
+    pub(crate) fn receive(
+        &mut self,
+        handle: &mut dyn FnMut(&mut Core, Event<'_>) -> usize,
+    ) -> Result<bool, Error> {
         let length = match rustix::io::read(&self.stream.input, &mut self.input[..]) {
             Ok(0) => return Err(Error::Closed),
             Ok(length) => length,
@@ -138,7 +141,8 @@ impl Connection {
             match event {
                 Some(Event::Data { channel, flow, bytes }) => {
                     let waits = !self.core.parked(channel, flow).is_empty();
-                    let taken = if waits { 0 } else { handle(&mut self.core, Event::Data { channel, flow, bytes }) };
+                    let taken =
+                        if waits { 0 } else { handle(&mut self.core, Event::Data { channel, flow, bytes }) };
                     self.core.deliver(channel, flow, bytes, taken);
                 }
                 Some(event) => _ = handle(&mut self.core, event),
@@ -184,12 +188,17 @@ impl Connection {
             let left = deadline.saturating_duration_since(Clock::now());
             let mut fds = Vec::with_capacity(2);
             self.interests(&mut fds);
-            if left.is_zero() || poll(&mut fds, Some(&timespec(left))).is_err_and(|errno| errno != Errno::INTR) {
+            if left.is_zero()
+                || poll(&mut fds, Some(&timespec(left))).is_err_and(|errno| errno != Errno::INTR)
+            {
                 return;
             }
             let output = fds.get(1).map_or(PollFlags::empty(), PollFd::revents);
             self.set_writable(output);
-            if self.receive(&mut |_, event| if let Event::Data { bytes, .. } = event { bytes.len() } else { 0 }).is_err() {
+            if self
+                .receive(&mut |_, event| if let Event::Data { bytes, .. } = event { bytes.len() } else { 0 })
+                .is_err()
+            {
                 return;
             }
         }
@@ -200,11 +209,6 @@ impl Connection {
         self.core.close(CloseCode::Normal);
         // Whoever does not hear it finds the stream closed.
         _ = self.transmit();
-    }
-
-    /// What the agent said of itself, once it has.
-    pub fn agent(&self) -> Option<&Hello> {
-        self.core.peer()
     }
 }
 

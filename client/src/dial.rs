@@ -163,7 +163,9 @@ impl DialError {
             (Vsock { .. }, _, Some(Errno::NODEV | Errno::HOSTUNREACH | Errno::NETUNREACH)) => {
                 "does a guest with this context id run, and is vhost_vsock loaded?"
             }
-            (Vsock { .. }, _, Some(Errno::AFNOSUPPORT)) => "this kernel has no AF_VSOCK; try `modprobe vhost_vsock`",
+            (Vsock { .. }, _, Some(Errno::AFNOSUPPORT)) => {
+                "this kernel has no AF_VSOCK; try `modprobe vhost_vsock`"
+            }
             (Vsock { .. }, ..) => "is the agent running in the guest?",
             (Tcp { .. }, ..) => "is the agent listening there?",
             _ => "is the agent running?",

@@ -82,4 +82,3 @@ fn wait(connection: &mut Connection, task: &mut dyn Task) -> Result<bool, Error>
 
 /// Bounds what one step does, so that a fast source does not keep the stream waiting.
 pub(crate) const STEP_ROUNDS: usize = 4;
-

@@ -79,7 +79,10 @@ pub struct Failure {
 
 impl Error {
     /// An error of this side.
-    pub(crate) fn local(what: &'static str, on: impl AsRef<std::ffi::OsStr>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn local(
+        what: &'static str,
+        on: impl AsRef<std::ffi::OsStr>,
+    ) -> impl FnOnce(io::Error) -> Self {
         use std::os::unix::ffi::OsStrExt;
         let on = escape(on.as_ref().as_bytes()).into_owned();
         move |error| Self::Local { what, on, error }
@@ -96,9 +99,14 @@ impl fmt::Display for Error {
         match self {
             Self::Dial(error) => error.fmt(f),
             Self::NoAnswer(tried) => {
-                write!(f, "the connection was closed without an answer (tried for {tried:?}; is the agent running?)")
+                write!(
+                    f,
+                    "the connection was closed without an answer (tried for {tried:?}; is the agent running?)"
+                )
             }
-            Self::Silent(waited) => write!(f, "connected, but no answer within {waited:?}; is the guest running?"),
+            Self::Silent(waited) => {
+                write!(f, "connected, but no answer within {waited:?}; is the guest running?")
+            }
             Self::NotAnAgent => f.write_str("what answered is no vsock-shell agent"),
             Self::NoSession(status) => f.write_str(status.text()),
             Self::Lost(error) => write!(f, "connection lost: {}", reason(error)),
@@ -128,7 +136,8 @@ impl fmt::Display for Refusal {
         }
         // Where nothing was found the text has said so.
         let said = matches!(self.code, RefusalCode::NotFound | RefusalCode::NoUser | RefusalCode::NoShell);
-        if self.errno != 0 && !(said && self.errno == rustix::io::Errno::NOENT.raw_os_error().unsigned_abs()) {
+        if self.errno != 0 && !(said && self.errno == rustix::io::Errno::NOENT.raw_os_error().unsigned_abs())
+        {
             write!(f, ": {}", errno_text(self.errno))?;
         }
         Ok(())

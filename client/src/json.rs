@@ -100,8 +100,7 @@ impl CommandReport {
 /// The name of a signal by its generic Linux number, as `kill -l` has it, with `SIG` before it.
 pub fn signal_name(number: u8) -> Cow<'static, str> {
     // The C library keeps the first two real-time signals for itself; people count from its SIGRTMIN.
-    const FIRST_REAL_TIME: u8 = 34;
-    const LAST_REAL_TIME: u8 = 64;
+    const SIGRTMIN: u8 = 34;
     const NAMES: [&str; 31] = [
         "SIGHUP",
         "SIGINT",
@@ -136,8 +135,8 @@ pub fn signal_name(number: u8) -> Cow<'static, str> {
         "SIGSYS",
     ];
     match number {
-        FIRST_REAL_TIME => Cow::Borrowed("SIGRTMIN"),
-        FIRST_REAL_TIME..=LAST_REAL_TIME => Cow::Owned(format!("SIGRTMIN+{}", number - FIRST_REAL_TIME)),
+        SIGRTMIN => Cow::Borrowed("SIGRTMIN"),
+        35..=64 => Cow::Owned(format!("SIGRTMIN+{}", number - SIGRTMIN)),
         _ => match NAMES.get(usize::from(number).wrapping_sub(1)) {
             Some(name) => Cow::Borrowed(name),
             None => Cow::Owned(format!("SIG{number}")),

@@ -1,22 +1,47 @@
-//! The host side of vsock-shell.
+//! The host side of vsock-shell: a library to reach the agent in a guest, and the command line on top of it.
 //!
-//! Still being put together: the pieces below know nothing of the protocol.
+//! ```no_run
+//! use std::time::Duration;
+//! use vsock_shell::client::Client;
+//! use vsock_shell::command::Program;
+//! use vsock_shell::target::Target;
+//!
+//! let target = Target::parse("unix:/run/guest.sock".as_ref(), 5000)?;
+//! let mut client = Client::connect(&target, Duration::from_secs(2))?;
+//! let output = client.command(Program::Argv(vec!["uname".into(), "-r".into()])).output(Vec::new())?;
+//! assert!(output.status.is_success());
+//! client.close();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! From a target to a result: [`target`] says whom to reach, [`dial`] reaches it, `connection` speaks the protocol,
+//! `drive` moves it along, and [`command`], [`transfer`] and [`info`] are what is done with it.
 #![forbid(unsafe_code)]
-#![warn(missing_docs)]
 
 pub mod args;
+pub mod client;
+pub mod command;
+mod connection;
 pub mod dial;
+mod drive;
+pub mod error;
 pub mod escape;
 pub mod help;
+pub mod info;
 pub mod invocation;
 pub mod json;
 pub mod modes;
 pub mod operand;
 mod options;
+pub mod perform;
 pub mod progress;
+mod request;
+pub mod run;
+mod shell;
 pub mod signals;
 pub mod stdio;
 mod suggest;
 pub mod target;
 pub mod terminal;
 pub mod text;
+pub mod transfer;

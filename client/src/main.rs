@@ -10,10 +10,8 @@ use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use vsock_shell::invocation::Invocation;
+use vsock_shell::perform::{self, FAILED};
 use vsock_shell::{args, help, terminal};
-
-/// The exit status for everything that fails on this side: as with ssh, the transport's and the tool's own.
-const FAILED: u8 = 255;
 
 fn main() -> ExitCode {
     terminal::install_panic_hook();
@@ -29,9 +27,10 @@ fn run(invocation: Invocation) -> Result<u8, Box<dyn Error>> {
     match invocation {
         Invocation::Help => print(help::HELP),
         Invocation::Version => print(help::VERSION),
-        Invocation::Run(_) | Invocation::Copy(_) | Invocation::Wait(_) | Invocation::Info(_) => {
-            Err("this is not wired yet".into())
-        }
+        Invocation::Run(run) => Ok(perform::run(&run)),
+        Invocation::Copy(copy) => Ok(perform::copy(&copy)),
+        Invocation::Wait(ask) => Ok(perform::wait(&ask)),
+        Invocation::Info(ask) => Ok(perform::info(&ask)),
     }
 }
 

@@ -34,7 +34,10 @@ enum From {
     Elsewhere,
     Nothing,
     Bytes(Vec<u8>, usize),
-    Source { source: Source, is_ready: bool },
+    Source {
+        source: Source,
+        is_ready: bool,
+    },
 }
 
 impl Input {
@@ -159,7 +162,12 @@ pub(crate) struct Run<'s> {
 
 impl<'s> Run<'s> {
     /// Opens the channel.
-    pub(crate) fn new(core: &mut Core, kind: ChannelKind, request: Vec<u8>, streams: Streams) -> Result<Self, Error> {
+    pub(crate) fn new(
+        core: &mut Core,
+        kind: ChannelKind,
+        request: Vec<u8>,
+        streams: Streams,
+    ) -> Result<Self, Error> {
         let channel = core.open(kind).map_err(|_| Error::Broken(CloseCode::Internal))?;
         let Streams { input, output, error } = streams;
         Ok(Self {

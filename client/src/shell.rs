@@ -41,7 +41,13 @@ pub(crate) struct Shell<'s> {
 
 impl<'s> Shell<'s> {
     /// `run` has no input of its own. Without `raw` our standard input is no terminal, and there are no escapes.
-    pub(crate) fn new(run: Run<'s>, keys: Source, raw: Option<RawMode>, escapes: Escapes, signals: &'s mut Signals) -> Self {
+    pub(crate) fn new(
+        run: Run<'s>,
+        keys: Source,
+        raw: Option<RawMode>,
+        escapes: Escapes,
+        signals: &'s mut Signals,
+    ) -> Self {
         Self {
             run,
             keys,
@@ -102,7 +108,8 @@ impl<'s> Shell<'s> {
     }
 
     fn tell_size(&self, core: &mut Core) {
-        if let Some(size) = terminal::window_size(io::stdin()).or_else(|| terminal::window_size(io::stdout())) {
+        if let Some(size) = terminal::window_size(io::stdin()).or_else(|| terminal::window_size(io::stdout()))
+        {
             core.resize(self.run.channel(), window_size(size));
         }
     }
@@ -167,7 +174,8 @@ impl Task for Shell<'_> {
     }
 
     fn set_ready(&mut self, ready: &[PollFlags]) {
-        let (signals, rest) = ready.split_first().map_or((false, ready), |(flags, rest)| (!flags.is_empty(), rest));
+        let (signals, rest) =
+            ready.split_first().map_or((false, ready), |(flags, rest)| (!flags.is_empty(), rest));
         self.is_signalled |= signals;
         let rest = if self.polled.get() {
             self.is_ready |= rest.first().is_some_and(|flags| !flags.is_empty());

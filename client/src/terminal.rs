@@ -18,8 +18,8 @@ use std::sync::{Mutex, Once, PoisonError, TryLockError};
 
 use rustix::process::{Signal, kill_current_process_group};
 use rustix::termios::{
-    InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, Winsize, tcgetattr, tcgetwinsize,
-    tcsetattr,
+    InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, Winsize, tcgetattr,
+    tcgetwinsize, tcsetattr,
 };
 
 /// The terminal that is raw now, and what it was before.
@@ -76,6 +76,8 @@ impl RawMode {
 
     /// Stops the whole job, as Ctrl-Z would without raw mode, and returns once it goes on, raw again. The window may
     /// have another size then. In an orphaned process group, which nobody could continue, it returns at once.
+    /// To be called in a process of one thread: beside others, this one may run on for a moment, and the terminal
+    /// would be raw while we are stopped.
     ///
     /// # Errors
     /// The terminal was hung up meanwhile.
@@ -117,6 +119,9 @@ pub fn install_panic_hook() {
         }));
     });
 }
+
+/// The size that a terminal is given where nobody knows one.
+pub const DEFAULT_SIZE: Winsize = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
 
 /// The size of `terminal`, in characters and (0 when not known) in pixels; `None` where it is no terminal.
 pub fn window_size(terminal: impl AsFd) -> Option<Winsize> {

@@ -151,7 +151,11 @@ fn file_name(path: &OsStr) -> Option<&OsStr> {
 ///
 /// # Errors
 /// A signal arrived: nothing more is copied.
-pub fn copy(copy: &Copy, signals: &mut Signals, report: &mut dyn FnMut(&OsStr, &Error)) -> Result<bool, Error> {
+pub fn copy(
+    copy: &Copy,
+    signals: &mut Signals,
+    report: &mut dyn FnMut(&OsStr, &Error),
+) -> Result<bool, Error> {
     let mut guests = Guests { open: Vec::new(), copy };
     let mut is_fine = true;
     for source in &copy.sources {
@@ -257,7 +261,13 @@ impl Guests<'_> {
     }
 
     /// Pours the file stream of one guest into another; each end checks the digest itself.
-    fn relay(&mut self, from: &Target, path: &OsStr, to: &Target, destination: &Destination) -> Result<(), Error> {
+    fn relay(
+        &mut self,
+        from: &Target,
+        path: &OsStr,
+        to: &Target,
+        destination: &Destination,
+    ) -> Result<(), Error> {
         let (read, write) = std::io::pipe().map_err(Error::local("make", "a pipe"))?;
         let source = Source::new(read.as_fd()).map_err(Error::local("use", "a pipe"))?;
         let sink = Sink::new(write.as_fd()).map_err(Error::local("use", "a pipe"))?;
@@ -268,10 +278,12 @@ impl Guests<'_> {
         let put = putting.put_request(destination)?;
         let (got, was_put) = std::thread::scope(|scope| {
             let other = scope.spawn(|| {
-                let streams = Streams { input: Input::nothing(), output: Output::sink(sink), error: Output::discard() };
+                let streams =
+                    Streams { input: Input::nothing(), output: Output::sink(sink), error: Output::discard() };
                 pour(&mut getting, ChannelKind::Get, get, streams)
             });
-            let streams = Streams { input: Input::source(source), output: Output::discard(), error: Output::discard() };
+            let streams =
+                Streams { input: Input::source(source), output: Output::discard(), error: Output::discard() };
             let was_put = pour(&mut putting, ChannelKind::Put, put, streams);
             (other.join(), was_put)
         });
@@ -294,7 +306,7 @@ fn not_a_directory(path: &Path) -> Error {
 
 /// Where a temporary file beside `path` goes.
 fn beside(path: &Path) -> PathBuf {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new(".")).to_owned()
 }
 
 /// Opens a file of this side that is to be sent.

@@ -41,7 +41,8 @@ impl Stage {
         let mut buffer = [0; 256];
         while !self.seen.contains(word) {
             // EIO: nobody has the terminal open any more.
-            let count = self.master.read(&mut buffer).unwrap_or_else(|error| panic!("{error} after {}", self.seen));
+            let count =
+                self.master.read(&mut buffer).unwrap_or_else(|error| panic!("{error} after {}", self.seen));
             self.seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
         }
         let end = self.seen.find(word).unwrap() + word.len();
@@ -59,7 +60,10 @@ impl Stage {
     }
 
     fn is_raw(&self) -> bool {
-        !tcgetattr(&self.master).unwrap().local_modes.intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+        !tcgetattr(&self.master)
+            .unwrap()
+            .local_modes
+            .intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
     }
 
     fn kill(&self, signal: Signal) {
@@ -71,14 +75,18 @@ impl Stage {
     fn end(mut self) -> ExitStatus {
         let status = self.child.wait().unwrap();
         let modes = tcgetattr(&self.master).unwrap().local_modes;
-        assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG), "not restored: {modes:?}");
+        assert!(
+            modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG),
+            "not restored: {modes:?}"
+        );
         status
     }
 }
 
 fn role_command(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", role, "--nocapture"]);
+    // With one test thread the role runs in the main thread, and there is no other, as in the client.
+    command.args(["--exact", role, "--nocapture", "--test-threads=1"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
@@ -167,7 +175,10 @@ fn role_that_panics() {
     let probe = terminal.try_clone().unwrap();
     std::panic::set_hook(Box::new(move |_| {
         let modes = tcgetattr(&probe).unwrap().local_modes;
-        say(&probe, if modes.contains(LocalModes::ICANON) { "restored before the message" } else { "still raw" });
+        say(
+            &probe,
+            if modes.contains(LocalModes::ICANON) { "restored before the message" } else { "still raw" },
+        );
         // As the profile has it outside of tests: no destructor runs.
         std::process::abort();
     }));

@@ -313,10 +313,9 @@ fn close(place: &mut Option<Source>, core: &mut Core, channel: ChannelId) -> Ste
 fn outcome(status: WaitStatus) -> Outcome {
     const CORE_DUMPED: i32 = 0x80;
     match status.terminating_signal() {
-        Some(signal) => Outcome::Killed {
-            signal: signal.unsigned_abs(),
-            core_dumped: status.as_raw() & CORE_DUMPED != 0,
-        },
+        Some(signal) => {
+            Outcome::Killed { signal: signal.unsigned_abs(), core_dumped: status.as_raw() & CORE_DUMPED != 0 }
+        }
         None => Outcome::Exited(status.exit_status().unwrap_or(0).unsigned_abs()),
     }
 }

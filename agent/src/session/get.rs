@@ -6,9 +6,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::{Errno, IoSliceMut};
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
-use vsock_shell_proto::items::{
-    CONTENT_LEN, FileEnd, FileMeta, ITEM_HEADER_LEN, Timestamp, content_header,
-};
+use vsock_shell_proto::items::{CONTENT_LEN, FileEnd, FileMeta, ITEM_HEADER_LEN, Timestamp, content_header};
 use vsock_shell_proto::limits::HEADER_LEN;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -40,7 +38,12 @@ impl Get {
     ///
     /// # Errors
     /// What failed. A folder is refused with EISDIR, what can never end (a pipe, a terminal) with EINVAL.
-    pub fn begin(channel: ChannelId, path: &CStr, identity: &Identity, buffer: &mut [u8]) -> Result<Self, Failed> {
+    pub fn begin(
+        channel: ChannelId,
+        path: &CStr,
+        identity: &Identity,
+        buffer: &mut [u8],
+    ) -> Result<Self, Failed> {
         // A pipe would block until somebody writes into it.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let home = open_home(identity.home())?;

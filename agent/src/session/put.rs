@@ -169,7 +169,8 @@ impl Put {
             self.temporary = None;
         }
         if self.sync {
-            let folder = rustix::fs::openat(&self.folder, c".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            let folder =
+                rustix::fs::openat(&self.folder, c".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
             folder.and_then(rustix::fs::fsync).map_err(Failed::to("flush the folder"))?;
         }
         Ok(())
@@ -274,7 +275,9 @@ fn temporary_name(attempt: u32) -> [u8; TEMPORARY_LEN] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     // The kernel's random bytes are those of the listener; the time and the process make them differ.
     let own = u64::from(getpid().as_raw_pid().unsigned_abs()) << 32 | u64::from(attempt);
-    let number = (random::seed() ^ now_us().rotate_left(20)).wrapping_add(own).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 8;
+    let number =
+        (random::seed() ^ now_us().rotate_left(20)).wrapping_add(own).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            >> 8;
     let mut name = *b".vsock-shell-xxxxxxxxxx\0";
     for (at, place) in name.iter_mut().skip(13).take(10).enumerate() {
         *place = DIGITS.get((number >> (at * 4)) as usize & 15).copied().unwrap_or(b'0');
@@ -293,4 +296,3 @@ fn write_all(file: rustix::fd::BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), E
     }
     Ok(())
 }
-

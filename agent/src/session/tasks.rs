@@ -119,7 +119,9 @@ impl Tasks {
 
     /// The place of a channel's task.
     pub fn place(&self, channel: ChannelId) -> usize {
-        self.of_channel.get(usize::from(channel.0)).map_or(usize::MAX, |&place| usize::from(place).wrapping_sub(1))
+        self.of_channel
+            .get(usize::from(channel.0))
+            .map_or(usize::MAX, |&place| usize::from(place).wrapping_sub(1))
     }
 
     /// A channel's task.

@@ -24,7 +24,12 @@ pub struct Transport {
 impl Transport {
     /// A transport over two descriptors that do not block; they may be the same stream.
     pub fn new(input: OwnedFd, output: OwnedFd) -> Self {
-        Self { streams: Some((input, output)), readable: false, writable: true, answer: ArrayVec::new_const() }
+        Self {
+            streams: Some((input, output)),
+            readable: false,
+            writable: true,
+            answer: ArrayVec::new_const(),
+        }
     }
 
     /// Puts the answer to the preamble before everything that is written.

@@ -78,7 +78,8 @@ impl Watch {
     /// # Errors
     /// Of `epoll_ctl`; EPERM for files, which never block.
     pub fn add(&self, fd: impl AsFd, token: Token) -> Result<()> {
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        let flags =
+            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         epoll::add(&self.0, fd, epoll::EventData::new_u64(token.encode()), flags)
     }
 
@@ -86,10 +87,8 @@ impl Watch {
     pub fn wait(&self, timeout_us: Option<u64>, happened: &mut dyn FnMut(Token, Readiness)) {
         let empty = epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
         let mut events = [empty; EVENTS];
-        let timeout = timeout_us.map(|us| Timespec {
-            tv_sec: (us / 1_000_000) as i64,
-            tv_nsec: (us % 1_000_000 * 1000) as i64,
-        });
+        let timeout = timeout_us
+            .map(|us| Timespec { tv_sec: (us / 1_000_000) as i64, tv_nsec: (us % 1_000_000 * 1000) as i64 });
         // The errors are a signal, after which the caller looks around, and wrong descriptors, which these are not.
         let count = epoll::wait(&self.0, &mut events, timeout.as_ref()).unwrap_or(0);
         for event in events.iter().take(count) {

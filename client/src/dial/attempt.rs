@@ -34,9 +34,10 @@ pub(super) fn attempt(address: &Address, deadline: Option<Instant>) -> Result<St
             shared(socket)
         }
         Address::Exec(command) => Proxy::spawn(command).map_err(Step::Spawn.failed()),
-        Address::Serial(_) => {
-            Err(Step::Unsupported.failed()(io::Error::new(ErrorKind::Unsupported, "serial: is not in this version yet")))
-        }
+        Address::Serial(_) => Err(Step::Unsupported.failed()(io::Error::new(
+            ErrorKind::Unsupported,
+            "serial: is not in this version yet",
+        ))),
     }
 }
 
@@ -57,7 +58,8 @@ fn unix_address(path: &Path) -> Result<SockAddr, Failure> {
 }
 
 fn connect_tcp(host: &str, port: u16, deadline: Option<Instant>) -> Result<Socket, Failure> {
-    let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(Step::Resolve.failed())?.collect();
+    let addresses: Vec<SocketAddr> =
+        (host, port).to_socket_addrs().map_err(Step::Resolve.failed())?.collect();
     let mut last = Step::Resolve.failed()(io::Error::new(ErrorKind::NotFound, "the name has no address"));
     for address in addresses {
         match connect(&SockAddr::from(address), deadline) {
@@ -105,7 +107,10 @@ fn greet(socket: &Socket, port: u32, deadline: Option<Instant>) -> io::Result<()
         return Ok(());
     }
     let shown = String::from_utf8_lossy(&answer).into_owned();
-    Err(io::Error::new(ErrorKind::InvalidData, format!("it answered `{shown}` to CONNECT {port}, and not OK")))
+    Err(io::Error::new(
+        ErrorKind::InvalidData,
+        format!("it answered `{shown}` to CONNECT {port}, and not OK"),
+    ))
 }
 
 /// Reads one byte at a time up to the first newline: the bytes behind it are the guest's and belong to the session.
@@ -114,7 +119,9 @@ fn read_line(socket: &Socket, deadline: Option<Instant>) -> io::Result<Vec<u8>> 
     loop {
         let mut byte = [0];
         match retrying(|| rustix::io::read(socket, &mut byte)) {
-            Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "closed without an answer to CONNECT")),
+            Ok(0) => {
+                return Err(io::Error::new(ErrorKind::UnexpectedEof, "closed without an answer to CONNECT"));
+            }
             Ok(_) if byte == *b"\n" => break,
             Ok(_) if line.len() == GREETING_BYTES_MAX => break,
             Ok(_) => line.push(byte[0]),

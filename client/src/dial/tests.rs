@@ -96,7 +96,11 @@ fn a_socket_that_is_missing_or_dead_costs_the_timeout_and_one_line() {
     let folder = Folder::new("dead");
     let address = Address::Unix(folder.socket());
     let timeout = Duration::from_millis(250);
-    let error = refused(&address, timeout, &["cannot reach unix:/", "No such file or directory (tried for 0.25 s; is the agent running?)"]);
+    let error = refused(
+        &address,
+        timeout,
+        &["cannot reach unix:/", "No such file or directory (tried for 0.25 s; is the agent running?)"],
+    );
     assert!(!error.is_final());
     drop(UnixListener::bind(folder.socket()).unwrap());
     refused(&address, timeout, &["Connection refused (tried for 0.25 s; is the agent running?)"]);
@@ -111,7 +115,11 @@ fn what_waiting_cannot_change_is_told_at_once() {
     let datagram = Folder::new("datagram");
     let _socket = std::os::unix::net::UnixDatagram::bind(datagram.socket()).unwrap();
     assert!(refused(&Address::Unix(datagram.socket()), SECONDS, &["stream socket"]).is_final());
-    refused(&Address::Serial("/dev/ttyS0".into()), SECONDS, &["serial:/dev/ttyS0", "not in this version yet", "exec:"]);
+    refused(
+        &Address::Serial("/dev/ttyS0".into()),
+        SECONDS,
+        &["serial:/dev/ttyS0", "not in this version yet", "exec:"],
+    );
     let nowhere = Address::Tcp { host: "name.invalid".into(), port: 1 };
     assert!(refused(&nowhere, SECONDS, &["tcp:name.invalid:1", "is the name right?"]).is_final());
     assert!(before.elapsed() < SECONDS);
@@ -120,17 +128,24 @@ fn what_waiting_cannot_change_is_told_at_once() {
 #[test]
 fn only_failures_that_may_pass_are_tried_again() {
     let is_final = |step, errno: Errno| Failure { step, error: errno.into() }.is_final();
-    for errno in [Errno::NOENT, Errno::CONNREFUSED, Errno::CONNRESET, Errno::PIPE, Errno::NODEV, Errno::TIMEDOUT] {
+    for errno in
+        [Errno::NOENT, Errno::CONNREFUSED, Errno::CONNRESET, Errno::PIPE, Errno::NODEV, Errno::TIMEDOUT]
+    {
         assert!(!is_final(Step::Connect, errno), "{errno:?}");
     }
-    for errno in [Errno::ACCESS, Errno::PERM, Errno::INVAL, Errno::AFNOSUPPORT, Errno::MFILE, Errno::PROTOTYPE] {
+    for errno in
+        [Errno::ACCESS, Errno::PERM, Errno::INVAL, Errno::AFNOSUPPORT, Errno::MFILE, Errno::PROTOTYPE]
+    {
         assert!(is_final(Step::Connect, errno), "{errno:?}");
     }
     assert!(is_final(Step::Spawn, Errno::NOENT));
 }
 
 /// Serves one connection of a mux: reads the request, sends `answers`, and hands the stream on.
-fn mux(folder: &Folder, answers: Vec<&'static [u8]>) -> (Address, thread::JoinHandle<(Vec<String>, UnixStream)>) {
+fn mux(
+    folder: &Folder,
+    answers: Vec<&'static [u8]>,
+) -> (Address, thread::JoinHandle<(Vec<String>, UnixStream)>) {
     let listener = UnixListener::bind(folder.socket()).unwrap();
     let server = thread::spawn(move || {
         let mut requests = Vec::new();
@@ -186,7 +201,11 @@ fn a_mux_that_keeps_silent_costs_the_timeout() {
     let folder = Folder::new("mux-silent");
     let _listener = UnixListener::bind(folder.socket()).unwrap();
     let address = Address::Mux { path: folder.socket(), port: 1 };
-    refused(&address, Duration::from_millis(100), &["mux:/", ":1:", "timed out", "is the agent running in the guest?"]);
+    refused(
+        &address,
+        Duration::from_millis(100),
+        &["mux:/", ":1:", "timed out", "is the agent running in the guest?"],
+    );
 }
 
 #[test]
@@ -231,7 +250,12 @@ fn a_vsock_address_is_made_of_context_id_and_port() {
 fn every_failure_of_vsock_has_its_advice() {
     let text = |errno: Errno| {
         let address = Address::Vsock { cid: 3, port: 5000 };
-        DialError { address, failure: Failure { step: Step::Connect, error: errno.into() }, tried: Duration::ZERO }.to_string()
+        DialError {
+            address,
+            failure: Failure { step: Step::Connect, error: errno.into() },
+            tried: Duration::ZERO,
+        }
+        .to_string()
     };
     assert!(text(Errno::NODEV).contains("vhost_vsock loaded?"));
     assert!(text(Errno::CONNRESET).contains("is the agent running in the guest?"));

@@ -69,7 +69,12 @@ impl Landing {
             let temporary = beside(&path).join(name);
             match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary) {
                 Ok(file) => {
-                    return Ok(Self(To::File { file, temporary: Temporary(Some(temporary)), path, is_synced }));
+                    return Ok(Self(To::File {
+                        file,
+                        temporary: Temporary(Some(temporary)),
+                        path,
+                        is_synced,
+                    }));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error::local("create", &path)(error)),
@@ -171,7 +176,9 @@ impl Landing {
             temporary.0 = None;
         }
         if *is_synced {
-            File::open(beside(path)).and_then(|folder| folder.sync_all()).map_err(failed("flush the folder of"))?;
+            File::open(beside(path))
+                .and_then(|folder| folder.sync_all())
+                .map_err(failed("flush the folder of"))?;
         }
         Ok(())
     }
@@ -179,6 +186,7 @@ impl Landing {
 
 fn system_time(time: Timestamp) -> Option<SystemTime> {
     let seconds = Duration::from_secs(time.seconds.unsigned_abs());
-    let whole = if time.seconds < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
+    let whole =
+        if time.seconds < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
     whole?.checked_add(Duration::from_nanos(time.nanoseconds.into()))
 }

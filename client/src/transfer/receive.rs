@@ -111,7 +111,11 @@ impl<'s> Receive<'s> {
     }
 
     fn advance(&mut self, length: u64) -> Result<(), Error> {
-        self.size = self.size.checked_add(length).filter(|&size| i64::try_from(size).is_ok()).ok_or(Error::Garbled)?;
+        self.size = self
+            .size
+            .checked_add(length)
+            .filter(|&size| i64::try_from(size).is_ok())
+            .ok_or(Error::Garbled)?;
         self.progress.advance(length);
         Ok(())
     }

@@ -49,7 +49,8 @@ impl Origin {
         }
         let modified = Timestamp { seconds: there.mtime(), nanoseconds: there.mtime_nsec() as u32 };
         let size = Some(there.len()).filter(|&size| there.is_file() && size > 0);
-        let meta = FileMeta { mode: there.mode(), size, modified: Some(modified).filter(|_| there.is_file()) };
+        let meta =
+            FileMeta { mode: there.mode(), size, modified: Some(modified).filter(|_| there.is_file()) };
         let name = crate::text::escape(path.as_os_str().as_encoded_bytes()).into_owned();
         Ok(Self { from: From::File(file), meta, name })
     }
@@ -137,7 +138,8 @@ impl<'s> Send<'s> {
 
     /// Sends a whole item, or nothing of it; whether it did.
     fn send_whole(&self, core: &mut Core, item: &[u8]) -> bool {
-        core.writable(self.channel, Flow::Input) >= item.len() && core.send(self.channel, Flow::Input, item) > 0
+        core.writable(self.channel, Flow::Input) >= item.len()
+            && core.send(self.channel, Flow::Input, item) > 0
     }
 
     /// Moves on by one item; whether it could.

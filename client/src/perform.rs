@@ -1,0 +1,251 @@
+//! Owns what each [`Invocation`] does, from the target to the exit status: the command line on top of the library.
+
+use std::ffi::OsStr;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::AsFd;
+
+use vsock_shell_proto::code::RefusalCode;
+use vsock_shell_proto::frame::ChannelKind;
+
+use crate::client::Client;
+use crate::command::{Command, Output, Streams, Terminal};
+use crate::drive::drive;
+use crate::error::Error;
+use crate::escape::Escapes;
+use crate::invocation::{Ask, Copy, Program, Pty, Run as RunInvocation};
+use crate::json::{CommandReport, Ended};
+use crate::modes::encode_modes;
+use crate::run::{Input, Output as RunOutput, Run};
+use crate::shell::Shell;
+use crate::signals::{Caught, Signals};
+use crate::stdio::{Sink, Source};
+use crate::terminal::{self, RawMode};
+use crate::{text, transfer};
+
+/// The status for what fails on this side or on the way: as with ssh, the transport's and the tool's own.
+pub const FAILED: u8 = 255;
+/// The statuses with which a shell tells that a command could not be executed, and was not found.
+const CANNOT_EXECUTE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// Runs a shell or a command; the status to exit with.
+#[must_use]
+pub fn run(invocation: &RunInvocation) -> u8 {
+    let name = invocation.target.address.to_string();
+    match try_run(invocation) {
+        Ok(status) => status,
+        Err(error) => {
+            complain(&name, &error);
+            match error {
+                Error::Refused(refusal) => match refusal.code {
+                    RefusalCode::NotFound | RefusalCode::NoShell => NOT_FOUND,
+                    RefusalCode::CannotExecute | RefusalCode::TooLarge => CANNOT_EXECUTE,
+                    _ => FAILED,
+                },
+                Error::Interrupted(signal) => interrupted(signal),
+                _ => FAILED,
+            }
+        }
+    }
+}
+
+/// The status after a signal, as a shell shows it.
+fn interrupted(signal: i32) -> u8 {
+    128_u8.saturating_add(u8::try_from(signal).unwrap_or(0))
+}
+
+/// One line about what failed. A signal speaks for itself.
+fn complain(name: &str, error: &Error) {
+    match error {
+        Error::Interrupted(_) => {}
+        // The dialler has named what it tried.
+        Error::Dial(_) => eprint_line(&error.to_string()),
+        _ => eprint_line(&format!("{name}: {error}")),
+    }
+}
+
+fn eprint_line(line: &str) {
+    // Where even this cannot be said nobody listens.
+    _ = writeln!(io::stderr(), "vsock-shell: {line}");
+}
+
+fn try_run(invocation: &RunInvocation) -> Result<u8, Error> {
+    let mut client = Client::connect(&invocation.target, invocation.settings.timeout)?;
+    if invocation.settings.verbosity > 0 {
+        eprint_line(&format!("connected to {}", invocation.target.address));
+    }
+    let wants_terminal = match invocation.pty {
+        Pty::Always => true,
+        Pty::Never => false,
+        Pty::Auto => {
+            invocation.program == Program::Shell
+                && !invocation.is_stdin_null
+                && io::stdin().is_terminal()
+                && io::stdout().is_terminal()
+        }
+    };
+    let result = if wants_terminal {
+        run_in_terminal(&mut client, invocation)
+    } else {
+        run_in_pipes(&mut client, invocation)
+    };
+    match result {
+        Ok(output) => {
+            client.close();
+            report(invocation, &output)
+        }
+        Err(error) => {
+            match error {
+                // What the person or the system ended here shall end there too.
+                Error::Interrupted(_) | Error::Disconnected | Error::Local { .. } => client.cancel(),
+                _ => client.close(),
+            }
+            Err(error)
+        }
+    }
+}
+
+fn report(invocation: &RunInvocation, output: &Output) -> Result<u8, Error> {
+    if invocation.is_json {
+        let report = CommandReport {
+            ended: match output.status.signal() {
+                Some(signal) => Ended::Signal(u8::try_from(signal).unwrap_or(0)),
+                None => Ended::Exit(output.status.exit_code()),
+            },
+            is_timed_out: output.timed_out,
+            stdout: output.stdout.clone(),
+            stderr: output.stderr.clone(),
+            duration: output.duration,
+        };
+        print(&format!("{}\n", report.to_value()))?;
+    } else if output.timed_out && !invocation.settings.is_quiet {
+        eprint_line("the command ran too long and was ended");
+    }
+    Ok(output.status.exit_code())
+}
+
+/// The command of the invocation, without its terminal.
+fn command<'c>(client: &'c mut Client, invocation: &RunInvocation) -> Command<'c> {
+    let mut command = client.command(invocation.program.clone());
+    for variable in &invocation.environment {
+        if let Some(value) = variable.value.clone().or_else(|| std::env::var_os(&variable.name)) {
+            command = command.env(&variable.name, value);
+        }
+    }
+    if let Some(directory) = &invocation.directory {
+        command = command.directory(directory);
+    }
+    match invocation.kill_after {
+        Some(limit) => command.kill_after(limit),
+        None => command,
+    }
+}
+
+fn run_in_pipes(client: &mut Client, invocation: &RunInvocation) -> Result<Output, Error> {
+    let mut signals = Signals::install(Caught::ENDS).map_err(Error::local("catch", "signals"))?;
+    let input = if invocation.is_stdin_null {
+        Input::nothing()
+    } else {
+        Input::source(Source::stdin().map_err(Error::local("use", "standard input"))?)
+    };
+    let streams =
+        if invocation.is_json { Streams::keeping(input) } else { Streams { input, ..standard_output()? } };
+    command(client, invocation).run(streams, Some(&mut signals))
+}
+
+fn standard_output() -> Result<Streams, Error> {
+    Ok(Streams {
+        input: Input::nothing(),
+        output: RunOutput::sink(Sink::stdout().map_err(Error::local("use", "standard output"))?),
+        error: RunOutput::sink(Sink::stderr().map_err(Error::local("use", "standard error"))?),
+    })
+}
+
+fn run_in_terminal(client: &mut Client, invocation: &RunInvocation) -> Result<Output, Error> {
+    let caught = Caught::ENDS.into_iter().chain(Caught::TERMINAL);
+    let mut signals = Signals::install(caught).map_err(Error::local("catch", "signals"))?;
+    let is_terminal = io::stdin().is_terminal() && !invocation.is_stdin_null;
+    let raw = if is_terminal {
+        Some(RawMode::enter(io::stdin().as_fd()).map_err(Error::local("use", "the terminal"))?)
+    } else {
+        None
+    };
+    let size = terminal::window_size(io::stdin()).or_else(|| terminal::window_size(io::stdout()));
+    let command = command(client, invocation).terminal(Terminal {
+        size: size.unwrap_or(terminal::DEFAULT_SIZE),
+        kind: std::env::var_os("TERM").filter(|kind| !kind.is_empty()),
+        modes: raw.as_ref().map_or_else(Vec::new, |raw| encode_modes(raw.cooked())),
+    });
+    let request = command.request()?;
+    let keys = if invocation.is_stdin_null { Source::null() } else { Source::stdin() };
+    let keys = keys.map_err(Error::local("use", "standard input"))?;
+    let streams = Streams { input: Input::elsewhere(), ..standard_output()? };
+    let escapes = Escapes::new(invocation.escape.filter(|_| is_terminal));
+    command.run_with(|client, kill_after| {
+        let mut run = Run::new(&mut client.connection.core, ChannelKind::Exec, request, streams)?;
+        run.kill_after(kill_after);
+        let mut shell = Shell::new(run, keys, raw, escapes, &mut signals);
+        drive(&mut client.connection, &mut shell)?;
+        Ok(shell.into_run())
+    })
+}
+
+/// Copies files; the status to exit with.
+#[must_use]
+pub fn copy(invocation: &Copy) -> u8 {
+    let mut signals = match Signals::install(Caught::ENDS) {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprint_line(&Error::local("catch", "signals")(error).to_string());
+            return FAILED;
+        }
+    };
+    let report = &mut |name: &OsStr, error: &Error| complain(&text::escape(name.as_encoded_bytes()), error);
+    match transfer::copy(invocation, &mut signals, report) {
+        Ok(true) => 0,
+        Err(Error::Interrupted(signal)) => interrupted(signal),
+        Ok(false) | Err(_) => FAILED,
+    }
+}
+
+/// Waits until the agent answers; the status to exit with.
+#[must_use]
+pub fn wait(ask: &Ask) -> u8 {
+    match Client::connect(&ask.target, ask.settings.timeout) {
+        Ok(client) => {
+            client.close();
+            0
+        }
+        Err(error) => {
+            complain(&ask.target.address.to_string(), &error);
+            FAILED
+        }
+    }
+}
+
+/// Tells what the agent and its guest are; the status to exit with.
+#[must_use]
+pub fn info(ask: &Ask) -> u8 {
+    let told = Client::connect(&ask.target, ask.settings.timeout).and_then(|mut client| {
+        let info = client.info()?;
+        client.close();
+        print(&if ask.is_json { format!("{}\n", info.to_value()) } else { info.to_text() })
+    });
+    match told {
+        Ok(()) => 0,
+        Err(error) => {
+            complain(&ask.target.address.to_string(), &error);
+            FAILED
+        }
+    }
+}
+
+/// Writes our own text to standard output. Nobody reading it any more (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Error> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::local("write to", "standard output")(error))
+        }
+        _ => Ok(()),
+    }
+}
