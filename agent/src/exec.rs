@@ -201,19 +201,35 @@ fn execute_from_path(program: &CStr, argv: &Pointers<'_>, envp: &Pointers<'_>) -
     let mut best = Failure::on(Step::Missing, Errno::NOENT, name);
     let path = environ::value(envp, b"PATH=").unwrap_or_default();
     for directory in path.split(|&byte| byte == b':') {
-        let mut file = ArrayVec::<u8, PATH_MAX>::new();
-        let slash: &[u8] = if directory.is_empty() { b"" } else { b"/" };
-        let fits =
-            [directory, slash, name, b"\0"].iter().all(|part| file.try_extend_from_slice(part).is_ok());
-        let Some(file) = CStr::from_bytes_until_nul(&file).ok().filter(|_| fits) else { continue };
-        let failure = failure_of(file, execve(file, argv, envp));
-        match failure.errno {
-            Errno::NOENT | Errno::NOTDIR if failure.step == Step::Missing => {}
-            Errno::ACCESS | Errno::NOENT => best = failure,
-            _ => return failure,
+        let mut file = ArrayVec::new();
+        match file_in(directory, name, &mut file).map(|file| (file, execve(file, argv, envp))) {
+            None | Some((_, Errno::NOENT | Errno::NOTDIR)) => {}
+            Some((file, errno @ Errno::ACCESS)) => best = failure_of(file, errno),
+            Some((file, errno)) => return failure_of(file, errno),
+        }
+    }
+    if best.step == Step::Missing {
+        // Nothing was executed: perhaps a file is there and its interpreter is not.
+        for directory in path.split(|&byte| byte == b':') {
+            let mut file = ArrayVec::new();
+            if let Some(file) = file_in(directory, name, &mut file) {
+                let failure = failure_of(file, Errno::NOENT);
+                if failure.step != Step::Missing {
+                    return failure;
+                }
+            }
         }
     }
     best
+}
+
+/// The path of `name` in a directory of PATH, of which an empty one means the current; `None` where it is too long.
+fn file_in<'f>(directory: &[u8], name: &[u8], file: &'f mut ArrayVec<u8, PATH_MAX>) -> Option<&'f CStr> {
+    let slash: &[u8] = if directory.is_empty() { b"" } else { b"/" };
+    for part in [directory, slash, name, b"\0"] {
+        file.try_extend_from_slice(part).ok()?;
+    }
+    CStr::from_bytes_until_nul(file).ok()
 }
 
 /// Why `path` was not executed. ENOENT for a file that exists is about its interpreter.

@@ -1,6 +1,6 @@
 //! Owns the command line: words in, an [`Invocation`] or one line of complaint out. Pure; no I/O, no environment.
 //!
-//! Two stages. [`Words::read`] sorts the words into options, target and command by position alone; [`parse`] gives
+//! Two stages. `Words::read` sorts the words into options, target and command by position alone; [`parse`] gives
 //! them their meaning for the verb. Where a word stands decides:
 //!
 //! * options stand before or after TARGET, never after the command's first word, so that a command keeps its own;

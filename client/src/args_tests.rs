@@ -253,7 +253,7 @@ fn cp_takes_sources_and_a_destination() {
     assert_eq!((copy.is_synced, copy.settings.is_quiet), (true, true));
     match copy.destination {
         Operand::Remote { target, path } => {
-            assert_eq!((target.user, path), (Some("root".into()), "/tmp".into()))
+            assert_eq!((target.user, path), (Some("root".into()), "/tmp".into()));
         }
         other => panic!("{other:?}"),
     }
@@ -338,7 +338,7 @@ fn words_need_not_be_text() {
         ["3", "--", "cat"].map(OsString::from).into_iter().chain([OsString::from_vec(b"\xff".to_vec())]);
     match parse(words) {
         Ok(Invocation::Run(Run { program: Program::Argv(argv), .. })) => {
-            assert_eq!(argv[1].as_bytes(), b"\xff")
+            assert_eq!(argv[1].as_bytes(), b"\xff");
         }
         other => panic!("{other:?}"),
     }

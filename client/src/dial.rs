@@ -177,8 +177,10 @@ impl fmt::Display for DialError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reason = text::reason(&self.failure.error);
         write!(out, "cannot reach {}: {} (", self.address, text::escape(reason.as_bytes()))?;
-        if !self.tried.is_zero() {
-            write!(out, "tried for {} s; ", self.tried.as_secs_f64())?;
+        // In hundredths: a caller that gives what is left of its own time gives crooked numbers.
+        let hundredths = (self.tried.as_secs_f64() * 100.0).round();
+        if hundredths > 0.0 {
+            write!(out, "tried for {} s; ", hundredths / 100.0)?;
         }
         write!(out, "{})", self.advice())
     }

@@ -14,13 +14,18 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, Once, PoisonError, TryLockError};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Signal, kill_current_process_group};
 use rustix::termios::{
     InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, Winsize, tcgetattr,
     tcgetwinsize, tcsetattr,
 };
+use signal_hook::consts::SIGCONT;
+use signal_hook::low_level;
 
 /// The terminal that is raw now, and what it was before.
 struct Saved {
@@ -75,16 +80,28 @@ impl RawMode {
     }
 
     /// Stops the whole job, as Ctrl-Z would without raw mode, and returns once it goes on, raw again. The window may
-    /// have another size then. In an orphaned process group, which nobody could continue, it returns at once.
-    /// To be called in a process of one thread: beside others, this one may run on for a moment, and the terminal
-    /// would be raw while we are stopped.
+    /// have another size then. In an orphaned process group, which nobody could continue, it returns soon.
     ///
     /// # Errors
-    /// The terminal was hung up meanwhile.
+    /// The terminal was hung up meanwhile, or no descriptor is left.
     pub fn suspend(&self) -> io::Result<()> {
+        let (continued, waker) = UnixStream::pair()?;
+        let id = low_level::pipe::register(SIGCONT, waker)?;
+        let stopped = self.stop(&continued);
+        low_level::unregister(id);
+        stopped.and_then(|()| self.reenter())
+    }
+
+    /// A process of one thread stops within `kill`. Beside other threads this one would run on for a moment, and the
+    /// terminal be raw while we are stopped; so it waits for SIGCONT, but not for long, since none comes without a stop.
+    fn stop(&self, continued: &UnixStream) -> io::Result<()> {
         tcsetattr(&self.terminal, OptionalActions::Now, &self.cooked)?;
         kill_current_process_group(Signal::TSTP)?;
-        self.reenter()
+        let moment = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        match poll(&mut [PollFd::new(continued, PollFlags::IN)], Some(&moment)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -33,7 +33,7 @@ impl Stage {
         unlockpt(&master).unwrap();
         let path = ptsname(&master, Vec::new()).unwrap();
         let child = role_command(role).env(PTY, path.to_str().unwrap()).spawn().unwrap();
-        Self { master: File::from(OwnedFd::from(master)), child, seen: String::new() }
+        Self { master: File::from(master), child, seen: String::new() }
     }
 
     /// Reads until the role has said `word`.
@@ -85,8 +85,7 @@ impl Stage {
 
 fn role_command(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    // With one test thread the role runs in the main thread, and there is no other, as in the client.
-    command.args(["--exact", role, "--nocapture", "--test-threads=1"]);
+    command.args(["--exact", role, "--nocapture"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }

@@ -37,7 +37,7 @@ pub const FLOWS_IN: usize = 2;
 /// Credit of every flow when its channel opens, in bytes (`R-6.5`).
 pub const INITIAL_CREDIT: usize = 4096;
 /// The largest window of a flow, in bytes.
-pub const WINDOW_MAX: usize = 256 * 1024;
+pub const WINDOW_MAX: usize = 512 * 1024;
 /// Bytes of an agent's request (arguments and environment): what `request_max` of its HELLO says.
 pub const REQUEST_MAX: usize = 1024 * 1024;
 

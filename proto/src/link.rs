@@ -225,11 +225,14 @@ impl<R: DerefMut<Target = [u8]>> Link<R> {
         self.ring.len() - (self.written - self.acked) as usize
     }
 
-    /// Bytes of bulk that may be written now: less than [`Self::free`] where the transport is slow (`R-6.14`).
+    /// Bytes of bulk that may be written now: less than [`Self::free`] where the transport is slow (`R-6.14`). It is 0
+    /// until half of that is free, so that bulk goes out in few large frames and not in crumbs (RFC 1122 §4.2.3.4).
     #[must_use]
     pub fn room(&self) -> usize {
         let unsent = (self.written - self.sent) as usize;
-        self.free().min(self.pace.limit().saturating_sub(unsent))
+        let limit = self.pace.limit().min(self.ring.len());
+        let room = self.free().min(limit.saturating_sub(unsent));
+        if room < limit / 2 { 0 } else { room }
     }
 
     /// Everything written was acknowledged.

@@ -177,6 +177,7 @@ where
     // Sending.
 
     /// Bytes that may be sent on a flow of ours in one frame now: 0 without credit, without room, or after its end.
+    /// To be asked again after [`Self::poll_transmit`], which makes room.
     #[must_use]
     pub fn writable(&self, channel: ChannelId, flow: Flow) -> usize {
         self.mux.writable(&self.link, channel, flow)

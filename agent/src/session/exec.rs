@@ -257,7 +257,7 @@ impl Sink {
     /// Ends the input: whether it could. A terminal stays open; its end-of-file character is typed (`R-9.8`), twice
     /// where the first one only completes a line.
     fn finish(&mut self, is_terminal: bool) -> bool {
-        let character = terminal::eof_character(self.fd.as_fd()).filter(|_| is_terminal);
+        let character = if is_terminal { terminal::eof_character(self.fd.as_fd()) } else { None };
         let Some(character) = character else { return true };
         let typed = [character; 2];
         let count = if self.last == b'\n' || self.last == b'\r' { 1 } else { 2 };

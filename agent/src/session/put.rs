@@ -21,7 +21,7 @@ use crate::sys::random;
 
 /// Bytes of a file's name, with its NUL (NAME_MAX of the kernel).
 const NAME_MAX: usize = 256;
-const TEMPORARY_LEN: usize = 24;
+const TEMPORARY_LEN: usize = 23;
 /// Other temporary names that are tried where one exists.
 const TRIES: u32 = 16;
 
@@ -278,7 +278,7 @@ fn temporary_name(attempt: u32) -> [u8; TEMPORARY_LEN] {
     let number =
         (random::seed() ^ now_us().rotate_left(20)).wrapping_add(own).wrapping_mul(0x9E37_79B9_7F4A_7C15)
             >> 8;
-    let mut name = *b".vsock-shell-xxxxxxxxxx\0";
+    let mut name = *b".vsock-shell-xxxxxxxxxx";
     for (at, place) in name.iter_mut().skip(13).take(10).enumerate() {
         *place = DIGITS.get((number >> (at * 4)) as usize & 15).copied().unwrap_or(b'0');
     }

@@ -262,3 +262,14 @@ fn every_failure_of_vsock_has_its_advice() {
     assert!(text(Errno::AFNOSUPPORT).contains("modprobe"));
     assert!(text(Errno::TIMEDOUT).starts_with("cannot reach vsock:3:5000: "));
 }
+
+#[test]
+fn the_time_tried_is_told_in_hundredths() {
+    let text = |tried| {
+        let failure = Failure { step: Step::Connect, error: Errno::CONNREFUSED.into() };
+        DialError { address: Address::Unix("/x".into()), failure, tried }.to_string()
+    };
+    assert!(text(Duration::from_nanos(1_999_999_920)).contains("(tried for 2 s; "));
+    assert!(text(Duration::from_millis(250)).contains("(tried for 0.25 s; "));
+    assert!(text(Duration::from_millis(1)).contains("(is the agent running?)"));
+}

@@ -585,7 +585,7 @@ fn last_credit(stream: &[u8], flow: u8) -> Option<u64> {
         .windows(16)
         .filter(|w| w[..8] == *head)
         .map(|w| u64::from_le_bytes(w[8..].try_into().unwrap()))
-        .last()
+        .next_back()
 }
 
 #[test]
@@ -680,8 +680,10 @@ fn r_6_6_what_is_dropped_is_not_charged() {
                 let stream = kit.sent();
                 let head = &credit(id, 0, 0)[..8];
                 let raised = stream.windows(16).filter(|w| w[..8] == *head);
-                limit =
-                    raised.map(|w| u64::from_le_bytes(w[8..].try_into().unwrap())).last().unwrap_or(limit);
+                limit = raised
+                    .map(|w| u64::from_le_bytes(w[8..].try_into().unwrap()))
+                    .next_back()
+                    .unwrap_or(limit);
             }
             kit.appetite = 0;
             kit.feed(&frame(Data, id, 0, &vec![0; (limit - sent) as usize]));
@@ -883,7 +885,7 @@ fn r_6_12_the_id_is_free_when_both_have_released() {
 fn r_6_12_an_acceptor_releases_only_after_refused_or_exit() {
     accepted_openers(|kit| kit.breaks(&frame(Release, 0, 0, b""), CloseCode::ChannelState));
     accepted_openers(|kit| {
-        kit.breaks(&[finishes(), frame(Release, 0, 0, b"")].concat(), CloseCode::ChannelState)
+        kit.breaks(&[finishes(), frame(Release, 0, 0, b"")].concat(), CloseCode::ChannelState);
     });
 }
 
@@ -961,7 +963,7 @@ fn r_6_14_control_that_waits_for_room_is_not_overtaken_by_bulk() {
     assert_eq!(kit.session.send(C0, Flow::Input, &[1; 100]), 0, "SIGNAL needs 12 bytes");
     assert_eq!(kit.session.writable(C0, Flow::Input), 0);
     kit.acknowledge(22);
-    assert_eq!(kit.session.send(C0, Flow::Input, &[1; 100]), 2);
+    assert_eq!(kit.session.send(C0, Flow::Input, &[1; 100]), 0, "bulk does not go out in crumbs");
     let stream = unwrap_records(&kit.transmit()).0;
-    assert_eq!(stream, [frame(Signal, 0, 0, &[2, 0, 0, 0]), frame(Data, 0, 0, &[1; 2])].concat());
+    assert_eq!(stream, frame(Signal, 0, 0, &[2, 0, 0, 0]));
 }

@@ -16,7 +16,7 @@ use transport::Direction;
 use world::World;
 
 /// Runs without `VSOCK_SHELL_RUNS`: what a minute of one core is good for, and less without optimisation.
-const RUNS: u64 = if cfg!(debug_assertions) { 500 } else { 12_000 };
+const RUNS: u64 = if cfg!(debug_assertions) { 500 } else { 20_000 };
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.trim().parse().unwrap_or_else(|_| panic!("{name} is a number")))
