@@ -14,6 +14,11 @@ pub(crate) trait Task {
     /// Takes an event; for [`Event::Data`], returns how many of its bytes were taken. The rest comes back as parked.
     fn handle(&mut self, core: &mut Core, event: Event<'_>) -> usize;
 
+    /// Prepares for waiting, once, after the first step: what it does costs the other side no time.
+    fn prepare(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Does what can be done without blocking; whether anything was done.
     fn step(&mut self, core: &mut Core) -> Result<bool, Error>;
 
@@ -39,6 +44,7 @@ pub(crate) trait Task {
 pub(crate) fn drive(connection: &mut Connection, task: &mut dyn Task) -> Result<(), Error> {
     // Nothing came yet, and what is there to send shall not wait for a poll.
     let mut readable = false;
+    let mut is_prepared = false;
     loop {
         let lost = match readable {
             true => connection.receive(&mut |core, event| task.handle(core, event)).err(),
@@ -57,6 +63,10 @@ pub(crate) fn drive(connection: &mut Connection, task: &mut dyn Task) -> Result<
         }
         connection.transmit()?;
         connection.ended()?;
+        if !is_prepared {
+            task.prepare()?;
+            is_prepared = true;
+        }
         readable = wait(connection, task)?;
     }
 }

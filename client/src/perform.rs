@@ -1,4 +1,4 @@
-//! Owns what each [`Invocation`] does, from the target to the exit status: the command line on top of the library.
+//! Owns what each [`Invocation`](crate::invocation::Invocation) does, from the target to the exit status: the command line on top of the library.
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -142,7 +142,7 @@ fn command<'c>(client: &'c mut Client, invocation: &RunInvocation) -> Command<'c
 }
 
 fn run_in_pipes(client: &mut Client, invocation: &RunInvocation) -> Result<Output, Error> {
-    let mut signals = Signals::install(Caught::ENDS).map_err(Error::local("catch", "signals"))?;
+    let mut signals = Signals::new(Caught::ENDS);
     let input = if invocation.is_stdin_null {
         Input::nothing()
     } else {
@@ -163,7 +163,7 @@ fn standard_output() -> Result<Streams, Error> {
 
 fn run_in_terminal(client: &mut Client, invocation: &RunInvocation) -> Result<Output, Error> {
     let caught = Caught::ENDS.into_iter().chain(Caught::TERMINAL);
-    let mut signals = Signals::install(caught).map_err(Error::local("catch", "signals"))?;
+    let mut signals = Signals::new(caught);
     let is_terminal = io::stdin().is_terminal() && !invocation.is_stdin_null;
     let raw = if is_terminal {
         Some(RawMode::enter(io::stdin().as_fd()).map_err(Error::local("use", "the terminal"))?)
@@ -193,13 +193,7 @@ fn run_in_terminal(client: &mut Client, invocation: &RunInvocation) -> Result<Ou
 /// Copies files; the status to exit with.
 #[must_use]
 pub fn copy(invocation: &Copy) -> u8 {
-    let mut signals = match Signals::install(Caught::ENDS) {
-        Ok(signals) => signals,
-        Err(error) => {
-            eprint_line(&Error::local("catch", "signals")(error).to_string());
-            return FAILED;
-        }
-    };
+    let mut signals = Signals::new(Caught::ENDS);
     let report = &mut |name: &OsStr, error: &Error| complain(&text::escape(name.as_encoded_bytes()), error);
     match transfer::copy(invocation, &mut signals, report) {
         Ok(true) => 0,

@@ -17,7 +17,7 @@ use crate::drive::{STEP_ROUNDS, Task};
 use crate::error::{Error, Failure, Refusal};
 use crate::json::Kept;
 use crate::request::send_request;
-use crate::signals::{Signals, check_signals};
+use crate::signals::{Signals, arm, check_signals};
 use crate::stdio::{Sink, Source};
 
 /// How long a command has after SIGTERM before it gets SIGKILL.
@@ -154,6 +154,7 @@ pub(crate) struct Run<'s> {
     outcome: Option<Outcome>,
     failure: Option<Error>,
     signals: Option<&'s mut Signals>,
+    is_signalled: bool,
     kill_at: Option<(Clock, u32)>,
     timed_out: bool,
     /// Which descriptors `poll` was asked about: input, output, error.
@@ -180,6 +181,7 @@ impl<'s> Run<'s> {
             outcome: None,
             failure: None,
             signals: None,
+            is_signalled: false,
             kill_at: None,
             timed_out: false,
             polled: Cell::new([false; 3]),
@@ -334,8 +336,14 @@ impl Task for Run<'_> {
         0
     }
 
+    fn prepare(&mut self) -> Result<(), Error> {
+        arm(&mut self.signals)
+    }
+
     fn step(&mut self, core: &mut Core) -> Result<bool, Error> {
-        check_signals(&mut self.signals)?;
+        if std::mem::take(&mut self.is_signalled) {
+            check_signals(&mut self.signals)?;
+        }
         self.handle_time(core);
         let mut moved = send_request(core, self.channel, &self.request, &mut self.requested);
         // Bounded by the ring; what is stopped or refused sends nothing.
@@ -372,8 +380,8 @@ impl Task for Run<'_> {
             }
         }
         self.polled.set(polled);
-        if let Some(signals) = &self.signals {
-            fds.push(PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN));
+        if let Some(signals) = self.signals.as_ref().and_then(|signals| signals.fd()) {
+            fds.push(PollFd::from_borrowed_fd(signals, PollFlags::IN));
         }
     }
 
@@ -390,6 +398,7 @@ impl Task for Run<'_> {
         if next(error) {
             self.error.set_ready();
         }
+        self.is_signalled |= next(true);
     }
 
     fn deadline(&self) -> Option<Clock> {

@@ -140,6 +140,10 @@ impl Task for Shell<'_> {
         self.run.handle(core, event)
     }
 
+    fn prepare(&mut self) -> Result<(), Error> {
+        self.signals.arm().map_err(Error::local("catch", "signals"))
+    }
+
     fn step(&mut self, core: &mut Core) -> Result<bool, Error> {
         if self.is_signalled {
             self.is_signalled = false;
@@ -164,7 +168,9 @@ impl Task for Shell<'_> {
     }
 
     fn interests<'f>(&'f self, core: &Core, fds: &mut Vec<PollFd<'f>>) {
-        fds.push(PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN));
+        if let Some(signals) = self.signals.fd() {
+            fds.push(PollFd::from_borrowed_fd(signals, PollFlags::IN));
+        }
         let wants_keys = !self.is_at_end && self.waiting.is_empty() && !self.is_ready;
         self.polled.set(wants_keys);
         if wants_keys {

@@ -56,53 +56,67 @@ impl Caught {
 /// The signals that are caught, until it is dropped. After that they are ignored: drop it on the way out only.
 #[derive(Debug)]
 pub struct Signals {
+    wanted: Vec<Caught>,
+    armed: Option<Armed>,
+}
+
+#[derive(Debug)]
+struct Armed {
     wake: UnixStream,
     caught: Vec<(Caught, Arc<AtomicBool>)>,
     registered: Vec<SigId>,
 }
 
 impl Signals {
-    /// Catches `wanted`, except those that were ignored when we were started: `nohup` means it, and so does a shell
-    /// that starts us in the background.
+    /// To catch `wanted` once it is [armed](Self::arm). Until then a signal ends the process.
+    pub fn new(wanted: impl IntoIterator<Item = Caught>) -> Self {
+        Self { wanted: wanted.into_iter().collect(), armed: None }
+    }
+
+    /// Catches the signals, except those that were ignored when we were started: `nohup` means it, and so does a
+    /// shell that starts us in the background. Does nothing when called again.
     ///
     /// # Errors
     /// No descriptor is left, or the kernel refuses a handler.
-    pub fn install(wanted: impl IntoIterator<Item = Caught>) -> io::Result<Self> {
+    pub fn arm(&mut self) -> io::Result<()> {
+        if self.armed.is_some() {
+            return Ok(());
+        }
         let (wake, waker) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         let ignored = ignored_signals();
-        let mut signals = Self { wake, caught: Vec::new(), registered: Vec::new() };
-        for caught in wanted {
+        let armed = self.armed.insert(Armed { wake, caught: Vec::new(), registered: Vec::new() });
+        for caught in self.wanted.drain(..) {
             if ignored & (1 << (caught.number() - 1)) != 0 {
                 continue;
             }
             let is_pending = Arc::new(AtomicBool::new(false));
             // In this order, so that whoever is woken finds the flag set.
-            signals.registered.push(flag::register(caught.number(), Arc::clone(&is_pending))?);
-            signals.registered.push(low_level::pipe::register(caught.number(), waker.try_clone()?)?);
-            signals.caught.push((caught, is_pending));
+            armed.registered.push(flag::register(caught.number(), Arc::clone(&is_pending))?);
+            armed.registered.push(low_level::pipe::register(caught.number(), waker.try_clone()?)?);
+            armed.caught.push((caught, is_pending));
         }
-        Ok(signals)
+        Ok(())
     }
 
-    /// The next signal that arrived, each kind once however often it did. Call until `None` when [`AsFd`] is
-    /// readable; never blocks.
+    /// What to poll for reading, once it is armed.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.armed.as_ref().map(|armed| armed.wake.as_fd())
+    }
+
+    /// The next signal that arrived, each kind once however often it did. Call until `None` when [`Self::fd`]
+    /// is readable; never blocks.
     pub fn poll(&mut self) -> Option<Caught> {
+        let armed = self.armed.as_mut()?;
         // Emptied before the flags are read: a signal in between wakes again, and none is lost.
         let mut bytes = [0; 64];
-        while matches!(self.wake.read(&mut bytes), Ok(count) if count == bytes.len()) {}
-        let arrived = self.caught.iter().find(|(_, is_pending)| is_pending.swap(false, Ordering::SeqCst));
+        while matches!(armed.wake.read(&mut bytes), Ok(count) if count == bytes.len()) {}
+        let arrived = armed.caught.iter().find(|(_, is_pending)| is_pending.swap(false, Ordering::SeqCst));
         arrived.map(|(caught, _)| *caught)
     }
 }
 
-impl AsFd for Signals {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
-    }
-}
-
-impl Drop for Signals {
+impl Drop for Armed {
     fn drop(&mut self) {
         for id in self.registered.drain(..) {
             low_level::unregister(id);
@@ -110,12 +124,19 @@ impl Drop for Signals {
     }
 }
 
-/// A signal that ends the client has arrived.
+/// Whether a signal that ends the client has arrived. Others are dropped.
 pub(crate) fn check_signals(signals: &mut Option<&mut Signals>) -> Result<(), Error> {
-    match signals.as_mut().and_then(|signals| signals.poll()) {
-        Some(caught) if Caught::ENDS.contains(&caught) => Err(Error::Interrupted(caught.number())),
-        _ => Ok(()),
+    while let Some(caught) = signals.as_mut().and_then(|signals| signals.poll()) {
+        if Caught::ENDS.contains(&caught) {
+            return Err(Error::Interrupted(caught.number()));
+        }
     }
+    Ok(())
+}
+
+/// Arms the signals of a task that is about to wait.
+pub(crate) fn arm(signals: &mut Option<&mut Signals>) -> Result<(), Error> {
+    signals.as_mut().map_or(Ok(()), |signals| signals.arm().map_err(Error::local("catch", "signals")))
 }
 
 /// The mask of ignored signals, bit N−1 for signal N (`proc(5)`, SigIgn); none where /proc is missing.
@@ -135,14 +156,15 @@ mod tests {
     use super::*;
 
     fn is_readable(signals: &Signals) -> bool {
-        let mut fds = [PollFd::new(signals, PollFlags::IN)];
+        let mut fds = [PollFd::from_borrowed_fd(signals.fd().unwrap(), PollFlags::IN)];
         poll(&mut fds, Some(&Timespec::default())).unwrap() == 1
     }
 
     // One test, because the signals of a process are shared by all of its threads.
     #[test]
     fn a_signal_wakes_the_poll_and_is_told_once() {
-        let mut signals = Signals::install(Caught::TERMINAL).unwrap();
+        let mut signals = Signals::new(Caught::TERMINAL);
+        signals.arm().unwrap();
         assert!(!is_readable(&signals));
         assert_eq!(signals.poll(), None);
         for _ in 0..100 {

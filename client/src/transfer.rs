@@ -1,6 +1,6 @@
 //! Owns copying files to and from guests: which source goes where, and over which session.
 //!
-//! [`send`] and [`receive`] move one file each; a copy from guest to guest pours one's stream into the other.
+//! `send` and `receive` move one file each; a copy from guest to guest pours one's stream into the other.
 
 mod landing;
 mod receive;

@@ -24,7 +24,8 @@ fn role_that_is_hung_up() {
     if std::env::var_os(ROLE).is_none() {
         return;
     }
-    let mut signals = Signals::install(Caught::ENDS).unwrap();
+    let mut signals = Signals::new(Caught::ENDS);
+    signals.arm().unwrap();
     for signal in [Signal::HUP, Signal::QUIT, Signal::INT] {
         kill_process(getpid(), signal).unwrap();
     }

@@ -112,7 +112,7 @@ fn wait(signals: &mut Signals) -> Caught {
         if let Some(caught) = signals.poll() {
             return caught;
         }
-        _ = poll(&mut [PollFd::new(signals, PollFlags::IN)], None);
+        _ = poll(&mut [PollFd::from_borrowed_fd(signals.fd().unwrap(), PollFlags::IN)], None);
     }
 }
 
@@ -132,7 +132,8 @@ fn role_that_ends_by_a_signal() {
     let Some(terminal) = stage_terminal() else { return };
     let caught = {
         let _raw_mode = RawMode::enter(terminal.as_fd()).unwrap();
-        let mut signals = Signals::install(Caught::ENDS).unwrap();
+        let mut signals = Signals::new(Caught::ENDS);
+        signals.arm().unwrap();
         say(&terminal, "raw");
         wait(&mut signals)
     };
@@ -201,7 +202,8 @@ fn the_window_size_follows_sigwinch() {
 #[test]
 fn role_that_watches_the_window() {
     let Some(terminal) = stage_terminal() else { return };
-    let mut signals = Signals::install(Caught::TERMINAL).unwrap();
+    let mut signals = Signals::new(Caught::TERMINAL);
+    signals.arm().unwrap();
     say(&terminal, "ready");
     assert_eq!(wait(&mut signals), Caught::WindowChange);
     let size = window_size(&terminal).unwrap();

@@ -1,7 +1,6 @@
 //! Owns the download of one file: items in, content to where it lands, digest and size checked at the end.
 
 use std::cell::Cell;
-use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags};
 use vsock_shell_proto::code::CloseCode;
@@ -16,7 +15,7 @@ use crate::drive::Task;
 use crate::error::{Error, Failure, Refusal};
 use crate::progress::Progress;
 use crate::request::send_request;
-use crate::signals::{Signals, check_signals};
+use crate::signals::{Signals, arm, check_signals};
 
 pub(super) struct Receive<'s> {
     channel: ChannelId,
@@ -30,6 +29,7 @@ pub(super) struct Receive<'s> {
     outcome: Option<Outcome>,
     failure: Option<Error>,
     signals: Option<&'s mut Signals>,
+    is_signalled: bool,
     progress: Progress,
     polled: Cell<bool>,
 }
@@ -55,6 +55,7 @@ impl<'s> Receive<'s> {
             outcome: None,
             failure: None,
             signals,
+            is_signalled: false,
             progress,
             polled: Cell::new(false),
         })
@@ -156,8 +157,14 @@ impl Task for Receive<'_> {
         0
     }
 
+    fn prepare(&mut self) -> Result<(), Error> {
+        arm(&mut self.signals)
+    }
+
     fn step(&mut self, core: &mut Core) -> Result<bool, Error> {
-        check_signals(&mut self.signals)?;
+        if std::mem::take(&mut self.is_signalled) {
+            check_signals(&mut self.signals)?;
+        }
         let mut moved = send_request(core, self.channel, &self.request, &mut self.requested);
         moved |= self.landing.flush()?;
         while self.failure.is_none() && !self.landing.is_blocked() {
@@ -184,14 +191,16 @@ impl Task for Receive<'_> {
         } else {
             self.polled.set(false);
         }
-        if let Some(signals) = &self.signals {
-            fds.push(PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN));
+        if let Some(signals) = self.signals.as_ref().and_then(|signals| signals.fd()) {
+            fds.push(PollFd::from_borrowed_fd(signals, PollFlags::IN));
         }
     }
 
     fn set_ready(&mut self, ready: &[PollFlags]) {
-        if self.polled.get() && ready.first().is_some_and(|flags| !flags.is_empty()) {
+        let mut ready = ready.iter().map(|flags| !flags.is_empty());
+        if self.polled.get() && ready.next().unwrap_or(false) {
             self.landing.set_ready();
         }
+        self.is_signalled |= ready.next().unwrap_or(false);
     }
 }

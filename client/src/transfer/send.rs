@@ -20,7 +20,7 @@ use crate::drive::{STEP_ROUNDS, Task};
 use crate::error::{Error, Failure, Refusal};
 use crate::progress::Progress;
 use crate::request::send_request;
-use crate::signals::{Signals, check_signals};
+use crate::signals::{Signals, arm, check_signals};
 use crate::stdio::Source;
 
 /// The mode of what has none of its own.
@@ -87,6 +87,7 @@ pub(super) struct Send<'s> {
     outcome: Option<Outcome>,
     failure: Option<Error>,
     signals: Option<&'s mut Signals>,
+    is_signalled: bool,
     progress: Progress,
     polled: Cell<bool>,
 }
@@ -111,6 +112,7 @@ impl<'s> Send<'s> {
             outcome: None,
             failure: None,
             signals,
+            is_signalled: false,
             progress,
             polled: Cell::new(false),
         })
@@ -231,8 +233,14 @@ impl Task for Send<'_> {
         0
     }
 
+    fn prepare(&mut self) -> Result<(), Error> {
+        arm(&mut self.signals)
+    }
+
     fn step(&mut self, core: &mut Core) -> Result<bool, Error> {
-        check_signals(&mut self.signals)?;
+        if std::mem::take(&mut self.is_signalled) {
+            check_signals(&mut self.signals)?;
+        }
         let mut moved = send_request(core, self.channel, &self.request, &mut self.requested);
         for _ in 0..STEP_ROUNDS {
             if self.is_done(core) || !self.send_item(core)? {
@@ -255,16 +263,18 @@ impl Task for Send<'_> {
             self.polled.set(true);
             fds.push(PollFd::from_borrowed_fd(source.as_fd(), PollFlags::IN));
         }
-        if let Some(signals) = &self.signals {
-            fds.push(PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN));
+        if let Some(signals) = self.signals.as_ref().and_then(|signals| signals.fd()) {
+            fds.push(PollFd::from_borrowed_fd(signals, PollFlags::IN));
         }
     }
 
     fn set_ready(&mut self, ready: &[PollFlags]) {
+        let mut ready = ready.iter().map(|flags| !flags.is_empty());
         if let From::Stream { is_ready, .. } = &mut self.origin.from
             && self.polled.get()
         {
-            *is_ready |= ready.first().is_some_and(|flags| !flags.is_empty());
+            *is_ready |= ready.next().unwrap_or(false);
         }
+        self.is_signalled |= ready.next().unwrap_or(false);
     }
 }

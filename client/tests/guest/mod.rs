@@ -260,8 +260,7 @@ impl Guest {
             assert_eq!(guest.agent.0.try_wait().unwrap(), None, "the agent has ended: {}", guest.log());
             // Not by connecting, which would be one of the connections that the tests count.
             std::fs::read_to_string("/proc/net/unix").unwrap().lines().any(|line| {
-                line.ends_with(socket.to_str().unwrap())
-                    && line.split_whitespace().nth(3) == Some("00010000")
+                line.ends_with(socket.to_str().unwrap()) && line.split_whitespace().nth(3) == Some("00010000")
             })
         });
         guest

@@ -20,7 +20,11 @@ fn stat(path: &std::path::Path) -> Option<Vec<String>> {
 /// The children of a process, zombies too.
 pub fn children(parent: i32) -> Vec<i32> {
     let parent = parent.to_string();
-    all().into_iter().filter(|(_, path)| stat(path).is_some_and(|stat| stat[1] == parent)).map(|(pid, _)| pid).collect()
+    all()
+        .into_iter()
+        .filter(|(_, path)| stat(path).is_some_and(|stat| stat[1] == parent))
+        .map(|(pid, _)| pid)
+        .collect()
 }
 
 /// The state of a process as `ps` shows it (R, S, T, Z …); `None` when there is none.

@@ -73,7 +73,8 @@ impl Terminal {
                 continue;
             }
             let mut buffer = [0; 4096];
-            let count = self.master.read(&mut buffer).unwrap_or_else(|error| panic!("{error} after {:?}", shown()));
+            let count =
+                self.master.read(&mut buffer).unwrap_or_else(|error| panic!("{error} after {:?}", shown()));
             self.seen.extend_from_slice(&buffer[..count]);
         }
     }

@@ -1,0 +1,459 @@
+//! Files end to end: what arrives, what is refused, and that nothing is left behind of what failed.
+
+mod guest;
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use guest::{
+    Directory, Guest, Running, TARGET, agent_binary, assert_same, is_root, names, payload, payload_byte,
+    until,
+};
+use rustix::process::Signal;
+
+const LARGE: u64 = 64 << 20;
+
+/// A file of the payload's first `length` bytes, with an odd mode and an old time.
+fn large_file(path: &Path, length: u64) {
+    let pattern = payload(1 << 20);
+    let mut file = File::create(path).unwrap();
+    // Each MiB differs from the others in its first bytes, the rest of it repeats.
+    for at in (0..length).step_by(1 << 20) {
+        let mut piece = pattern.clone();
+        piece[..8].copy_from_slice(&at.to_le_bytes());
+        piece.truncate((length - at).min(1 << 20) as usize);
+        file.write_all(&piece).unwrap();
+    }
+    file.set_permissions(Permissions::from_mode(0o751)).unwrap();
+    file.set_modified(an_old_time()).unwrap();
+}
+
+fn an_old_time() -> SystemTime {
+    UNIX_EPOCH + Duration::new(1_234_567_890, 123_456_789)
+}
+
+#[track_caller]
+fn assert_copied(from: &Path, to: &Path) {
+    assert_same(&fs::read(to).unwrap(), &fs::read(from).unwrap());
+    let (from, to) = (fs::metadata(from).unwrap(), fs::metadata(to).unwrap());
+    assert_eq!((to.mode() & 0o7777, to.mtime(), to.mtime_nsec()), (from.mode() & 0o7777, from.mtime(), from.mtime_nsec()));
+}
+
+/// A word `FROM:TO` for `-u` and `-d`.
+fn pair(from: &Path, to: &Path) -> OsString {
+    let mut word = from.as_os_str().to_owned();
+    word.push(":");
+    word.push(to);
+    word
+}
+
+#[test]
+fn a_large_file_arrives_whole_with_mode_and_time_both_ways() {
+    let guest = Guest::start();
+    let [from, there, back] = ["from", "there", "back"].map(|name| guest.directory.path(name));
+    large_file(&from, LARGE + 12_345);
+    assert_eq!(guest.run([TARGET.as_ref(), OsStr::new("-u"), &pair(&from, &there)]).succeeded(), "");
+    assert_copied(&from, &there);
+    assert_eq!(guest.run([TARGET.as_ref(), OsStr::new("-d"), &pair(&there, &back)]).succeeded(), "");
+    assert_copied(&from, &back);
+    assert_eq!(names(&guest.directory.path("")), ["back", "from", "log", "socket", "there"]);
+}
+
+#[test]
+fn files_of_every_odd_size_arrive_whole() {
+    let guest = Guest::start();
+    // Around the first credit, a frame, an item, the window, the ring.
+    for size in [0, 1, 4_095, 4_096, 4_097, 65_527, 65_528, 65_529, 65_536, 262_144, 524_288, 1_000_003] {
+        let content = payload(size);
+        let from = guest.directory.file("from", &content);
+        let [there, back] = ["there", "back"].map(|name| guest.directory.path(name));
+        guest.cp([from.as_os_str(), &guest.remote(&there)]).succeeded();
+        guest.cp([&guest.remote(&there), back.as_os_str()]).succeeded();
+        assert_same(&fs::read(&back).unwrap(), &content);
+    }
+}
+
+#[test]
+fn a_dash_is_standard_input_and_standard_output() {
+    let guest = Guest::start();
+    let content = payload(5_000_000);
+    let there = guest.directory.path("there");
+    let mut up = guest.client([OsStr::new("cp"), OsStr::new("-"), &guest.remote(&there)]);
+    assert_eq!(Running::start(&mut up).finish(&content).succeeded(), "");
+    assert_same(&fs::read(&there).unwrap(), &content);
+    assert_eq!(fs::metadata(&there).unwrap().mode() & 0o7777, 0o644);
+    let down = guest.cp([&guest.remote(&there), OsStr::new("-")]);
+    assert_eq!((down.status(), down.stderr()), (0, ""));
+    assert_same(&down.0.stdout, &content);
+}
+
+#[test]
+fn names_may_hold_everything_that_a_name_can() {
+    let guest = Guest::start();
+    let long = [b'n'; 255];
+    let [here, there] = ["here", "there"].map(|name| guest.directory.subdirectory(name));
+    for name in [&b"two words"[..], b"a\nb", b"\xff\xfe", b"%3:x", b"-", b"\x1b[31m", b"a\\:b", &long] {
+        let name = OsStr::from_bytes(name);
+        let from = here.join(name);
+        fs::write(&from, name.as_bytes()).unwrap();
+        guest.cp([from.as_os_str(), &guest.remote(there.join(name))]).succeeded();
+        assert_eq!(fs::read(there.join(name)).unwrap(), name.as_bytes());
+        fs::remove_file(&from).unwrap();
+        // Into a folder, under the name that we know it by.
+        guest.cp([&guest.remote(there.join(name)), here.as_os_str()]).succeeded();
+        assert_eq!(fs::read(&from).unwrap(), name.as_bytes());
+    }
+    assert_eq!(names(&here), names(&there));
+}
+
+#[test]
+fn a_colon_in_a_name_is_escaped_for_u_and_d() {
+    let guest = Guest::start();
+    guest.directory.file("a:b", b"colon");
+    let word = |name: &str| format!("{}/{name}", guest.directory.path("").display().to_string().trim_end_matches('/'));
+    guest.run([TARGET, "-u", &format!("{}:{}", word(r"a\:b"), word(r"c\:d"))]).succeeded();
+    guest.run([TARGET, "-d", &format!("{}:{}", word(r"c\:d"), word("e"))]).succeeded();
+    assert_eq!(fs::read(guest.directory.path("e")).unwrap(), b"colon");
+}
+
+#[test]
+fn several_sources_go_into_a_directory_and_only_there() {
+    let guest = Guest::start();
+    let [here, there] = ["here", "there"].map(|name| guest.directory.subdirectory(name));
+    let sources = ["one", "two", "three"].map(|name| here.join(name));
+    for source in &sources {
+        fs::write(source, source.as_os_str().as_bytes()).unwrap();
+    }
+    let words = sources.iter().map(|path| path.clone().into_os_string()).chain([guest.remote(&there)]);
+    guest.cp(words).succeeded();
+    assert_eq!(names(&there), ["one", "three", "two"]);
+    // Back, one of them missing: the others are copied, and the status tells.
+    let back = guest.directory.subdirectory("back");
+    let words = ["one", "missing", "two"].map(|name| guest.remote(there.join(name)));
+    let finished = guest.cp(words.into_iter().chain([back.clone().into_os_string()]));
+    finished.failed(255, &["missing", "No such file or directory"]);
+    assert_eq!(names(&back), ["one", "two"]);
+    // Into a file: nothing happens to it.
+    let file = guest.directory.file("file", b"old");
+    let words = sources.iter().map(|path| path.clone().into_os_string()).chain([guest.remote(&file)]);
+    let finished = guest.cp(words);
+    assert_eq!((finished.status(), finished.stderr().lines().count()), (255, 3), "{finished:?}");
+    assert!(finished.stderr().lines().all(|line| line.contains("Not a directory")), "{finished:?}");
+    assert_eq!(fs::read(&file).unwrap(), b"old");
+}
+
+#[test]
+fn from_guest_to_guest() {
+    let (one, other) = (Guest::start(), Guest::start());
+    let [from, to] = [one.directory.path("from"), other.directory.path("to")];
+    large_file(&from, 5_000_000);
+    assert_eq!(one.cp([&one.remote(&from), &other.remote(&to)]).succeeded(), "");
+    assert_copied(&from, &to);
+    one.cp([&one.remote("/no/such"), &other.remote(&to)]).failed(255, &["/no/such", "No such file"]);
+    one.cp([&one.remote(&from), &other.remote("/no/such/x")]).failed(255, &["No such file or directory"]);
+    assert_eq!(names(other.directory.path("")), ["log", "socket", "to"]);
+}
+
+#[test]
+fn a_copy_between_guests_can_be_interrupted() {
+    let (one, other) = (Guest::start(), Guest::start());
+    // As endless as a file can be: a sparse one.
+    let from = one.directory.path("from");
+    File::create(&from).unwrap().set_len(1 << 44).unwrap();
+    let to = other.directory.path("to");
+    let mut running = Running::start(&mut one.client([OsStr::new("cp"), &one.remote(&from), &other.remote(&to)]));
+    until("the copy has begun", || has_temporary(&other.directory.path("")));
+    running.signal(Signal::INT);
+    assert_eq!(running.end().code(), Some(130));
+    until("nothing is left behind", || names(other.directory.path("")) == ["log", "socket"]);
+}
+
+fn has_temporary(folder: &Path) -> bool {
+    names(folder).iter().any(|name| name.as_bytes().starts_with(b".vsock-shell-"))
+}
+
+#[test]
+fn what_is_there_is_replaced_and_stays_when_the_copy_fails() {
+    let guest = Guest::start();
+    let from = guest.directory.file("from", b"new");
+    let there = guest.directory.file("there", b"old and longer");
+    guest.cp([from.as_os_str(), &guest.remote(&there)]).succeeded();
+    assert_eq!(fs::read(&there).unwrap(), b"new");
+    guest.cp([guest.remote("/no/such"), there.clone().into_os_string()]).failed(255, &["/no/such"]);
+    assert_eq!(fs::read(&there).unwrap(), b"new");
+}
+
+#[test]
+fn refusals_name_the_file_and_the_reason() {
+    let guest = Guest::start();
+    let from = guest.directory.file("from", b"x");
+    let folder = guest.directory.subdirectory("folder");
+    let to = guest.directory.path("to");
+    guest.cp([&guest.remote("/no/such"), to.as_os_str()]).failed(255, &["/no/such", "No such file or directory"]);
+    guest.cp([&guest.remote(&folder), to.as_os_str()]).failed(255, &["folder", "Is a directory"]);
+    guest.cp([&guest.remote("/dev/tty"), to.as_os_str()]).failed(255, &["/dev/tty"]);
+    guest.cp([from.as_os_str(), &guest.remote("/no/such/x")]).failed(255, &["No such file or directory"]);
+    guest.cp([Path::new("/no/such").as_os_str(), &guest.remote(&to)]).failed(255, &["/no/such", "No such file or directory"]);
+    guest.cp([folder.as_os_str(), &guest.remote(&to)]).failed(255, &["folder", "Is a directory"]);
+    let mut stdin = guest.client([OsStr::new("cp"), OsStr::new("-"), &guest.remote(&folder)]);
+    Running::start(&mut stdin).finish(b"x").failed(255, &["Is a directory"]);
+    let name = "n".repeat(256);
+    guest.cp([from.as_os_str(), &guest.remote(to.with_file_name(name))]).failed(255, &["File name too long"]);
+    // A name that ends in a slash is a directory's.
+    guest.cp([from.as_os_str(), &guest.remote(format!("{}/", to.display()))]).failed(255, &["No such file or directory"]);
+    assert_eq!(names(guest.directory.path("")), ["folder", "from", "log", "socket"]);
+    assert!(names(&folder).is_empty());
+}
+
+#[test]
+fn a_user_is_refused_what_that_user_may_not() {
+    if !is_root() {
+        return;
+    }
+    let guest = Guest::start();
+    let from = guest.directory.file("from", b"secret");
+    fs::set_permissions(&from, Permissions::from_mode(0o600)).unwrap();
+    let to = guest.directory.path("to");
+    let as_nobody = |path: &Path| {
+        let mut operand = OsString::from("nobody@");
+        operand.push(guest.remote(path));
+        operand
+    };
+    guest.cp([&as_nobody(&from), to.as_os_str()]).failed(255, &["Permission denied"]);
+    guest.cp([from.as_os_str(), &as_nobody(&to)]).failed(255, &["Permission denied"]);
+    assert_eq!(names(guest.directory.path("")), ["from", "log", "socket"]);
+    // Where nobody may write, the file is nobody's.
+    let open = guest.directory.subdirectory("open");
+    fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
+    guest.cp([from.as_os_str(), &as_nobody(&open)]).succeeded();
+    let nobody = String::from_utf8(Command::new("id").args(["-u", "nobody"]).output().unwrap().stdout).unwrap();
+    assert_eq!(fs::metadata(open.join("from")).unwrap().uid().to_string(), nobody.trim());
+}
+
+/// An agent in a mount namespace of its own, which ends with it: `full` takes a megabyte, `frozen` nothing.
+fn guest_with_mounts() -> Guest {
+    Guest::start_by(|directory| {
+        let [full, frozen] = ["full", "frozen"].map(|name| directory.subdirectory(name));
+        let script = "mount -t tmpfs -o size=1m none \"$1\" && mount -t tmpfs -o ro none \"$2\" && shift 2 && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-ec", script, "sh"]).args([full, frozen]).arg(agent_binary());
+        command
+    })
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_of_the_file_stays() {
+    if !is_root() {
+        return;
+    }
+    let guest = guest_with_mounts();
+    let from = guest.directory.path("from");
+    large_file(&from, 3 << 20);
+    let full = guest.directory.path("full");
+    // What the agent sees there, and we do not.
+    let seen = Path::new("/proc").join(guest.agent.0.id().to_string()).join("root").join(full.strip_prefix("/").unwrap());
+    guest.cp([from.as_os_str(), &guest.remote(full.join("to"))]).failed(255, &["No space left on device"]);
+    assert!(names(&seen).is_empty());
+    // Also of an endless stream, whose client is told while it still sends.
+    let mut endless = guest.client([OsStr::new("cp"), OsStr::new("-"), &guest.remote(full.join("to"))]);
+    endless.stdin(File::open("/dev/zero").unwrap());
+    Running::start(&mut endless).finish(b"").failed(255, &["No space left on device"]);
+    until("nothing is left behind", || names(&seen).is_empty());
+    // There is room again for what fits.
+    let small = guest.directory.file("small", b"fits");
+    guest.cp([small.as_os_str(), &guest.remote(full.join("to"))]).succeeded();
+    assert_eq!(names(&seen), ["to"]);
+}
+
+#[test]
+fn a_read_only_file_system_is_told() {
+    if !is_root() {
+        return;
+    }
+    let guest = guest_with_mounts();
+    let from = guest.directory.file("from", b"x");
+    guest
+        .cp([from.as_os_str(), &guest.remote(guest.directory.path("frozen/to"))])
+        .failed(255, &["Read-only file system"]);
+}
+
+#[test]
+fn a_full_disk_on_this_side_leaves_nothing_either() {
+    if !is_root() {
+        return;
+    }
+    let guest = Guest::start();
+    let from = guest.directory.path("from");
+    large_file(&from, 3 << 20);
+    let full = guest.directory.subdirectory("full");
+    // The client in a mount namespace, and what it sees there afterwards.
+    let script = "mount -t tmpfs -o size=1m none \"$1\"; \"$2\" cp \"$3\" \"$1/to\"; echo $?; ls -A \"$1\"";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-ec", &script.replace("; echo", " || status=$?; echo").replace("$?; ls", "$status; ls"), "sh"]);
+    command.arg(&full).arg(guest::client_binary()).arg(guest.remote(&from));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let finished = Running::start(&mut command).finish(b"");
+    assert_eq!(finished.stdout(), "255\n");
+    assert!(finished.stderr().contains("No space left on device"), "{finished:?}");
+    assert_eq!(finished.stderr().lines().count(), 1);
+}
+
+#[test]
+fn with_sync_the_file_and_its_folder_are_flushed() {
+    let guest = Guest::start();
+    let from = guest.directory.file("from", b"content");
+    let to = guest.directory.path("to");
+    guest.cp([OsStr::new("--sync"), from.as_os_str(), &guest.remote(&to)]).succeeded();
+    assert_eq!(fs::read(&to).unwrap(), b"content");
+    let back = guest.directory.path("back");
+    guest.cp([OsStr::new("--sync"), &guest.remote(&to), back.as_os_str()]).succeeded();
+    assert_eq!(fs::read(&back).unwrap(), b"content");
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_sent_is_sent_as_it_was_read() {
+    let guest = Guest::start();
+    // Files of /proc say that they are empty.
+    let to = guest.directory.path("to");
+    guest.cp([&guest.remote("/proc/sys/kernel/random/boot_id"), to.as_os_str()]).succeeded();
+    assert_eq!(fs::read(&to).unwrap(), fs::read("/proc/sys/kernel/random/boot_id").unwrap());
+}
+
+#[test]
+fn the_guest_gives_nobody_here_its_rights() {
+    let guest = Guest::start();
+    let from = guest.directory.file("from", b"x");
+    fs::set_permissions(&from, Permissions::from_mode(0o6755)).unwrap();
+    let to = guest.directory.path("to");
+    guest.cp([&guest.remote(&from), to.as_os_str()]).succeeded();
+    assert_eq!(fs::metadata(&to).unwrap().mode() & 0o7777, 0o755);
+}
+
+#[test]
+fn a_download_goes_where_a_symbolic_link_leads() {
+    let guest = Guest::start();
+    let from = guest.directory.file("from", b"new");
+    let real = guest.directory.file("real", b"old");
+    let link = guest.directory.path("link");
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    guest.cp([&guest.remote(&from), link.as_os_str()]).succeeded();
+    assert_eq!(fs::read(&real).unwrap(), b"new");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_download() {
+    let guest = Guest::start();
+    let from = guest.directory.path("from");
+    File::create(&from).unwrap().set_len(1 << 40).unwrap();
+    let mut running = Running::start(&mut guest.client([OsStr::new("cp"), &guest.remote(&from), OsStr::new("-")]));
+    let mut stdout = running.0.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 1000]).unwrap();
+    drop(stdout);
+    let status = running.end();
+    assert!(!status.success());
+    guest.is_idle();
+}
+
+#[test]
+fn an_interrupted_transfer_leaves_nothing_on_either_side() {
+    let guest = Guest::start();
+    let [here, there] = ["here", "there"].map(|name| guest.directory.subdirectory(name));
+    let endless = guest.directory.path("endless");
+    File::create(&endless).unwrap().set_len(1 << 44).unwrap();
+    for (from, to, folder) in [
+        (endless.clone().into_os_string(), guest.remote(there.join("to")), &there),
+        (guest.remote(&endless), here.join("to").into_os_string(), &here),
+    ] {
+        for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+            let mut running = Running::start(&mut guest.client([OsStr::new("cp"), &from, &to]));
+            until("the transfer has begun", || has_temporary(folder));
+            running.signal(signal);
+            assert_eq!(running.end().code(), Some(128 + signal.as_raw()));
+            until("nothing is left behind", || names(folder).is_empty());
+        }
+    }
+    guest.is_idle();
+}
+
+/// A proxy between client and agent that changes one byte far in the stream from `Side`.
+fn corrupting_proxy(guest: &Guest, directory: &Directory, from_agent: bool, at: u64) -> (OsString, std::thread::JoinHandle<()>) {
+    let path = directory.path("proxy");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let agent = guest.connect();
+    let handle = std::thread::spawn(move || {
+        let (client, _) = listener.accept().unwrap();
+        let relay = |mut from: std::os::unix::net::UnixStream, mut to: std::os::unix::net::UnixStream, corrupt: Option<u64>| {
+            let mut buffer = [0; 65_536];
+            let mut done = 0;
+            while let Ok(count @ 1..) = from.read(&mut buffer) {
+                if let Some(at) = corrupt.and_then(|at| at.checked_sub(done)).filter(|&at| at < count as u64) {
+                    buffer[at as usize] ^= 1;
+                }
+                done += count as u64;
+                if to.write_all(&buffer[..count]).is_err() {
+                    break;
+                }
+            }
+            _ = to.shutdown(std::net::Shutdown::Both);
+            _ = from.shutdown(std::net::Shutdown::Both);
+        };
+        let (up, down) = ((!from_agent).then_some(at), from_agent.then_some(at));
+        std::thread::scope(|scope| {
+            let (client2, agent2) = (client.try_clone().unwrap(), agent.try_clone().unwrap());
+            scope.spawn(move || relay(client2, agent2, up));
+            relay(agent, client, down);
+        });
+    });
+    (path.into_os_string(), handle)
+}
+
+#[test]
+fn a_file_that_arrives_garbled_is_discarded() {
+    let guest = Guest::start();
+    let from = guest.directory.path("from");
+    File::create(&from).unwrap().write_all_at(&[7; 2_000_000], 0).unwrap();
+    let here = guest.directory.subdirectory("here");
+    let to = here.join("to");
+    for (is_download, words) in [(false, ["garbled", "check the content"]), (true, ["garbled", "garbled"])] {
+        let directory = Directory::new();
+        // Every frame's content is far longer than its headers, so this byte is content but in rare cuts; of those the
+        // protocol itself complains, and the file is discarded all the same.
+        let (proxy, handle) = corrupting_proxy(&guest, &directory, is_download, 777_777);
+        let mut remote = OsString::from("unix%");
+        remote.push(&proxy);
+        remote.push(":");
+        let finished = if is_download {
+            remote.push(&from);
+            guest.cp([&remote, to.as_os_str()])
+        } else {
+            remote.push(&to);
+            guest.cp([from.as_os_str(), &remote])
+        };
+        assert_eq!((finished.status(), finished.stderr().lines().count()), (255, 1), "{finished:?} {words:?}");
+        handle.join().unwrap();
+        until("nothing is left behind", || names(&here).is_empty());
+    }
+}
+
+#[test]
+fn progress_is_shown_to_a_terminal_and_only_there() {
+    let guest = Guest::start();
+    let from = guest.directory.path("from");
+    large_file(&from, 30 << 20);
+    let to = guest.directory.path("to");
+    let mut terminal = guest::pty::Terminal::start(&guest.client([OsStr::new("cp"), from.as_os_str(), &guest.remote(&to)]));
+    assert!(terminal.end().success());
+    assert!(terminal.rest().contains('%'), "{:?}", terminal.rest());
+    let mut quiet = guest::pty::Terminal::start(&guest.client([OsStr::new("cp"), OsStr::new("-q"), from.as_os_str(), &guest.remote(&to)]));
+    assert!(quiet.end().success());
+    assert_eq!(quiet.rest(), "");
+    assert_eq!(guest.cp([from.as_os_str(), &guest.remote(&to)]).stderr(), "");
+    assert_eq!(payload_byte(0), 0);
+}
