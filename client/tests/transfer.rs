@@ -163,9 +163,9 @@ fn from_guest_to_guest() {
 #[test]
 fn a_copy_between_guests_can_be_interrupted() {
     let (one, other) = (Guest::start(), Guest::start());
-    // As endless as a file can be: a sparse one.
+    // Far more than can be copied before the signal.
     let from = one.directory.path("from");
-    File::create(&from).unwrap().set_len(1 << 44).unwrap();
+    File::create(&from).unwrap().set_len(4 << 30).unwrap();
     let to = other.directory.path("to");
     let mut running = Running::start(&mut one.client([OsStr::new("cp"), &one.remote(&from), &other.remote(&to)]));
     until("the copy has begun", || has_temporary(&other.directory.path("")));
@@ -366,7 +366,7 @@ fn an_interrupted_transfer_leaves_nothing_on_either_side() {
     let guest = Guest::start();
     let [here, there] = ["here", "there"].map(|name| guest.directory.subdirectory(name));
     let endless = guest.directory.path("endless");
-    File::create(&endless).unwrap().set_len(1 << 44).unwrap();
+    File::create(&endless).unwrap().set_len(4 << 30).unwrap();
     for (from, to, folder) in [
         (endless.clone().into_os_string(), guest.remote(there.join("to")), &there),
         (guest.remote(&endless), here.join("to").into_os_string(), &here),
