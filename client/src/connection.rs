@@ -8,7 +8,7 @@ use std::time::{Duration, Instant as Clock};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, IoSlice};
 use vsock_shell_proto::code::CloseCode;
-use vsock_shell_proto::frame::Hello;
+use vsock_shell_proto::frame::{ChannelId, Flow, Hello};
 use vsock_shell_proto::limits::{BLOCK_LEN, CHANNELS_MAX, PREAMBLE_LEN, RING_LEN, WINDOW_MAX, pool_len};
 use vsock_shell_proto::link::{End, Transmit};
 use vsock_shell_proto::mux::{Event, Side};
@@ -17,6 +17,7 @@ use vsock_shell_proto::session::{Channel, Memory, Session};
 use vsock_shell_proto::time::Instant;
 
 use crate::dial::{Stream, dial};
+use crate::drive::Task;
 use crate::error::Error;
 use crate::target::Address;
 
@@ -121,12 +122,8 @@ impl Connection {
         self.can_write |= !output.is_empty();
     }
 
-    /// Reads once and gives each event to `handle`; whether anything came. `handle` returns how many bytes of
-    /// [`Event::Data`] a sink took, and is not asked where others wait before them.
-    pub(crate) fn receive(
-        &mut self,
-        handle: &mut dyn FnMut(&mut Core, Event<'_>) -> usize,
-    ) -> Result<bool, Error> {
+    /// Reads once and gives what came to the task; whether anything came.
+    pub(crate) fn receive(&mut self, task: &mut dyn Task) -> Result<bool, Error> {
         let length = match rustix::io::read(&self.stream.input, &mut self.input[..]) {
             Ok(0) => return Err(Error::Closed),
             Ok(length) => length,
@@ -134,21 +131,28 @@ impl Connection {
             Err(errno) => return Err(Error::Lost(errno.into())),
         };
         let now = self.now();
+        let core = &mut self.core;
         let mut rest = self.input.get(..length).unwrap_or_default();
+        let mut batch = Batch::default();
         while !rest.is_empty() {
-            let (taken, event) = self.core.handle_received(rest, now);
+            let (taken, event) = core.handle_received(rest, now);
             rest = rest.get(taken..).unwrap_or_default();
             match event {
                 Some(Event::Data { channel, flow, bytes }) => {
-                    let waits = !self.core.parked(channel, flow).is_empty();
-                    let taken =
-                        if waits { 0 } else { handle(&mut self.core, Event::Data { channel, flow, bytes }) };
-                    self.core.deliver(channel, flow, bytes, taken);
+                    if batch.of != Some((channel, flow)) {
+                        batch.deliver(core, task);
+                        batch.of = Some((channel, flow));
+                    }
+                    batch.pieces.push(bytes);
                 }
-                Some(event) => _ = handle(&mut self.core, event),
+                Some(event) => {
+                    batch.deliver(core, task);
+                    task.handle(core, event);
+                }
                 None => break,
             }
         }
+        batch.deliver(core, task);
         Ok(true)
     }
 
@@ -195,10 +199,7 @@ impl Connection {
             }
             let output = fds.get(1).map_or(PollFlags::empty(), PollFd::revents);
             self.set_writable(output);
-            if self
-                .receive(&mut |_, event| if let Event::Data { bytes, .. } = event { bytes.len() } else { 0 })
-                .is_err()
-            {
+            if self.receive(&mut Drain).is_err() {
                 return;
             }
         }
@@ -210,6 +211,50 @@ impl Connection {
         // Whoever does not hear it finds the stream closed.
         _ = self.transmit();
     }
+}
+
+/// Bytes of one flow that came together, and are given to their task together: what their frames were cut into shall
+/// not cost a system call each.
+#[derive(Default)]
+struct Batch<'i> {
+    of: Option<(ChannelId, Flow)>,
+    pieces: Vec<&'i [u8]>,
+}
+
+impl Batch<'_> {
+    fn deliver(&mut self, core: &mut Core, task: &mut dyn Task) {
+        let Some((channel, flow)) = self.of.take() else { return };
+        let waits = !core.parked(channel, flow).is_empty();
+        let mut taken = if waits { 0 } else { task.take(core, flow, &self.pieces) };
+        for piece in self.pieces.drain(..) {
+            let of_it = taken.min(piece.len());
+            taken -= of_it;
+            core.deliver(channel, flow, piece, of_it);
+        }
+    }
+}
+
+/// What takes everything and does nothing, while a session ends.
+struct Drain;
+
+impl Task for Drain {
+    fn handle(&mut self, _: &mut Core, _: Event<'_>) {}
+
+    fn take(&mut self, _: &mut Core, _: Flow, pieces: &[&[u8]]) -> usize {
+        pieces.iter().map(|piece| piece.len()).sum()
+    }
+
+    fn step(&mut self, _: &mut Core) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    fn is_done(&self, _: &Core) -> bool {
+        true
+    }
+
+    fn interests<'f>(&'f self, _: &Core, _: &mut Vec<PollFd<'f>>) {}
+
+    fn set_ready(&mut self, _: &[PollFlags]) {}
 }
 
 /// Sends the preamble and reads the answer.

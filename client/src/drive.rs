@@ -4,6 +4,7 @@ use std::time::Instant as Clock;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use vsock_shell_proto::frame::Flow;
 use vsock_shell_proto::mux::Event;
 
 use crate::connection::{Connection, Core, timespec};
@@ -11,8 +12,11 @@ use crate::error::Error;
 
 /// Something that is done in a channel.
 pub(crate) trait Task {
-    /// Takes an event; for [`Event::Data`], returns how many of its bytes were taken. The rest comes back as parked.
-    fn handle(&mut self, core: &mut Core, event: Event<'_>) -> usize;
+    /// Takes an event other than [`Event::Data`].
+    fn handle(&mut self, core: &mut Core, event: Event<'_>);
+
+    /// Takes bytes of a flow, in several pieces: how many in all. The rest comes back as parked.
+    fn take(&mut self, core: &mut Core, flow: Flow, pieces: &[&[u8]]) -> usize;
 
     /// Prepares for waiting, once, after the first step: what it does costs the other side no time.
     fn prepare(&mut self) -> Result<(), Error> {
@@ -47,7 +51,7 @@ pub(crate) fn drive(connection: &mut Connection, task: &mut dyn Task) -> Result<
     let mut is_prepared = false;
     loop {
         let lost = match readable {
-            true => connection.receive(&mut |core, event| task.handle(core, event)).err(),
+            true => connection.receive(task).err(),
             false => None,
         };
         // What came before the end still counts.

@@ -93,16 +93,18 @@ impl Output {
         Self(To::Sink { sink, is_ready: true })
     }
 
-    /// Takes bytes: how many.
-    fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    /// Takes a beginning of the pieces: how many bytes.
+    fn take(&mut self, pieces: &mut dyn Iterator<Item = &[u8]>) -> io::Result<usize> {
         match &mut self.0 {
-            To::Nowhere => Ok(bytes.len()),
-            To::Memory(kept) => {
-                kept.push(bytes);
-                Ok(bytes.len())
-            }
+            To::Nowhere => Ok(pieces.map(<[u8]>::len).sum()),
+            To::Memory(kept) => Ok(pieces
+                .map(|piece| {
+                    kept.push(piece);
+                    piece.len()
+                })
+                .sum()),
             To::Sink { is_ready: false, .. } => Ok(0),
-            To::Sink { sink, is_ready } => match sink.write(bytes) {
+            To::Sink { sink, is_ready } => match sink.write_pieces(pieces) {
                 Ok(taken) => Ok(taken),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     *is_ready = false;
@@ -269,43 +271,30 @@ impl<'s> Run<'s> {
         if flow == Flow::Output { &mut self.output } else { &mut self.error }
     }
 
-    /// Gives bytes to their sink; what the sink does not want, it never will.
-    fn take(&mut self, core: &mut Core, flow: Flow, bytes: &[u8]) -> usize {
-        match self.output(flow).take(bytes) {
-            Ok(taken) => taken,
-            Err(error) => {
-                // As in a pipeline of one machine: the command finds nobody at the other end.
-                if error.kind() != io::ErrorKind::BrokenPipe {
-                    let name = if flow == Flow::Output { "standard output" } else { "standard error" };
-                    self.fail(Error::local("write to", name)(error));
-                }
-                *self.output(flow) = Output::discard();
-                core.stop(self.channel, flow);
-                0
-            }
+    /// A sink failed: it wants nothing more. As in a pipeline of one machine, the command finds nobody at the other end.
+    fn end_output(&mut self, core: &mut Core, flow: Flow, error: io::Error) {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            let name = if flow == Flow::Output { "standard output" } else { "standard error" };
+            self.fail(Error::local("write to", name)(error));
         }
+        *self.output(flow) = Output::discard();
+        core.stop(self.channel, flow);
     }
 
     /// Writes what is parked; whether anything was.
     fn drain(&mut self, core: &mut Core, flow: Flow) -> bool {
         let mut moved = false;
         for _ in 0..STEP_ROUNDS {
-            // The sink may end the flow, so what is parked is looked at again afterwards.
-            let parked = core.parked(self.channel, flow);
-            if parked.is_empty() {
+            if core.parked(self.channel, flow).is_empty() {
                 break;
             }
-            let taken = match self.output(flow).take(parked) {
-                Ok(taken) => taken,
-                Err(_) => {
-                    let first = parked.get(..1).unwrap_or_default().to_vec();
-                    self.take(core, flow, &first)
-                }
-            };
-            if taken == 0 {
-                break;
+            let channel = self.channel;
+            let taken = self.output(flow).take(&mut core.parked_pieces(channel, flow));
+            match taken {
+                Ok(0) => break,
+                Ok(taken) => core.consume(channel, flow, taken),
+                Err(error) => self.end_output(core, flow, error),
             }
-            core.consume(self.channel, flow, taken);
             moved = true;
         }
         moved
@@ -321,9 +310,18 @@ impl<'s> Run<'s> {
 }
 
 impl Task for Run<'_> {
-    fn handle(&mut self, core: &mut Core, event: Event<'_>) -> usize {
+    fn take(&mut self, core: &mut Core, flow: Flow, pieces: &[&[u8]]) -> usize {
+        match self.output(flow).take(&mut pieces.iter().copied()) {
+            Ok(taken) => taken,
+            Err(error) => {
+                self.end_output(core, flow, error);
+                0
+            }
+        }
+    }
+
+    fn handle(&mut self, core: &mut Core, event: Event<'_>) {
         match event {
-            Event::Data { flow, bytes, .. } => return self.take(core, flow, bytes),
             Event::Refused { code, errno, .. } => {
                 self.fail(Refusal { code, errno, text: core.text().to_vec() }.into());
             }
@@ -333,7 +331,6 @@ impl Task for Run<'_> {
             Event::Stopped { flow: Flow::Input, .. } => self.input = None,
             _ => {}
         }
-        0
     }
 
     fn prepare(&mut self) -> Result<(), Error> {

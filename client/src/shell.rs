@@ -132,12 +132,16 @@ impl<'s> Shell<'s> {
 }
 
 impl Task for Shell<'_> {
-    fn handle(&mut self, core: &mut Core, event: Event<'_>) -> usize {
+    fn take(&mut self, core: &mut Core, flow: Flow, pieces: &[&[u8]]) -> usize {
+        self.run.take(core, flow, pieces)
+    }
+
+    fn handle(&mut self, core: &mut Core, event: Event<'_>) {
         if let Event::Stopped { flow: Flow::Input, .. } = event {
             self.is_at_end = true;
             self.waiting.clear();
         }
-        self.run.handle(core, event)
+        self.run.handle(core, event);
     }
 
     fn prepare(&mut self) -> Result<(), Error> {

@@ -19,7 +19,7 @@
 //! (The standard library opens it so before `main`.)
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -30,6 +30,9 @@ use rustix::termios::isatty;
 
 /// What a pipe that is ready to be written takes without blocking: PIPE_BUF of `pipe(7)`.
 pub const ATOMIC_BYTES: usize = 4096;
+
+/// Pieces written at once.
+const PIECES_MAX: usize = 16;
 
 /// Something to read from; wait for it with [`AsFd`].
 #[derive(Debug)]
@@ -125,15 +128,38 @@ impl Sink {
     /// Writes a beginning of `bytes` and tells how long it was.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when nothing is taken now; [`io::ErrorKind::BrokenPipe`] when nobody reads any
-    /// more (`| head`); whatever `write(2)` tells otherwise.
+    /// As [`Self::write_pieces`].
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_pieces(&mut std::iter::once(bytes))
+    }
+
+    /// Writes a beginning of the pieces, in order, and tells how long it was.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when nothing is taken now; [`io::ErrorKind::BrokenPipe`] when nobody reads any
+    /// more (`| head`); whatever `writev(2)` tells otherwise.
+    pub fn write_pieces(&mut self, pieces: &mut dyn Iterator<Item = &[u8]>) -> io::Result<usize> {
         let fd = &self.0.fd;
+        let mut first = || pieces.next().unwrap_or_default();
         let count = match self.0.manner {
-            Manner::Socket => retry(|| send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))?,
+            Manner::Socket => {
+                let bytes = first();
+                retry(|| send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))?
+            }
             Manner::Asked if !is_ready(fd, PollFlags::OUT)? => return Err(io::ErrorKind::WouldBlock.into()),
-            Manner::Asked => retry(|| rustix::io::write(fd, &bytes[..bytes.len().min(ATOMIC_BYTES)]))?,
-            Manner::Own | Manner::Ready => retry(|| rustix::io::write(fd, bytes))?,
+            Manner::Asked => {
+                let bytes = first();
+                retry(|| rustix::io::write(fd, &bytes[..bytes.len().min(ATOMIC_BYTES)]))?
+            }
+            Manner::Own | Manner::Ready => {
+                let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+                let mut count = 0;
+                for (slice, piece) in slices.iter_mut().zip(pieces) {
+                    *slice = IoSlice::new(piece);
+                    count += 1;
+                }
+                retry(|| rustix::io::writev(fd, &slices[..count]))?
+            }
         };
         Ok(count)
     }

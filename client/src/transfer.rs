@@ -161,13 +161,13 @@ pub fn copy(
     for source in &copy.sources {
         match guests.copy(source, signals) {
             Ok(()) => {}
-            Err(error @ Error::Interrupted(_)) => {
+            Err((_, error @ Error::Interrupted(_))) => {
                 guests.open.drain(..).for_each(|(_, client)| client.cancel());
                 return Err(error);
             }
-            Err(error) => {
+            Err((operand, error)) => {
                 is_fine = false;
-                report(&name_of(source), &error);
+                report(&name_of(operand), &error);
             }
         }
     }
@@ -195,7 +195,7 @@ struct Guests<'c> {
     copy: &'c Copy,
 }
 
-impl Guests<'_> {
+impl<'c> Guests<'c> {
     /// The session with a guest; a session that failed is opened anew.
     fn take(&mut self, target: &Target) -> Result<Client, Error> {
         match self.open.iter().position(|(open, _)| open == target) {
@@ -217,7 +217,20 @@ impl Guests<'_> {
         result
     }
 
-    fn copy(&mut self, source: &Operand, signals: &mut Signals) -> Result<(), Error> {
+    /// Copies one source. What fails is told with the operand that it is about.
+    fn copy<'o>(&mut self, source: &'o Operand, signals: &mut Signals) -> Result<(), (&'o Operand, Error)>
+    where
+        'c: 'o,
+    {
+        let destination = &self.copy.destination;
+        self.copy_one(source, signals).map_err(|error| match error {
+            // What the guest says of an upload is about the name there.
+            Failing::There(error @ (Error::Refused(_) | Error::Failed(_))) => (destination, error),
+            Failing::Here(error) | Failing::There(error) => (source, error),
+        })
+    }
+
+    fn copy_one(&mut self, source: &Operand, signals: &mut Signals) -> Result<(), Failing> {
         let copy = self.copy;
         let is_quiet = copy.settings.is_quiet;
         let is_several = copy.sources.len() > 1;

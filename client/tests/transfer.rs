@@ -42,7 +42,10 @@ fn an_old_time() -> SystemTime {
 fn assert_copied(from: &Path, to: &Path) {
     assert_same(&fs::read(to).unwrap(), &fs::read(from).unwrap());
     let (from, to) = (fs::metadata(from).unwrap(), fs::metadata(to).unwrap());
-    assert_eq!((to.mode() & 0o7777, to.mtime(), to.mtime_nsec()), (from.mode() & 0o7777, from.mtime(), from.mtime_nsec()));
+    assert_eq!(
+        (to.mode() & 0o7777, to.mtime(), to.mtime_nsec()),
+        (from.mode() & 0o7777, from.mtime(), from.mtime_nsec())
+    );
 }
 
 /// A word `FROM:TO` for `-u` and `-d`.
@@ -116,7 +119,9 @@ fn names_may_hold_everything_that_a_name_can() {
 fn a_colon_in_a_name_is_escaped_for_u_and_d() {
     let guest = Guest::start();
     guest.directory.file("a:b", b"colon");
-    let word = |name: &str| format!("{}/{name}", guest.directory.path("").display().to_string().trim_end_matches('/'));
+    let word = |name: &str| {
+        format!("{}/{name}", guest.directory.path("").display().to_string().trim_end_matches('/'))
+    };
     guest.run([TARGET, "-u", &format!("{}:{}", word(r"a\:b"), word(r"c\:d"))]).succeeded();
     guest.run([TARGET, "-d", &format!("{}:{}", word(r"c\:d"), word("e"))]).succeeded();
     assert_eq!(fs::read(guest.directory.path("e")).unwrap(), b"colon");
@@ -167,7 +172,8 @@ fn a_copy_between_guests_can_be_interrupted() {
     let from = one.directory.path("from");
     File::create(&from).unwrap().set_len(4 << 30).unwrap();
     let to = other.directory.path("to");
-    let mut running = Running::start(&mut one.client([OsStr::new("cp"), &one.remote(&from), &other.remote(&to)]));
+    let mut running =
+        Running::start(&mut one.client([OsStr::new("cp"), &one.remote(&from), &other.remote(&to)]));
     until("the copy has begun", || has_temporary(&other.directory.path("")));
     running.signal(Signal::INT);
     assert_eq!(running.end().code(), Some(130));
@@ -195,18 +201,24 @@ fn refusals_name_the_file_and_the_reason() {
     let from = guest.directory.file("from", b"x");
     let folder = guest.directory.subdirectory("folder");
     let to = guest.directory.path("to");
-    guest.cp([&guest.remote("/no/such"), to.as_os_str()]).failed(255, &["/no/such", "No such file or directory"]);
+    guest
+        .cp([&guest.remote("/no/such"), to.as_os_str()])
+        .failed(255, &["/no/such", "No such file or directory"]);
     guest.cp([&guest.remote(&folder), to.as_os_str()]).failed(255, &["folder", "Is a directory"]);
     guest.cp([&guest.remote("/dev/tty"), to.as_os_str()]).failed(255, &["/dev/tty"]);
     guest.cp([from.as_os_str(), &guest.remote("/no/such/x")]).failed(255, &["No such file or directory"]);
-    guest.cp([Path::new("/no/such").as_os_str(), &guest.remote(&to)]).failed(255, &["/no/such", "No such file or directory"]);
+    guest
+        .cp([Path::new("/no/such").as_os_str(), &guest.remote(&to)])
+        .failed(255, &["/no/such", "No such file or directory"]);
     guest.cp([folder.as_os_str(), &guest.remote(&to)]).failed(255, &["folder", "Is a directory"]);
     let mut stdin = guest.client([OsStr::new("cp"), OsStr::new("-"), &guest.remote(&folder)]);
     Running::start(&mut stdin).finish(b"x").failed(255, &["Is a directory"]);
     let name = "n".repeat(256);
     guest.cp([from.as_os_str(), &guest.remote(to.with_file_name(name))]).failed(255, &["File name too long"]);
     // A name that ends in a slash is a directory's.
-    guest.cp([from.as_os_str(), &guest.remote(format!("{}/", to.display()))]).failed(255, &["No such file or directory"]);
+    guest
+        .cp([from.as_os_str(), &guest.remote(format!("{}/", to.display()))])
+        .failed(255, &["No such file or directory"]);
     assert_eq!(names(guest.directory.path("")), ["folder", "from", "log", "socket"]);
     assert!(names(&folder).is_empty());
 }
@@ -232,7 +244,8 @@ fn a_user_is_refused_what_that_user_may_not() {
     let open = guest.directory.subdirectory("open");
     fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
     guest.cp([from.as_os_str(), &as_nobody(&open)]).succeeded();
-    let nobody = String::from_utf8(Command::new("id").args(["-u", "nobody"]).output().unwrap().stdout).unwrap();
+    let nobody =
+        String::from_utf8(Command::new("id").args(["-u", "nobody"]).output().unwrap().stdout).unwrap();
     assert_eq!(fs::metadata(open.join("from")).unwrap().uid().to_string(), nobody.trim());
 }
 
@@ -257,7 +270,10 @@ fn a_full_disk_is_told_and_nothing_of_the_file_stays() {
     large_file(&from, 3 << 20);
     let full = guest.directory.path("full");
     // What the agent sees there, and we do not.
-    let seen = Path::new("/proc").join(guest.agent.0.id().to_string()).join("root").join(full.strip_prefix("/").unwrap());
+    let seen = Path::new("/proc")
+        .join(guest.agent.0.id().to_string())
+        .join("root")
+        .join(full.strip_prefix("/").unwrap());
     guest.cp([from.as_os_str(), &guest.remote(full.join("to"))]).failed(255, &["No space left on device"]);
     assert!(names(&seen).is_empty());
     // Also of an endless stream, whose client is told while it still sends.
@@ -295,7 +311,13 @@ fn a_full_disk_on_this_side_leaves_nothing_either() {
     // The client in a mount namespace, and what it sees there afterwards.
     let script = "mount -t tmpfs -o size=1m none \"$1\"; \"$2\" cp \"$3\" \"$1/to\"; echo $?; ls -A \"$1\"";
     let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-ec", &script.replace("; echo", " || status=$?; echo").replace("$?; ls", "$status; ls"), "sh"]);
+    command.args([
+        "-m",
+        "sh",
+        "-ec",
+        &script.replace("; echo", " || status=$?; echo").replace("$?; ls", "$status; ls"),
+        "sh",
+    ]);
     command.arg(&full).arg(guest::client_binary()).arg(guest.remote(&from));
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let finished = Running::start(&mut command).finish(b"");
@@ -352,7 +374,8 @@ fn a_reader_that_leaves_ends_the_download() {
     let guest = Guest::start();
     let from = guest.directory.path("from");
     File::create(&from).unwrap().set_len(1 << 40).unwrap();
-    let mut running = Running::start(&mut guest.client([OsStr::new("cp"), &guest.remote(&from), OsStr::new("-")]));
+    let mut running =
+        Running::start(&mut guest.client([OsStr::new("cp"), &guest.remote(&from), OsStr::new("-")]));
     let mut stdout = running.0.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 1000]).unwrap();
     drop(stdout);
@@ -383,17 +406,25 @@ fn an_interrupted_transfer_leaves_nothing_on_either_side() {
 }
 
 /// A proxy between client and agent that changes one byte far in the stream from `Side`.
-fn corrupting_proxy(guest: &Guest, directory: &Directory, from_agent: bool, at: u64) -> (OsString, std::thread::JoinHandle<()>) {
+fn corrupting_proxy(
+    guest: &Guest,
+    directory: &Directory,
+    from_agent: bool,
+    at: u64,
+) -> (OsString, std::thread::JoinHandle<()>) {
     let path = directory.path("proxy");
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let agent = guest.connect();
     let handle = std::thread::spawn(move || {
         let (client, _) = listener.accept().unwrap();
-        let relay = |mut from: std::os::unix::net::UnixStream, mut to: std::os::unix::net::UnixStream, corrupt: Option<u64>| {
+        let relay = |mut from: std::os::unix::net::UnixStream,
+                     mut to: std::os::unix::net::UnixStream,
+                     corrupt: Option<u64>| {
             let mut buffer = [0; 65_536];
             let mut done = 0;
             while let Ok(count @ 1..) = from.read(&mut buffer) {
-                if let Some(at) = corrupt.and_then(|at| at.checked_sub(done)).filter(|&at| at < count as u64) {
+                if let Some(at) = corrupt.and_then(|at| at.checked_sub(done)).filter(|&at| at < count as u64)
+                {
                     buffer[at as usize] ^= 1;
                 }
                 done += count as u64;
@@ -436,7 +467,11 @@ fn a_file_that_arrives_garbled_is_discarded() {
             remote.push(&to);
             guest.cp([from.as_os_str(), &remote])
         };
-        assert_eq!((finished.status(), finished.stderr().lines().count()), (255, 1), "{finished:?} {words:?}");
+        assert_eq!(
+            (finished.status(), finished.stderr().lines().count()),
+            (255, 1),
+            "{finished:?} {words:?}"
+        );
         handle.join().unwrap();
         until("nothing is left behind", || names(&here).is_empty());
     }
@@ -448,10 +483,16 @@ fn progress_is_shown_to_a_terminal_and_only_there() {
     let from = guest.directory.path("from");
     large_file(&from, 30 << 20);
     let to = guest.directory.path("to");
-    let mut terminal = guest::pty::Terminal::start(&guest.client([OsStr::new("cp"), from.as_os_str(), &guest.remote(&to)]));
+    let mut terminal =
+        guest::pty::Terminal::start(&guest.client([OsStr::new("cp"), from.as_os_str(), &guest.remote(&to)]));
     assert!(terminal.end().success());
     assert!(terminal.rest().contains('%'), "{:?}", terminal.rest());
-    let mut quiet = guest::pty::Terminal::start(&guest.client([OsStr::new("cp"), OsStr::new("-q"), from.as_os_str(), &guest.remote(&to)]));
+    let mut quiet = guest::pty::Terminal::start(&guest.client([
+        OsStr::new("cp"),
+        OsStr::new("-q"),
+        from.as_os_str(),
+        &guest.remote(&to),
+    ]));
     assert!(quiet.end().success());
     assert_eq!(quiet.rest(), "");
     assert_eq!(guest.cp([from.as_os_str(), &guest.remote(&to)]).stderr(), "");

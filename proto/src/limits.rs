@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   ring       RING_LEN                                512 KiB
-//! + pool       POOL_BLOCKS × BLOCK_STRIDE              9 MiB
+//! + pool       POOL_BLOCKS × BLOCK_STRIDE              12 MiB
 //! + channels   CHANNEL_IDS × size_of::<Channel>()      about 200 KiB
 //! ```
 //!
@@ -53,14 +53,14 @@ pub const FRESH_MIN: usize = 512;
 pub const FRESH_START: usize = 16 * 1024;
 
 /// Bytes that a pool block holds.
-pub const BLOCK_LEN: usize = 1024;
+pub const BLOCK_LEN: usize = 4096;
 /// Bytes that a pool block takes: its content, and the number of the next.
 pub const BLOCK_STRIDE: usize = BLOCK_LEN + 2;
 /// Blocks that any flow we receive can always have: its initial window, and one that is partly read.
 pub const BLOCKS_PER_FLOW: usize = INITIAL_CREDIT / BLOCK_LEN + 1;
 /// Blocks of an agent's pool that windows may grow into.
-pub const SURPLUS_BLOCKS: usize = 4 * 1024;
-/// Blocks of an agent's pool: 9 MiB.
+pub const SURPLUS_BLOCKS: usize = 1024;
+/// Blocks of an agent's pool: 12 MiB.
 pub const POOL_BLOCKS: usize = pool_blocks(CHANNELS_MAX, SURPLUS_BLOCKS);
 /// Bytes of an agent's pool.
 pub const POOL_LEN: usize = pool_len(CHANNELS_MAX, SURPLUS_BLOCKS);

@@ -442,6 +442,11 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         self.channel_ref(id).map_or(&[], |channel| self.pool.front(&channel.flow_ref(flow).queue))
     }
 
+    pub(crate) fn parked_pieces(&self, id: ChannelId, flow: Flow) -> impl Iterator<Item = &[u8]> {
+        let channel = self.channel_ref(id);
+        channel.into_iter().flat_map(move |channel| self.pool.pieces(&channel.flow_ref(flow).queue))
+    }
+
     pub(crate) fn consume(&mut self, id: ChannelId, flow: Flow, length: usize) {
         // What was dropped is not charged any more, and must not be again.
         if !self.wants(id, flow) {

@@ -81,10 +81,20 @@ impl<P: DerefMut<Target = [u8]>> Pool<P> {
 
     /// The first bytes, as many as stand together.
     pub(crate) fn front(&self, queue: &Queue) -> &[u8] {
-        let Some(before) = usize::from(queue.head).checked_sub(1) else { return &[] };
-        let block = self.blocks.get(before * BLOCK_STRIDE..).unwrap_or_default();
-        let end = if queue.head == queue.tail { usize::from(queue.end) } else { BLOCK_LEN };
-        block.get(usize::from(queue.start)..end).unwrap_or_default()
+        self.pieces(queue).next().unwrap_or_default()
+    }
+
+    /// All bytes in order, each time as many as stand together.
+    pub(crate) fn pieces(&self, queue: &Queue) -> impl Iterator<Item = &[u8]> {
+        let (tail, end) = (queue.tail, usize::from(queue.end));
+        let (mut number, mut start) = (queue.head, usize::from(queue.start));
+        core::iter::from_fn(move || {
+            let at = usize::from(number).checked_sub(1)? * BLOCK_STRIDE;
+            let block = self.blocks.get(at..)?.get(..BLOCK_STRIDE)?;
+            let end = if number == tail { end } else { BLOCK_LEN };
+            number = if number == tail { 0 } else { u16_at(block, NEXT) };
+            block.get(core::mem::take(&mut start)..end)
+        })
     }
 
     /// Drops the first `length` bytes, or as many as there are; says how many.

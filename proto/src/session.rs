@@ -4,7 +4,8 @@
 //!
 //! 1. **Bytes in.** Read the transport into a buffer, and call [`Session::handle_received`] until all of it is taken. Each
 //!    call returns at most one [`Event`]. For [`Event::Data`]: offer the bytes to their sink if nothing of the flow is
-//!    parked, then call [`Session::deliver`] with all bytes and how many the sink took.
+//!    parked, then call [`Session::deliver`] with all bytes and how many the sink took. Bytes of several events may be
+//!    offered together before they are delivered one by one, as long as nothing else of the flow is handled between.
 //! 2. **Sinks and sources.** Where a sink can take more, write [`Session::parked`] and [`Session::consume`] what it took.
 //!    Where [`Session::writable`] is not 0, read the source straight into [`Session::reserve`] and [`Session::commit`].
 //! 3. **Time.** Call [`Session::handle_timeout`] when [`Session::poll_timeout`] is due.
@@ -235,6 +236,11 @@ where
     #[must_use]
     pub fn parked(&self, channel: ChannelId, flow: Flow) -> &[u8] {
         self.mux.parked(channel, flow)
+    }
+
+    /// All that waits for the sink of a flow, in order, for a vectored write.
+    pub fn parked_pieces(&self, channel: ChannelId, flow: Flow) -> impl Iterator<Item = &[u8]> {
+        self.mux.parked_pieces(channel, flow)
     }
 
     /// The sink took the first `length` parked bytes.

@@ -52,6 +52,11 @@ impl Answer {
         let _ = self.text.try_extend_from_slice(line.end());
     }
 
+    /// The client takes no more of it.
+    pub fn stop(&mut self) {
+        self.sent = self.text.len();
+    }
+
     /// Sends on.
     pub fn step(&mut self, core: &mut Core) -> Step {
         let sent = core.send(self.channel, Flow::Output, self.text.get(self.sent..).unwrap_or_default());

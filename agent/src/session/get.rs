@@ -21,6 +21,7 @@ enum Part {
     File,
     Content,
     End,
+    Stopped,
 }
 
 /// A file on its way.
@@ -63,6 +64,11 @@ impl Get {
         Ok(Self { channel, file, meta, part: Part::File, size: 0, digest: Xxh3Default::new() })
     }
 
+    /// The client takes no more of it.
+    pub fn stop(&mut self) {
+        self.part = Part::Stopped;
+    }
+
     /// Sends on.
     pub fn step(&mut self, core: &mut Core) -> Step {
         let item = match self.part {
@@ -71,6 +77,10 @@ impl Get {
             Part::End => {
                 let end = FileEnd { digest: self.digest.digest(), size: self.size };
                 send_whole(core, self.channel, &end.encode())
+            }
+            Part::Stopped => {
+                exit_failed(core, self.channel, Failed { what: "send", errno: Errno::PIPE });
+                return Step::Done;
             }
         };
         match (item, self.part) {

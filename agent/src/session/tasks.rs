@@ -54,8 +54,11 @@ impl Task {
 
     /// The client takes no more of `flow`.
     pub fn stop(&mut self, flow: Flow) {
-        if let Self::Exec(exec) = self {
-            exec.stop(flow);
+        match self {
+            Self::Exec(exec) => exec.stop(flow),
+            Self::Get(get) => get.stop(),
+            Self::Answer(answer) => answer.stop(),
+            Self::Request(_) | Self::Put(_) => {}
         }
     }
 

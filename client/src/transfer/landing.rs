@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, IoSlice, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -88,14 +88,22 @@ impl Landing {
         Ok(Self(To::Stream { sink, is_ready: true, waiting: Vec::new() }))
     }
 
-    /// Takes content. Afterwards [`Self::is_blocked`] may hold.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    /// Takes content, all of it. Afterwards [`Self::is_blocked`] may hold.
+    pub(super) fn write(&mut self, mut pieces: &mut [IoSlice<'_>]) -> Result<(), Error> {
         match &mut self.0 {
             To::File { file, path, .. } | To::There { file, path } => {
-                file.write_all(bytes).map_err(Error::local("write", &*path))
+                while !pieces.is_empty() {
+                    match file.write_vectored(pieces) {
+                        Ok(0) => return Err(Error::local("write", &*path)(io::ErrorKind::WriteZero.into())),
+                        Ok(written) => IoSlice::advance_slices(&mut pieces, written),
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => return Err(Error::local("write", &*path)(error)),
+                    }
+                }
+                Ok(())
             }
             To::Stream { waiting, .. } => {
-                waiting.extend_from_slice(bytes);
+                pieces.iter().for_each(|piece| waiting.extend_from_slice(piece));
                 self.flush().map(drop)
             }
         }
@@ -114,7 +122,7 @@ impl Landing {
                 let mut left = length;
                 while left > 0 {
                     let part = left.min(zeros.len() as u64);
-                    self.write(zeros.get(..part as usize).unwrap_or(&zeros))?;
+                    self.write(&mut [IoSlice::new(zeros.get(..part as usize).unwrap_or(&zeros))])?;
                     left -= part;
                 }
                 Ok(())

@@ -1,6 +1,7 @@
 //! Owns the download of one file: items in, content to where it lands, digest and size checked at the end.
 
 use std::cell::Cell;
+use std::io::IoSlice;
 
 use rustix::event::{PollFd, PollFlags};
 use vsock_shell_proto::code::CloseCode;
@@ -16,6 +17,9 @@ use crate::error::{Error, Failure, Refusal};
 use crate::progress::Progress;
 use crate::request::send_request;
 use crate::signals::{Signals, arm, check_signals};
+
+/// Pieces of content that land together.
+const GATHERED_MAX: usize = 16;
 
 pub(super) struct Receive<'s> {
     channel: ChannelId,
@@ -81,33 +85,47 @@ impl<'s> Receive<'s> {
         }
     }
 
-    /// Takes bytes of the file stream while they land: how many.
-    fn take(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+    /// Takes bytes of the file stream while they land: how many. Content is gathered and lands together.
+    fn land(&mut self, pieces: &mut dyn Iterator<Item = &[u8]>) -> Result<usize, Error> {
         let mut taken = 0;
-        while taken < bytes.len() && !self.landing.is_blocked() {
-            let rest = bytes.get(taken..).unwrap_or_default();
-            let (length, item) = self.reader.read(rest).map_err(|_| Error::Garbled)?;
-            taken += length;
-            match item {
-                Some(Item::File(meta)) => {
-                    self.meta = Some(meta);
-                    if let Some(size) = meta.size {
-                        self.progress.set_size(size);
+        let mut gathered = Vec::with_capacity(GATHERED_MAX);
+        for mut piece in pieces {
+            while !piece.is_empty() && !self.landing.is_blocked() {
+                let (length, item) = self.reader.read(piece).map_err(|_| Error::Garbled)?;
+                piece = piece.get(length..).unwrap_or_default();
+                taken += length;
+                match item {
+                    Some(Item::File(meta)) => {
+                        self.meta = Some(meta);
+                        if let Some(size) = meta.size {
+                            self.progress.set_size(size);
+                        }
                     }
+                    Some(Item::Content(content)) => {
+                        self.digest.update(content);
+                        self.advance(content.len() as u64)?;
+                        gathered.push(IoSlice::new(content));
+                        if gathered.len() == GATHERED_MAX {
+                            self.landing.write(&mut gathered)?;
+                            gathered.clear();
+                        }
+                    }
+                    Some(Item::Hole(hole)) => {
+                        self.landing.write(&mut gathered)?;
+                        gathered.clear();
+                        self.advance(hole)?;
+                        self.landing.skip(hole, self.size)?;
+                    }
+                    Some(Item::End(end)) => {
+                        self.landing.write(&mut gathered)?;
+                        gathered.clear();
+                        self.end(end)?;
+                    }
+                    None => {}
                 }
-                Some(Item::Content(content)) => {
-                    self.digest.update(content);
-                    self.advance(content.len() as u64)?;
-                    self.landing.write(content)?;
-                }
-                Some(Item::Hole(hole)) => {
-                    self.advance(hole)?;
-                    self.landing.skip(hole, self.size)?;
-                }
-                Some(Item::End(end)) => self.end(end)?,
-                None => {}
             }
         }
+        self.landing.write(&mut gathered)?;
         Ok(taken)
     }
 
@@ -135,17 +153,21 @@ impl<'s> Receive<'s> {
 }
 
 impl Task for Receive<'_> {
-    fn handle(&mut self, core: &mut Core, event: Event<'_>) -> usize {
-        match event {
-            Event::Data { flow: Flow::Output, bytes, .. } => {
-                return match self.take(bytes) {
-                    Ok(taken) => taken,
-                    Err(error) => {
-                        self.fail(error);
-                        0
-                    }
-                };
+    fn take(&mut self, _: &mut Core, flow: Flow, pieces: &[&[u8]]) -> usize {
+        if flow != Flow::Output {
+            return pieces.iter().map(|piece| piece.len()).sum();
+        }
+        match self.land(&mut pieces.iter().copied()) {
+            Ok(taken) => taken,
+            Err(error) => {
+                self.fail(error);
+                0
             }
+        }
+    }
+
+    fn handle(&mut self, core: &mut Core, event: Event<'_>) {
+        match event {
             Event::Refused { code, errno, .. } => {
                 self.fail(Refusal { code, errno, text: core.text().to_vec() }.into());
             }
@@ -154,7 +176,6 @@ impl Task for Receive<'_> {
             Event::Closed { code } => self.fail(Error::Ended(code)),
             _ => {}
         }
-        0
     }
 
     fn prepare(&mut self) -> Result<(), Error> {
@@ -168,11 +189,10 @@ impl Task for Receive<'_> {
         let mut moved = send_request(core, self.channel, &self.request, &mut self.requested);
         moved |= self.landing.flush()?;
         while self.failure.is_none() && !self.landing.is_blocked() {
-            let parked = core.parked(self.channel, Flow::Output);
-            if parked.is_empty() {
+            if core.parked(self.channel, Flow::Output).is_empty() {
                 break;
             }
-            let taken = self.take(parked)?;
+            let taken = self.land(&mut core.parked_pieces(self.channel, Flow::Output))?;
             core.consume(self.channel, Flow::Output, taken);
             moved = true;
         }

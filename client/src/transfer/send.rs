@@ -219,7 +219,12 @@ impl<'s> Send<'s> {
 }
 
 impl Task for Send<'_> {
-    fn handle(&mut self, core: &mut Core, event: Event<'_>) -> usize {
+    fn take(&mut self, _: &mut Core, _: Flow, pieces: &[&[u8]]) -> usize {
+        // Nothing is said on a put but how it ended.
+        pieces.iter().map(|piece| piece.len()).sum()
+    }
+
+    fn handle(&mut self, core: &mut Core, event: Event<'_>) {
         match event {
             Event::Refused { code, errno, .. } => {
                 self.failure = Some(Refusal { code, errno, text: core.text().to_vec() }.into());
@@ -227,10 +232,8 @@ impl Task for Send<'_> {
             Event::Exited { outcome, .. } => self.outcome = Some(outcome),
             Event::Reset { code, .. } => self.failure = Some(Error::Reset(code)),
             Event::Closed { code } => self.failure = Some(Error::Ended(code)),
-            Event::Data { bytes, .. } => return bytes.len(),
             _ => {}
         }
-        0
     }
 
     fn prepare(&mut self) -> Result<(), Error> {

@@ -4,8 +4,8 @@
 use super::*;
 use crate::frame::FrameType::{self, *};
 use crate::limits::{
-    CHANNELS_MAX, FRAME_PAYLOAD_MAX, INITIAL_CREDIT, POOL_BLOCKS, RING_LEN, SURPLUS_BLOCKS, WINDOW_MAX,
-    pool_len,
+    BLOCK_LEN, CHANNELS_MAX, FRAME_PAYLOAD_MAX, INITIAL_CREDIT, POOL_BLOCKS, RING_LEN, SURPLUS_BLOCKS,
+    WINDOW_MAX, pool_len,
 };
 use crate::link::End;
 use crate::session::{Memory, Session};
@@ -564,7 +564,7 @@ fn r_6_5_credit_is_what_was_consumed() {
     acceptors(|kit| {
         kit.appetite = 0;
         kit.feed(&frame(Data, 0, 0, &[7; INITIAL_CREDIT]));
-        assert_eq!(kit.session.parked(C0, Flow::Input).len(), 1024);
+        assert_eq!(kit.session.parked(C0, Flow::Input).len(), BLOCK_LEN);
         let mut consumed = 0;
         while !kit.session.parked(C0, Flow::Input).is_empty() {
             kit.session.consume(C0, Flow::Input, 512);
@@ -616,7 +616,7 @@ fn r_6_6_a_slow_sink_costs_no_more_than_its_window() {
                 let length = kit.session.parked(C0, Flow::Input).len().min(100);
                 kit.session.consume(C0, Flow::Input, length);
             }
-            assert!(limit - sent <= 64 * 1024 / 4, "a quarter of the surplus at the most");
+            assert!(limit - sent <= (64 * BLOCK_LEN / 4) as u64, "a quarter of the surplus at the most");
         }
         kit.alive();
     });
