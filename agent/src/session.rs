@@ -16,6 +16,7 @@ pub mod tasks;
 pub mod transport;
 pub mod watch;
 
+use arrayvec::ArrayVec;
 use rustix::fd::OwnedFd;
 use rustix::process::{Signal, WaitOptions, wait};
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
@@ -50,7 +51,9 @@ pub const SOFTWARE: &str = concat!("vsock-shell-agent ", env!("CARGO_PKG_VERSION
 /// How long a session without a connection is kept: not at all, until clients can resume.
 const GRACE_MS: u32 = 0;
 /// Bytes read from the transport at once.
-const INPUT_LEN: usize = 128 * 1024;
+const INPUT_LEN: usize = 256 * 1024;
+/// Pieces of one flow that a task gets at once.
+pub const PIECES_MAX: usize = 16;
 /// How long what is still unsent has after the session has ended.
 const LINGER_US: u64 = 2_000_000;
 
@@ -148,15 +151,55 @@ impl<'c> Driver<'c> {
     fn receive(&mut self, input: &mut [u8]) -> Result<(), Lost> {
         let length = self.transport.read(input)?;
         let mut rest = input.get(..length).unwrap_or_default();
+        let mut batch = Batch { of: None, pieces: ArrayVec::new_const() };
         while !rest.is_empty() {
             let (taken, event) = self.core.handle_received(rest, now());
             rest = rest.get(taken..).unwrap_or_default();
             match event {
-                Some(event) => self.handle(event),
+                Some(Event::Data { channel, flow, bytes }) => {
+                    if batch.of != Some((channel, flow)) || batch.pieces.is_full() {
+                        self.deliver(&mut batch);
+                        batch.of = Some((channel, flow));
+                    }
+                    let _ = batch.pieces.try_push(bytes);
+                }
+                Some(event) => {
+                    self.deliver(&mut batch);
+                    self.handle(event);
+                }
                 None => break,
             }
         }
+        self.deliver(&mut batch);
         Ok(())
+    }
+
+    /// Gives bytes of one flow that came together to their task.
+    fn deliver(&mut self, batch: &mut Batch<'_>) {
+        let Some((channel, flow)) = batch.of.take() else { return };
+        if flow == Flow::Request {
+            for piece in batch.pieces.drain(..) {
+                let taken = self.requests.take(channel, piece);
+                self.core.deliver(channel, flow, piece, taken.unwrap_or(0));
+                if taken.is_none() {
+                    self.refuse_too_large(channel);
+                }
+            }
+            return;
+        }
+        let waits = !self.core.parked(channel, flow).is_empty();
+        let mut taken = match self.tasks.of_channel(channel).filter(|_| !waits) {
+            Some(task) => task.take(&mut self.core, &batch.pieces),
+            None => 0,
+        };
+        for piece in batch.pieces.drain(..) {
+            let of_it = taken.min(piece.len());
+            taken -= of_it;
+            self.core.deliver(channel, flow, piece, of_it);
+        }
+        if task_failed(self.tasks.of_channel(channel)) {
+            self.tasks.mark_ready(channel);
+        }
     }
 
     fn handle(&mut self, event: Event<'_>) {
@@ -169,24 +212,6 @@ impl<'c> Driver<'c> {
                 }
                 _ => self.core.refuse(channel, RefusalCode::Unsupported, 0, b""),
             },
-            Event::Data { channel, flow: Flow::Request, bytes } => {
-                let taken = self.requests.take(channel, bytes);
-                self.core.deliver(channel, Flow::Request, bytes, taken.unwrap_or(0));
-                if taken.is_none() {
-                    self.refuse_too_large(channel);
-                }
-            }
-            Event::Data { channel, flow, bytes } => {
-                let waits = !self.core.parked(channel, flow).is_empty();
-                let taken = match self.tasks.of_channel(channel).filter(|_| !waits) {
-                    Some(task) => task.take(&mut self.core, bytes),
-                    None => 0,
-                };
-                self.core.deliver(channel, flow, bytes, taken);
-                if task_failed(self.tasks.of_channel(channel)) {
-                    self.tasks.mark_ready(channel);
-                }
-            }
             Event::Finished { channel, flow: Flow::Request } => self.finish_request(channel),
             Event::Finished { channel, .. } | Event::Credit { channel, .. } => self.tasks.mark_ready(channel),
             Event::Stopped { channel, flow } => {
@@ -206,7 +231,8 @@ impl<'c> Driver<'c> {
                 }
             }
             Event::Reset { channel, .. } => self.abandon(channel),
-            Event::Hello | Event::Closed { .. } => {}
+            // Data has come in a batch.
+            Event::Hello | Event::Closed { .. } | Event::Data { .. } => {}
             // What only a side says that was asked: we open no channels.
             Event::Accepted { .. } | Event::Refused { .. } | Event::Exited { .. } => {}
         }
@@ -376,6 +402,12 @@ impl<'c> Driver<'c> {
             }
         }
     }
+}
+
+/// Bytes of one flow that came together: what their frames were cut into shall not cost a system call each.
+struct Batch<'i> {
+    of: Option<(ChannelId, Flow)>,
+    pieces: ArrayVec<&'i [u8], PIECES_MAX>,
 }
 
 /// A transfer failed on bytes that just came: it has to be stepped to say so.

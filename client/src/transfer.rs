@@ -18,18 +18,21 @@ use vsock_shell_proto::frame::ChannelKind;
 use crate::client::Client;
 use crate::command::Streams;
 use crate::drive::drive;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::invocation::Copy;
 use crate::operand::Operand;
 use crate::progress::Progress;
 use crate::request::Request;
 use crate::run::{Input, Output, Run};
-use crate::signals::Signals;
+use crate::signals::{Caught, Signals};
 use crate::stdio::{Sink, Source};
 use crate::target::Target;
 use landing::Landing;
 use receive::Receive;
 use send::{Origin, Send};
+
+/// The errno of a guest that finds nobody who reads what it sends.
+const EPIPE: u32 = rustix::io::Errno::PIPE.raw_os_error().unsigned_abs();
 
 /// Where a file goes in a guest.
 #[derive(Clone, Debug)]
@@ -225,8 +228,8 @@ impl<'c> Guests<'c> {
         let destination = &self.copy.destination;
         self.copy_one(source, signals).map_err(|error| match error {
             // What the guest says of an upload is about the name there.
-            Failing::There(error @ (Error::Refused(_) | Error::Failed(_))) => (destination, error),
-            Failing::Here(error) | Failing::There(error) => (source, error),
+            Failing::Destination(error @ (Error::Refused(_) | Error::Failed(_))) => (destination, error),
+            Failing::Source(error) | Failing::Destination(error) => (source, error),
         })
     }
 
@@ -237,27 +240,31 @@ impl<'c> Guests<'c> {
         match (source, &copy.destination) {
             (Operand::Remote { target, path }, Operand::Local(to)) => {
                 if is_several && !to.is_dir() {
-                    return Err(not_a_directory(to));
+                    return Err(not_a_directory(to).into());
                 }
-                self.with(target, |client| client.get(path, to, copy.is_synced, Some(signals), is_quiet))
+                self.with(target, |client| client.get(path, to, copy.is_synced, Some(signals), is_quiet))?;
+                Ok(())
             }
             (Operand::Remote { target, path }, Operand::Stream) => {
                 let landing = Landing::stream()?;
-                self.with(target, |client| client.get_to(path, landing, Some(signals), is_quiet))
+                self.with(target, |client| client.get_to(path, landing, Some(signals), is_quiet))?;
+                Ok(())
             }
             (Operand::Local(from), Operand::Remote { target, path }) => {
                 let to = self.destination(path, from.file_name(), is_several);
                 self.with(target, |client| client.put(from, &to, Some(signals), is_quiet))
+                    .map_err(Failing::Destination)
             }
             (Operand::Stream, Operand::Remote { target, path }) => {
                 let to = self.destination(path, None, is_several);
                 let origin = Origin::stdin()?;
                 let progress = Progress::new(OsStr::new("-"), None, is_quiet);
                 self.with(target, |client| client.put_from(origin, &to, Some(signals), progress))
+                    .map_err(Failing::Destination)
             }
             (Operand::Remote { target: from, path }, Operand::Remote { target, path: to }) => {
                 let to = self.destination(to, file_name(path), is_several);
-                self.relay(from, path, target, &to)
+                self.relay((from, path), (target, &to), signals)
             }
             // `args` lets no copy through that has no guest in it.
             (Operand::Local(_) | Operand::Stream, Operand::Local(_) | Operand::Stream) => Ok(()),
@@ -276,15 +283,16 @@ impl<'c> Guests<'c> {
     /// Pours the file stream of one guest into another; each end checks the digest itself.
     fn relay(
         &mut self,
-        from: &Target,
-        path: &OsStr,
-        to: &Target,
-        destination: &Destination,
-    ) -> Result<(), Error> {
+        (from, path): (&Target, &OsStr),
+        (to, destination): (&Target, &Destination),
+        signals: &mut Signals,
+    ) -> Result<(), Failing> {
         let (read, write) = std::io::pipe().map_err(Error::local("make", "a pipe"))?;
         let source = Source::new(read.as_fd()).map_err(Error::local("use", "a pipe"))?;
         let sink = Sink::new(write.as_fd()).map_err(Error::local("use", "a pipe"))?;
         drop((read, write));
+        // A signal ends both, however the guests behave.
+        let mut signals_too = Signals::new(Caught::ENDS);
         let mut getting = self.take(from)?;
         let mut putting = self.take(to)?;
         let get = getting.get_request(path)?;
@@ -293,22 +301,49 @@ impl<'c> Guests<'c> {
             let other = scope.spawn(|| {
                 let streams =
                     Streams { input: Input::nothing(), output: Output::sink(sink), error: Output::discard() };
-                pour(&mut getting, ChannelKind::Get, get, streams)
+                pour(&mut getting, ChannelKind::Get, get, streams, &mut signals_too)
             });
             let streams =
                 Streams { input: Input::source(source), output: Output::discard(), error: Output::discard() };
-            let was_put = pour(&mut putting, ChannelKind::Put, put, streams);
-            (other.join(), was_put)
+            let was_put = pour(&mut putting, ChannelKind::Put, put, streams, signals);
+            (other.join().unwrap_or(Err(Error::Closed)), was_put)
         });
         getting.close();
         putting.close();
-        // Where the source failed, the destination could not but fail too.
-        got.unwrap_or(Err(Error::Closed)).and(was_put)
+        match (got, was_put) {
+            (Ok(()), Ok(())) => Ok(()),
+            (Err(error @ Error::Interrupted(_)), _) => Err(Failing::Source(error)),
+            // Where one failed the other could not but fail too: the source found nobody who reads it any more.
+            (Ok(()), Err(error)) => Err(Failing::Destination(error)),
+            (Err(Error::Failed(Failure { errno: EPIPE, .. })), Err(error)) => {
+                Err(Failing::Destination(error))
+            }
+            (Err(error), _) => Err(Failing::Source(error)),
+        }
     }
 }
 
-fn pour(client: &mut Client, kind: ChannelKind, request: Vec<u8>, streams: Streams) -> Result<(), Error> {
+/// What failed in a copy, by the operand that it is about.
+enum Failing {
+    Source(Error),
+    Destination(Error),
+}
+
+impl From<Error> for Failing {
+    fn from(error: Error) -> Self {
+        Self::Source(error)
+    }
+}
+
+fn pour(
+    client: &mut Client,
+    kind: ChannelKind,
+    request: Vec<u8>,
+    streams: Streams,
+    signals: &mut Signals,
+) -> Result<(), Error> {
     let mut run = Run::new(&mut client.connection.core, kind, request, streams)?;
+    run.catch(Some(signals));
     drive(&mut client.connection, &mut run)?;
     run.finish(&mut client.connection.core).map(drop)
 }

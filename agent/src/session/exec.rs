@@ -8,16 +8,16 @@
 //! grandchild that goes on holding them delays nothing (`R-9.7`).
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::io::{Errno, IoSliceMut};
+use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::process::{Pid, WaitStatus};
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome, WindowSize};
 use vsock_shell_proto::limits::{FRAME_PAYLOAD_MAX, HEADER_LEN};
 
-use super::Core;
 use super::dying::Dying;
 use super::request::refuse_failure;
 use super::tasks::Step;
 use super::watch::{Readiness, Token, Watch};
+use super::{Core, PIECES_MAX};
 use crate::hangup::Target;
 use crate::spawn::{Child, Standard, Status, read_status};
 use crate::sys::signal;
@@ -45,6 +45,7 @@ struct Source {
     fd: OwnedFd,
     flow: Flow,
     ready: bool,
+    is_terminal: bool,
     /// Bytes that are still delivered, once the command has ended.
     left: Option<usize>,
 }
@@ -69,9 +70,9 @@ impl Exec {
     /// Of `epoll_ctl` and of the duplicate of a terminal's master.
     pub fn new(channel: ChannelId, child: Child, watch: &Watch, place: usize) -> Result<Self, Errno> {
         let token = |part| Token::Task { place, part };
-        let source = |fd, flow| Source { fd, flow, ready: false, left: None };
         watch.add(&child.status, token(STATUS))?;
         let is_terminal = matches!(child.standard, Standard::Terminal(_));
+        let source = |fd, flow| Source { fd, flow, ready: false, is_terminal, left: None };
         let (input, output, error) = match child.standard {
             Standard::Pipes { input, output, error } => (input, output, Some(error)),
             Standard::Terminal(master) => (rustix::io::fcntl_dupfd_cloexec(&master, 3)?, master, None),
@@ -168,9 +169,9 @@ impl Exec {
     }
 
     /// Takes bytes for its input: how many.
-    pub fn take(&mut self, core: &mut Core, bytes: &[u8]) -> usize {
+    pub fn take(&mut self, core: &mut Core, pieces: &[&[u8]]) -> usize {
         let Some(sink) = self.input.as_mut().filter(|sink| sink.ready) else { return 0 };
-        match sink.write(bytes) {
+        match sink.write(&mut pieces.iter().copied()) {
             Ok(taken) => taken,
             Err(_) => {
                 self.close_input(core);
@@ -217,14 +218,14 @@ impl Exec {
     fn feed(&mut self, core: &mut Core) -> bool {
         let mut fed = false;
         while let Some(sink) = self.input.as_mut().filter(|sink| sink.ready) {
-            let parked = core.parked(self.channel, Flow::Input);
-            if parked.is_empty() {
+            if core.parked(self.channel, Flow::Input).is_empty() {
                 if core.is_drained(self.channel, Flow::Input) && sink.finish(self.is_terminal) {
                     self.input = None;
                 }
                 break;
             }
-            match sink.write(parked) {
+            let written = sink.write(&mut core.parked_pieces(self.channel, Flow::Input));
+            match written {
                 Ok(0) => break,
                 Ok(taken) => {
                     core.consume(self.channel, Flow::Input, taken);
@@ -238,11 +239,18 @@ impl Exec {
 }
 
 impl Sink {
-    /// Writes what can be written now.
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
-        match rustix::io::write(&self.fd, bytes) {
+    /// Writes what can be written now of these pieces.
+    fn write(&mut self, pieces: &mut dyn Iterator<Item = &[u8]>) -> Result<usize, Errno> {
+        let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+        let mut last = self.last;
+        for (slice, piece) in slices.iter_mut().zip(pieces) {
+            *slice = IoSlice::new(piece);
+            last = piece.last().copied().unwrap_or(last);
+        }
+        match rustix::io::writev(&self.fd, &slices) {
             Ok(taken) => {
-                self.last = bytes.get(..taken).and_then(<[u8]>::last).copied().unwrap_or(self.last);
+                // Where not all was taken there is more to come, and the last byte is not the last.
+                self.last = last;
                 Ok(taken)
             }
             Err(Errno::AGAIN) => {
@@ -285,12 +293,16 @@ fn pump(place: &mut Option<Source>, core: &mut Core, channel: ChannelId) -> Step
     let Some(places) = core.reserve(channel, source.flow, most) else {
         return if core.link().room() <= HEADER_LEN { Step::NoRoom } else { Step::Idle };
     };
+    let room = places.length();
     let read =
         rustix::io::readv(&source.fd, &mut [IoSliceMut::new(places.first), IoSliceMut::new(places.second)]);
     core.commit(read.unwrap_or(0));
     match read {
         Ok(length @ 1..) => {
             source.left = source.left.map(|left| left.saturating_sub(length));
+            // A pipe that gives less than there is room for is empty, and tells when it is not any more. Asking a
+            // terminal, which gives what its buffer held, is the only way to know.
+            source.ready &= source.is_terminal || length == room || source.left.is_some();
             Step::Progress
         }
         Err(Errno::INTR) => Step::Progress,

@@ -4,18 +4,18 @@
 use core::ffi::CStr;
 
 use arrayvec::ArrayVec;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
-use rustix::io::Errno;
+use rustix::io::{Errno, IoSlice};
 use rustix::process::getpid;
 use vsock_shell_proto::fields::{FLAG_DIRECTORY, FLAG_SYNC};
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
 use vsock_shell_proto::items::{FileEnd, FileMeta, Item, ItemReader};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::Core;
 use super::identity::Identity;
 use super::tasks::Step;
+use super::{Core, PIECES_MAX};
 use crate::clock::now_us;
 use crate::sys::random;
 
@@ -40,6 +40,12 @@ impl Failed {
         move |errno| Self { what, errno }
     }
 }
+
+/// The stream breaks its rules, ends early, or brought something else than was sent.
+const GARBLED: Failed = Failed { what: "use what arrived", errno: Errno::BADMSG };
+
+/// Content that is written together.
+type Gathered<'i> = ArrayVec<&'i [u8], PIECES_MAX>;
 
 /// Where a file is to go.
 pub struct Destination<'r> {
@@ -100,25 +106,31 @@ impl Put {
         self.end.is_some()
     }
 
-    /// Takes bytes of the file stream: all of them. A file takes everything at once.
-    pub fn take(&mut self, bytes: &[u8]) -> usize {
-        let mut rest = bytes;
-        while self.end.is_none() && !rest.is_empty() {
-            match self.reader.read(rest) {
-                Ok((taken, item)) => {
-                    rest = rest.get(taken..).unwrap_or_default();
-                    match item.map_or(Ok(()), |item| self.handle(item)) {
-                        Ok(()) => {}
-                        Err(failed) => self.end = Some(Err(failed)),
-                    }
-                }
-                Err(_) => self.end = Some(Err(Failed { what: "read the stream", errno: Errno::BADMSG })),
+    /// Takes bytes of the file stream: all of them. A file takes everything at once; content is gathered and written
+    /// together.
+    pub fn take(&mut self, pieces: &mut dyn Iterator<Item = &[u8]>) -> usize {
+        let mut taken = 0;
+        let mut gathered = Gathered::new_const();
+        for mut piece in pieces {
+            taken += piece.len();
+            while self.end.is_none() && !piece.is_empty() {
+                let read = self.reader.read(piece).map_err(|_| GARBLED);
+                let handled = read.and_then(|(length, item)| {
+                    piece = piece.get(length..).unwrap_or_default();
+                    item.map_or(Ok(()), |item| self.handle(item, &mut gathered))
+                });
+                self.end = handled.err().map(Err).or(self.end);
             }
         }
-        bytes.len()
+        if self.end.is_none()
+            && let Err(failed) = self.write(&mut gathered)
+        {
+            self.end = Some(Err(failed));
+        }
+        taken
     }
 
-    fn handle(&mut self, item: Item<'_>) -> Result<(), Failed> {
+    fn handle<'i>(&mut self, item: Item<'i>, gathered: &mut Gathered<'i>) -> Result<(), Failed> {
         match item {
             Item::File(meta) => {
                 self.meta = Some(meta);
@@ -127,9 +139,14 @@ impl Put {
             Item::Content(bytes) => {
                 self.digest.update(bytes);
                 self.size += bytes.len() as u64;
-                write_all(self.file.as_fd(), bytes).map_err(Failed::to("write"))
+                if gathered.is_full() {
+                    self.write(gathered)?;
+                }
+                let _ = gathered.try_push(bytes);
+                Ok(())
             }
             Item::Hole(length) => {
+                self.write(gathered)?;
                 let size = self.size.checked_add(length).filter(|&size| i64::try_from(size).is_ok());
                 self.size = size.ok_or(Failed { what: "write", errno: Errno::FBIG })?;
                 rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Start(self.size))
@@ -137,6 +154,7 @@ impl Put {
                     .map_err(Failed::to("write"))
             }
             Item::End(end) => {
+                self.write(gathered)?;
                 self.finish(end)?;
                 self.end = Some(Ok(()));
                 Ok(())
@@ -144,10 +162,34 @@ impl Put {
         }
     }
 
+    /// Writes what was gathered.
+    fn write(&mut self, gathered: &mut Gathered<'_>) -> Result<(), Failed> {
+        while !gathered.is_empty() {
+            let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+            for (slice, piece) in slices.iter_mut().zip(&*gathered) {
+                *slice = IoSlice::new(piece);
+            }
+            let mut left = match rustix::io::writev(&self.file, &slices) {
+                Ok(0) => return Err(Failed { what: "write", errno: Errno::NOSPC }),
+                Ok(written) => written,
+                Err(Errno::INTR) => 0,
+                Err(errno) => return Err(Failed { what: "write", errno }),
+            };
+            // What was not written stands at the front.
+            gathered.retain(|piece| {
+                let part = left.min(piece.len());
+                left -= part;
+                *piece = piece.get(part..).unwrap_or_default();
+                !piece.is_empty()
+            });
+        }
+        Ok(())
+    }
+
     /// Checks what came, gives it its mode and time, and puts it in its place.
     fn finish(&mut self, end: FileEnd) -> Result<(), Failed> {
         if end.size != self.size || end.digest != self.digest.digest() {
-            return Err(Failed { what: "check the content that arrived", errno: Errno::BADMSG });
+            return Err(GARBLED);
         }
         if let Some(meta) = self.meta {
             // The mode last: a file that is not writable can still be given its time.
@@ -178,14 +220,13 @@ impl Put {
 
     /// Takes what waited, and tells the end.
     pub fn step(&mut self, core: &mut Core) -> Step {
-        let parked = core.parked(self.channel, Flow::Input);
-        if self.end.is_none() && !parked.is_empty() {
-            let taken = self.take(parked);
+        if self.end.is_none() && !core.parked(self.channel, Flow::Input).is_empty() {
+            let taken = self.take(&mut core.parked_pieces(self.channel, Flow::Input));
             core.consume(self.channel, Flow::Input, taken);
             return Step::Progress;
         }
         if self.end.is_none() && core.is_drained(self.channel, Flow::Input) {
-            self.end = Some(Err(Failed { what: "receive the whole file", errno: Errno::BADMSG }));
+            self.end = Some(Err(GARBLED));
         }
         match self.end {
             None => Step::Idle,
@@ -283,16 +324,4 @@ fn temporary_name(attempt: u32) -> [u8; TEMPORARY_LEN] {
         *place = DIGITS.get((number >> (at * 4)) as usize & 15).copied().unwrap_or(b'0');
     }
     name
-}
-
-fn write_all(file: rustix::fd::BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        match rustix::io::write(file, bytes) {
-            Ok(0) => return Err(Errno::NOSPC),
-            Ok(taken) => bytes = bytes.get(taken..).unwrap_or_default(),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
 }

@@ -43,11 +43,11 @@ pub enum Step {
 }
 
 impl Task {
-    /// Takes bytes of the channel's input: how many.
-    pub fn take(&mut self, core: &mut Core, bytes: &[u8]) -> usize {
+    /// Takes bytes of the channel's input, in several pieces: how many in all.
+    pub fn take(&mut self, core: &mut Core, pieces: &[&[u8]]) -> usize {
         match self {
-            Self::Exec(exec) => exec.take(core, bytes),
-            Self::Put(put) => put.take(bytes),
+            Self::Exec(exec) => exec.take(core, pieces),
+            Self::Put(put) => put.take(&mut pieces.iter().copied()),
             Self::Request(_) | Self::Get(_) | Self::Answer(_) => 0,
         }
     }
