@@ -20,6 +20,7 @@ pub mod line;
 pub mod listen;
 pub mod listener;
 pub mod log;
+pub mod modes;
 pub mod session;
 pub mod sessions;
 pub mod spawn;

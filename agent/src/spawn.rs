@@ -65,7 +65,7 @@ enum Theirs {
 pub fn spawn(request: &ExecRequest<'_>, memory: &mut [u8], config: &Config) -> Result<Child, Failure> {
     let (standard, theirs) = match request.terminal {
         Some(size) => {
-            let (master, terminal) = terminal::open(size).map_err(at(Step::Terminal))?;
+            let (master, terminal) = terminal::open(size, request.modes).map_err(at(Step::Terminal))?;
             (Standard::Terminal(master), Theirs::Terminal(terminal))
         }
         None => make_pipes().map_err(at(Step::Pipe))?,

@@ -9,13 +9,14 @@ use rustix::termios::{SpecialCodeIndex, Winsize};
 use vsock_shell_proto::frame::WindowSize;
 
 use crate::line::{Line, Part};
+use crate::modes;
 use crate::sys;
 
-/// A master that does not block, and the terminal of this size behind it.
+/// A master that does not block, and the terminal of this size and these [`modes`] behind it.
 ///
 /// # Errors
 /// ENOENT or ENODEV where no devpts is mounted; ENOSPC where there are no more terminals.
-pub fn open(size: WindowSize) -> Result<(OwnedFd, OwnedFd)> {
+pub fn open(size: WindowSize, encoded: &[u8]) -> Result<(OwnedFd, OwnedFd)> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let multiplexer = |path| rustix::fs::open(path, flags | OFlags::NONBLOCK, Mode::empty());
     // A devpts without a node in /dev, as in a container or an initramfs that has no devtmpfs.
@@ -24,6 +25,11 @@ pub fn open(size: WindowSize) -> Result<(OwnedFd, OwnedFd)> {
     rustix::pty::unlockpt(&master)?;
     rustix::termios::tcsetwinsize(&master, winsize(size))?;
     let terminal = open_peer(master.as_fd(), flags)?;
+    if !encoded.is_empty() {
+        let mut attributes = rustix::termios::tcgetattr(&terminal)?;
+        modes::apply(&mut attributes, encoded);
+        rustix::termios::tcsetattr(&terminal, rustix::termios::OptionalActions::Now, &attributes)?;
+    }
     Ok((master, terminal))
 }
 
@@ -75,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_terminal_has_its_size_from_the_beginning() {
-        let (master, terminal) = open(SIZE).unwrap();
+        let (master, terminal) = open(SIZE, b"").unwrap();
         assert_eq!(rustix::termios::tcgetwinsize(&terminal).unwrap().ws_col, 97);
         resize(master.as_fd(), WindowSize { rows: 1, ..SIZE }).unwrap();
         assert_eq!(rustix::termios::tcgetwinsize(&terminal).unwrap().ws_row, 1);
@@ -83,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_master_does_not_block_and_both_are_closed_by_execve() {
-        let (master, terminal) = open(SIZE).unwrap();
+        let (master, terminal) = open(SIZE, b"").unwrap();
         assert_eq!(rustix::io::read(&master, &mut [0; 1]).err(), Some(Errno::AGAIN));
         for fd in [&master, &terminal] {
             assert!(rustix::io::fcntl_getfd(fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
@@ -92,13 +98,13 @@ mod tests {
 
     #[test]
     fn the_end_of_file_character_is_control_d() {
-        let (master, _terminal) = open(SIZE).unwrap();
+        let (master, _terminal) = open(SIZE, b"").unwrap();
         assert_eq!(eof_character(master.as_fd()), Some(4));
     }
 
     #[test]
     fn the_number_of_a_terminal_is_its_name() {
-        let (master, _terminal) = open(SIZE).unwrap();
+        let (master, _terminal) = open(SIZE, b"").unwrap();
         let number = sys::terminal::number(master.as_fd()).unwrap();
         assert!(std::path::Path::new(&format!("/dev/pts/{number}")).exists());
     }
