@@ -150,10 +150,11 @@ impl<'c> Driver<'c> {
     /// Reads once and handles what came.
     fn receive(&mut self, input: &mut [u8]) -> Result<(), Lost> {
         let length = self.transport.read(input)?;
+        let now = now();
         let mut rest = input.get(..length).unwrap_or_default();
         let mut batch = Batch { of: None, pieces: ArrayVec::new_const() };
         while !rest.is_empty() {
-            let (taken, event) = self.core.handle_received(rest, now());
+            let (taken, event) = self.core.handle_received(rest, now);
             rest = rest.get(taken..).unwrap_or_default();
             match event {
                 Some(Event::Data { channel, flow, bytes }) => {

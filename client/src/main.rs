@@ -47,6 +47,6 @@ fn print(text: &str) -> Result<u8, Box<dyn Error>> {
 
 /// One line on standard error. Where that cannot be written to, nobody can be told.
 fn complain(error: &dyn Display) -> u8 {
-    _ = writeln!(io::stderr(), "vsock-shell: {error}");
+    _ = io::stderr().write_all(format!("vsock-shell: {error}\n").as_bytes());
     FAILED
 }

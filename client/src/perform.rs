@@ -65,8 +65,8 @@ fn complain(name: &str, error: &Error) {
 }
 
 fn eprint_line(line: &str) {
-    // Where even this cannot be said nobody listens.
-    _ = writeln!(io::stderr(), "vsock-shell: {line}");
+    // At once, so that lines of several clients do not mix. Where even this cannot be said nobody listens.
+    _ = io::stderr().write_all(format!("vsock-shell: {line}\n").as_bytes());
 }
 
 fn try_run(invocation: &RunInvocation) -> Result<u8, Error> {
@@ -164,6 +164,8 @@ fn standard_output() -> Result<Streams, Error> {
 fn run_in_terminal(client: &mut Client, invocation: &RunInvocation) -> Result<Output, Error> {
     let caught = Caught::ENDS.into_iter().chain(Caught::TERMINAL);
     let mut signals = Signals::new(caught);
+    // Before there is anything to restore, and before the size is read that a later one may replace.
+    signals.arm().map_err(Error::local("catch", "signals"))?;
     let is_terminal = io::stdin().is_terminal() && !invocation.is_stdin_null;
     let raw = if is_terminal {
         Some(RawMode::enter(io::stdin().as_fd()).map_err(Error::local("use", "the terminal"))?)

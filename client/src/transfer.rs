@@ -24,7 +24,7 @@ use crate::operand::Operand;
 use crate::progress::Progress;
 use crate::request::Request;
 use crate::run::{Input, Output, Run};
-use crate::signals::{Caught, Signals};
+use crate::signals::{Caught, Signals, arm};
 use crate::stdio::{Sink, Source};
 use crate::target::Target;
 use landing::Landing;
@@ -69,9 +69,10 @@ impl Client {
         &mut self,
         origin: Origin,
         to: &Destination,
-        signals: Option<&mut Signals>,
+        mut signals: Option<&mut Signals>,
         progress: Progress,
     ) -> Result<(), Error> {
+        arm(&mut signals)?;
         let request = self.put_request(to)?;
         let mut send = Send::new(&mut self.connection.core, request, origin, signals, progress)?;
         let driven = drive(&mut self.connection, &mut send);
@@ -87,9 +88,11 @@ impl Client {
         path: &OsStr,
         to: &Path,
         is_synced: bool,
-        signals: Option<&mut Signals>,
+        mut signals: Option<&mut Signals>,
         is_quiet: bool,
     ) -> Result<(), Error> {
+        // Before there is a temporary file that a signal would leave behind.
+        arm(&mut signals)?;
         let landing = Landing::file(to, file_name(path), is_synced)?;
         self.get_to(path, landing, signals, is_quiet)
     }

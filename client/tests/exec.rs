@@ -394,7 +394,7 @@ fn a_user_is_named_by_an_option_or_before_the_target() {
 fn a_command_has_three_descriptors_and_a_session_of_its_own() {
     let guest = Guest::start();
     assert_eq!(guest.run([TARGET, "--", "sh", "-c", "ls /proc/$$/fd; :"]).succeeded(), "0\n1\n2\n");
-    let line = "set -- $(cat /proc/$$/stat); echo $1 $5 $6 $7; grep -E 'Sig(Blk|Ign)' /proc/$$/status";
+    let line = "set -- $(cat /proc/$$/stat); echo $1 $5 $6 $7; exec grep -E 'Sig(Blk|Ign)' /proc/self/status";
     let finished = guest.run([TARGET, "--", "sh", "-c", line]);
     let lines: Vec<_> = finished.succeeded().lines().collect();
     let [pid, group, session, terminal] = lines[0].split(' ').collect::<Vec<_>>()[..] else {

@@ -43,15 +43,24 @@ fn without_a_command_it_is_a_login_shell() {
 #[test]
 fn the_window_has_its_size_from_the_start_and_follows() {
     let guest = Guest::start();
-    let line = "trap 'stty size' WINCH; stty size; echo ready; while :; do sleep 0.02; done";
+    let line = "while :; do now=$(stty size); [ \"$now\" = \"$last\" ] || echo $now; last=$now; done";
     let mut terminal = Terminal::start_sized(&guest.client(["-t", TARGET, line]), 31, 97);
-    assert!(terminal.wait_for("ready").contains("31 97"));
-    for (rows, columns) in [(40, 120), (1, 1), (999, 999)] {
+    for (rows, columns) in [(31, 97), (40, 120), (1, 1), (999, 999)] {
         terminal.resize(rows, columns);
-        terminal.wait_for(&format!("{rows} {columns}"));
+        terminal.wait_for(&format!("{rows} {columns}\r\n"));
     }
     terminal.type_keys("\x03");
     assert_eq!(terminal.end().code(), Some(130));
+}
+
+#[test]
+fn a_command_hears_that_its_window_changed() {
+    let guest = Guest::start();
+    let mut terminal =
+        command(&guest, &[], "trap 'stty size; exit 6' WINCH; echo ready; while :; do sleep 0.02; done");
+    terminal.resize(40, 120);
+    terminal.wait_for("40 120");
+    assert_eq!(terminal.end().code(), Some(6));
 }
 
 #[test]
@@ -89,6 +98,17 @@ fn every_byte_reaches_a_guest_whose_terminal_is_raw() {
     terminal.type_keys(&bytes);
     terminal.wait_for(&bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     assert_eq!(terminal.end().code(), Some(0));
+}
+
+#[test]
+fn the_guests_terminal_has_the_modes_of_ours() {
+    let guest = Guest::start();
+    let mut outer = Command::new("sh");
+    outer.args(["-c", "stty intr ^X; exec \"$@\"", "sh"]).arg(client_binary());
+    outer.args(["-t", &guest.target(), "stty -a"]);
+    let mut terminal = Terminal::start(&outer);
+    terminal.wait_for("intr = ^X");
+    terminal.client.end();
 }
 
 #[test]

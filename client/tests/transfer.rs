@@ -65,7 +65,7 @@ fn a_large_file_arrives_whole_with_mode_and_time_both_ways() {
     assert_copied(&from, &there);
     assert_eq!(guest.run([TARGET.as_ref(), OsStr::new("-d"), &pair(&there, &back)]).succeeded(), "");
     assert_copied(&from, &back);
-    assert_eq!(names(&guest.directory.path("")), ["back", "from", "log", "socket", "there"]);
+    assert_eq!(names(guest.directory.path("")), ["back", "from", "log", "socket", "there"]);
 }
 
 #[test]

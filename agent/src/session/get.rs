@@ -147,5 +147,5 @@ fn send_whole(core: &mut Core, channel: ChannelId, item: &[u8]) -> Step {
 
 /// What is missing: room in the ring, or credit.
 fn blocked(core: &Core) -> Step {
-    if core.link().room() < HEADER_LEN + ITEM_HEADER_LEN + 256 { Step::NoRoom } else { Step::Idle }
+    if core.link().room() <= HEADER_LEN + ITEM_HEADER_LEN { Step::NoRoom } else { Step::Idle }
 }
