@@ -114,8 +114,12 @@ mod tests {
         apply(&mut modes, &encoded(&[(3, 8), (9, OFF), (42, 1), (38, 0), (53, 0), (72, 0), (128, 9600)]));
         assert_eq!(modes.special_codes[Code::VERASE], 8);
         assert_eq!(modes.special_codes[Code::VSTOP], 0);
-        assert!(modes.input_modes.contains(InputModes::IUTF8) && !modes.input_modes.contains(InputModes::IXON));
-        assert!(!modes.local_modes.contains(LocalModes::ECHO) && modes.local_modes.contains(LocalModes::ICANON));
+        assert!(
+            modes.input_modes.contains(InputModes::IUTF8) && !modes.input_modes.contains(InputModes::IXON)
+        );
+        assert!(
+            !modes.local_modes.contains(LocalModes::ECHO) && modes.local_modes.contains(LocalModes::ICANON)
+        );
         assert!(!modes.output_modes.contains(OutputModes::ONLCR));
     }
 

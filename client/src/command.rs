@@ -138,22 +138,22 @@ impl<'c> Command<'c> {
     pub fn run(self, streams: Streams, signals: Option<&mut Signals>) -> Result<Output, Error> {
         let request = self.request()?;
         self.run_with(|client, kill_after| {
-            let mut run = Run::new(&mut client.connection.core, ChannelKind::Exec, request, streams)?;
+            let mut run =
+                Run::new(&mut client.connection.core, ChannelKind::Exec, request, streams, signals)?;
             run.kill_after(kill_after);
-            run.catch(signals);
-            drive(&mut client.connection, &mut run)?;
-            Ok(run)
+            let driven = drive(&mut client.connection, &mut run);
+            Ok((run, driven))
         })
     }
 
     /// Lets `work` run it, and makes the output of what came.
     pub(crate) fn run_with<'s>(
         self,
-        work: impl FnOnce(&mut Client, Option<Duration>) -> Result<Run<'s>, Error>,
+        work: impl FnOnce(&mut Client, Option<Duration>) -> Result<(Run<'s>, Result<(), Error>), Error>,
     ) -> Result<Output, Error> {
         let began = Clock::now();
-        let run = work(self.client, self.kill_after)?;
-        let ended = run.finish(&mut self.client.connection.core)?;
+        let (run, driven) = work(self.client, self.kill_after)?;
+        let ended = run.finish(&mut self.client.connection.core, driven)?;
         Ok(Output {
             status: Status(ended.outcome),
             stdout: ended.output,

@@ -25,10 +25,10 @@ impl Client {
         let mut request = Request::default();
         request.string(tag::VERB, &["info".as_ref()])?;
         let streams = Streams::keeping(Input::nothing());
-        let mut run =
-            Run::new(&mut self.connection.core, ChannelKind::System, request.into_bytes(), streams)?;
-        drive(&mut self.connection, &mut run)?;
-        let ended = run.finish(&mut self.connection.core)?;
+        let core = &mut self.connection.core;
+        let mut run = Run::new(core, ChannelKind::System, request.into_bytes(), streams, None)?;
+        let driven = drive(&mut self.connection, &mut run);
+        let ended = run.finish(&mut self.connection.core, driven)?;
         Ok(Info::parse(ended.output.bytes()))
     }
 }

@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+mod call;
 pub mod client;
 pub mod command;
 mod connection;

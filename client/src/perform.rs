@@ -184,11 +184,11 @@ fn run_in_terminal(client: &mut Client, invocation: &RunInvocation) -> Result<Ou
     let streams = Streams { input: Input::elsewhere(), ..standard_output()? };
     let escapes = Escapes::new(invocation.escape.filter(|_| is_terminal));
     command.run_with(|client, kill_after| {
-        let mut run = Run::new(&mut client.connection.core, ChannelKind::Exec, request, streams)?;
+        let mut run = Run::new(&mut client.connection.core, ChannelKind::Exec, request, streams, None)?;
         run.kill_after(kill_after);
         let mut shell = Shell::new(run, keys, raw, escapes, &mut signals);
-        drive(&mut client.connection, &mut shell)?;
-        Ok(shell.into_run())
+        let driven = drive(&mut client.connection, &mut shell);
+        Ok((shell.into_run(), driven))
     })
 }
 

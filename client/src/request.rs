@@ -4,9 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use vsock_shell_proto::fields::header;
-use vsock_shell_proto::frame::{ChannelId, Flow};
 
-use crate::connection::Core;
 use crate::error::Error;
 
 /// A request that is being written.
@@ -41,22 +39,4 @@ impl Request {
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
-}
-
-/// Sends what is left of a request, and its end; whether it did anything.
-pub(crate) fn send_request(
-    core: &mut Core,
-    channel: ChannelId,
-    request: &[u8],
-    requested: &mut Option<usize>,
-) -> bool {
-    let Some(at) = requested else { return false };
-    let sent = core.send(channel, Flow::Request, request.get(*at..).unwrap_or_default());
-    *at += sent;
-    if *at == request.len() {
-        core.finish(channel, Flow::Request);
-        *requested = None;
-        return true;
-    }
-    sent > 0
 }

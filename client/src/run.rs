@@ -7,17 +7,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant as Clock};
 
 use rustix::event::{PollFd, PollFlags};
-use vsock_shell_proto::code::CloseCode;
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Outcome};
 use vsock_shell_proto::mux::Event;
 
+use crate::call::Call;
 use crate::command::Streams;
 use crate::connection::Core;
 use crate::drive::{STEP_ROUNDS, Task};
-use crate::error::{Error, Failure, Refusal};
+use crate::error::Error;
 use crate::json::Kept;
-use crate::request::send_request;
-use crate::signals::{Signals, arm, check_signals};
+use crate::signals::Signals;
 use crate::stdio::{Sink, Source};
 
 /// How long a command has after SIGTERM before it gets SIGKILL.
@@ -147,16 +146,10 @@ pub(crate) struct Ended {
 
 /// The channel.
 pub(crate) struct Run<'s> {
-    channel: ChannelId,
-    request: Vec<u8>,
-    requested: Option<usize>,
+    call: Call<'s>,
     input: Option<Input>,
     output: Output,
     error: Output,
-    outcome: Option<Outcome>,
-    failure: Option<Error>,
-    signals: Option<&'s mut Signals>,
-    is_signalled: bool,
     kill_at: Option<(Clock, u32)>,
     timed_out: bool,
     /// Which descriptors `poll` was asked about: input, output, error.
@@ -164,26 +157,20 @@ pub(crate) struct Run<'s> {
 }
 
 impl<'s> Run<'s> {
-    /// Opens the channel.
+    /// Opens the channel. `signals`, where given, end it when they arrive.
     pub(crate) fn new(
         core: &mut Core,
         kind: ChannelKind,
         request: Vec<u8>,
         streams: Streams,
+        signals: Option<&'s mut Signals>,
     ) -> Result<Self, Error> {
-        let channel = core.open(kind).map_err(|_| Error::Broken(CloseCode::Internal))?;
         let Streams { input, output, error } = streams;
         Ok(Self {
-            channel,
-            request,
-            requested: Some(0),
+            call: Call::open(core, kind, request, signals)?,
             input: Some(input),
             output,
             error,
-            outcome: None,
-            failure: None,
-            signals: None,
-            is_signalled: false,
             kill_at: None,
             timed_out: false,
             polled: Cell::new([false; 3]),
@@ -194,32 +181,15 @@ impl<'s> Run<'s> {
         self.kill_at = limit.and_then(|limit| Clock::now().checked_add(limit)).map(|at| (at, SIGTERM));
     }
 
-    pub(crate) fn catch(&mut self, signals: Option<&'s mut Signals>) {
-        self.signals = signals;
-    }
-
-    /// What came of it, once it is done.
-    pub(crate) fn finish(self, core: &mut Core) -> Result<Ended, Error> {
-        let text = core.text().to_vec();
-        core.release(self.channel);
-        if let Some(failure) = self.failure {
-            return Err(failure);
-        }
-        let outcome = match self.outcome {
-            Some(Outcome::Failed(errno)) => return Err(Error::Failed(Failure { errno, text })),
-            Some(outcome) => outcome,
-            None => return Err(Error::Closed),
-        };
+    /// What came of it, once it is done or `driven` has failed.
+    pub(crate) fn finish(self, core: &mut Core, driven: Result<(), Error>) -> Result<Ended, Error> {
+        let outcome = self.call.finish(core, driven)?;
         let (output, error) = (self.output.into_kept(), self.error.into_kept());
         Ok(Ended { outcome, output, error, timed_out: self.timed_out })
     }
 
     pub(crate) fn channel(&self) -> ChannelId {
-        self.channel
-    }
-
-    pub(crate) fn fail(&mut self, error: Error) {
-        self.failure.get_or_insert(error);
+        self.call.channel()
     }
 
     /// Moves one frame from the input straight into the ring; whether it did anything.
@@ -233,36 +203,38 @@ impl<'s> Run<'s> {
                 true
             }
             From::Bytes(bytes, at) => {
-                let sent = core.send(self.channel, Flow::Input, bytes.get(*at..).unwrap_or_default());
+                let sent = core.send(self.call.channel(), Flow::Input, bytes.get(*at..).unwrap_or_default());
                 *at += sent;
                 is_at_end = *at == bytes.len();
                 sent > 0 || is_at_end
             }
             From::Source { is_ready: false, .. } => false,
-            From::Source { source, is_ready } => match core.reserve(self.channel, Flow::Input, usize::MAX) {
-                None => false,
-                Some(places) => {
-                    let read = source.read(places.first);
-                    core.commit(*read.as_ref().unwrap_or(&0));
-                    match read {
-                        Ok(0) => {
-                            is_at_end = true;
-                            true
+            From::Source { source, is_ready } => {
+                match core.reserve(self.call.channel(), Flow::Input, usize::MAX) {
+                    None => false,
+                    Some(places) => {
+                        let read = source.read(places.first);
+                        core.commit(*read.as_ref().unwrap_or(&0));
+                        match read {
+                            Ok(0) => {
+                                is_at_end = true;
+                                true
+                            }
+                            Ok(_) => true,
+                            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                                *is_ready = false;
+                                false
+                            }
+                            Err(error) => return Err(Error::local("read", "standard input")(error)),
                         }
-                        Ok(_) => true,
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                            *is_ready = false;
-                            false
-                        }
-                        Err(error) => return Err(Error::local("read", "standard input")(error)),
                     }
                 }
-            },
+            }
         };
         if is_at_end {
             self.input = None;
-            core.finish(self.channel, Flow::Input);
+            core.finish(self.call.channel(), Flow::Input);
         }
         Ok(moved)
     }
@@ -275,20 +247,20 @@ impl<'s> Run<'s> {
     fn end_output(&mut self, core: &mut Core, flow: Flow, error: io::Error) {
         if error.kind() != io::ErrorKind::BrokenPipe {
             let name = if flow == Flow::Output { "standard output" } else { "standard error" };
-            self.fail(Error::local("write to", name)(error));
+            self.call.fail(Error::local("write to", name)(error));
         }
         *self.output(flow) = Output::discard();
-        core.stop(self.channel, flow);
+        core.stop(self.call.channel(), flow);
     }
 
     /// Writes what is parked; whether anything was.
     fn drain(&mut self, core: &mut Core, flow: Flow) -> bool {
         let mut moved = false;
         for _ in 0..STEP_ROUNDS {
-            if core.parked(self.channel, flow).is_empty() {
+            if core.parked(self.call.channel(), flow).is_empty() {
                 break;
             }
-            let channel = self.channel;
+            let channel = self.call.channel();
             let taken = self.output(flow).take(&mut core.parked_pieces(channel, flow));
             match taken {
                 Ok(0) => break,
@@ -303,7 +275,7 @@ impl<'s> Run<'s> {
     fn handle_time(&mut self, core: &mut Core) {
         if let Some((at, signal)) = self.kill_at.filter(|(at, _)| *at <= Clock::now()) {
             self.timed_out = true;
-            core.signal(self.channel, signal);
+            core.signal(self.call.channel(), signal);
             self.kill_at = (signal == SIGTERM).then(|| (at + GRACE, SIGKILL));
         }
     }
@@ -321,31 +293,22 @@ impl Task for Run<'_> {
     }
 
     fn handle(&mut self, core: &mut Core, event: Event<'_>) {
-        match event {
-            Event::Refused { code, errno, .. } => {
-                self.fail(Refusal { code, errno, text: core.text().to_vec() }.into());
-            }
-            Event::Exited { outcome, .. } => self.outcome = Some(outcome),
-            Event::Reset { code, .. } => self.fail(Error::Reset(code)),
-            Event::Closed { code } => self.fail(Error::Ended(code)),
-            Event::Stopped { flow: Flow::Input, .. } => self.input = None,
-            _ => {}
+        if let Event::Stopped { flow: Flow::Input, .. } = event {
+            self.input = None;
         }
+        self.call.handle(core, event);
     }
 
     fn prepare(&mut self) -> Result<(), Error> {
-        arm(&mut self.signals)
+        self.call.prepare()
     }
 
     fn step(&mut self, core: &mut Core) -> Result<bool, Error> {
-        if std::mem::take(&mut self.is_signalled) {
-            check_signals(&mut self.signals)?;
-        }
         self.handle_time(core);
-        let mut moved = send_request(core, self.channel, &self.request, &mut self.requested);
+        let mut moved = self.call.step(core)?;
         // Bounded by the ring; what is stopped or refused sends nothing.
         for _ in 0..STEP_ROUNDS {
-            if self.outcome.is_some() || self.failure.is_some() || !self.send_input(core)? {
+            if self.call.is_over() || !self.send_input(core)? {
                 break;
             }
             moved = true;
@@ -356,28 +319,31 @@ impl Task for Run<'_> {
     }
 
     fn is_done(&self, core: &Core) -> bool {
-        let drained = || [Flow::Output, Flow::Error].iter().all(|&flow| core.is_drained(self.channel, flow));
-        self.failure.is_some() || (self.outcome.is_some() && drained())
+        let drained =
+            || [Flow::Output, Flow::Error].iter().all(|&flow| core.is_drained(self.call.channel(), flow));
+        self.call.has_failed() || (self.call.is_over() && drained())
     }
 
     fn interests<'f>(&'f self, core: &Core, fds: &mut Vec<PollFd<'f>>) {
         // What is not waited for is not asked about: a hang-up would be told again and again.
         let mut polled = [false; 3];
         if let Some(Input(From::Source { source, is_ready: false })) = &self.input
-            && core.writable(self.channel, Flow::Input) > 0
+            && core.writable(self.call.channel(), Flow::Input) > 0
         {
             polled[0] = true;
             fds.push(PollFd::from_borrowed_fd(source.as_fd(), PollFlags::IN));
         }
         let outputs = [(&self.output, Flow::Output), (&self.error, Flow::Error)];
         for ((output, flow), polled) in outputs.into_iter().zip(&mut polled[1..]) {
-            if let Some(sink) = output.sink_fd().filter(|_| !core.parked(self.channel, flow).is_empty()) {
+            if let Some(sink) =
+                output.sink_fd().filter(|_| !core.parked(self.call.channel(), flow).is_empty())
+            {
                 *polled = true;
                 fds.push(PollFd::from_borrowed_fd(sink, PollFlags::OUT));
             }
         }
         self.polled.set(polled);
-        if let Some(signals) = self.signals.as_ref().and_then(|signals| signals.fd()) {
+        if let Some(signals) = self.call.signal_fd() {
             fds.push(PollFd::from_borrowed_fd(signals, PollFlags::IN));
         }
     }
@@ -395,7 +361,7 @@ impl Task for Run<'_> {
         if next(error) {
             self.error.set_ready();
         }
-        self.is_signalled |= next(true);
+        self.call.set_signalled(next(true));
     }
 
     fn deadline(&self) -> Option<Clock> {

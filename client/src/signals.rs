@@ -124,17 +124,7 @@ impl Drop for Armed {
     }
 }
 
-/// Whether a signal that ends the client has arrived. Others are dropped.
-pub(crate) fn check_signals(signals: &mut Option<&mut Signals>) -> Result<(), Error> {
-    while let Some(caught) = signals.as_mut().and_then(|signals| signals.poll()) {
-        if Caught::ENDS.contains(&caught) {
-            return Err(Error::Interrupted(caught.number()));
-        }
-    }
-    Ok(())
-}
-
-/// Arms the signals of a task that is about to wait.
+/// Arms the signals that somebody gave.
 pub(crate) fn arm(signals: &mut Option<&mut Signals>) -> Result<(), Error> {
     signals.as_mut().map_or(Ok(()), |signals| signals.arm().map_err(Error::local("catch", "signals")))
 }

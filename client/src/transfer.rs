@@ -345,10 +345,9 @@ fn pour(
     streams: Streams,
     signals: &mut Signals,
 ) -> Result<(), Error> {
-    let mut run = Run::new(&mut client.connection.core, kind, request, streams)?;
-    run.catch(Some(signals));
-    drive(&mut client.connection, &mut run)?;
-    run.finish(&mut client.connection.core).map(drop)
+    let mut run = Run::new(&mut client.connection.core, kind, request, streams, Some(signals))?;
+    let driven = drive(&mut client.connection, &mut run);
+    run.finish(&mut client.connection.core, driven).map(drop)
 }
 
 fn not_a_directory(path: &Path) -> Error {

@@ -5,35 +5,29 @@ use std::io::IoSlice;
 
 use rustix::event::{PollFd, PollFlags};
 use vsock_shell_proto::code::CloseCode;
-use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Outcome};
+use vsock_shell_proto::frame::{ChannelKind, Flow, Outcome};
 use vsock_shell_proto::items::{FileEnd, FileMeta, Item, ItemReader};
 use vsock_shell_proto::mux::Event;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::landing::Landing;
+use crate::call::Call;
 use crate::connection::Core;
 use crate::drive::Task;
-use crate::error::{Error, Failure, Refusal};
+use crate::error::Error;
 use crate::progress::Progress;
-use crate::request::send_request;
-use crate::signals::{Signals, arm, check_signals};
+use crate::signals::Signals;
 
 /// Pieces of content that land together.
 const GATHERED_MAX: usize = 16;
 
 pub(super) struct Receive<'s> {
-    channel: ChannelId,
-    request: Vec<u8>,
-    requested: Option<usize>,
+    call: Call<'s>,
     reader: ItemReader,
     landing: Landing,
     meta: Option<FileMeta>,
     size: u64,
     digest: Xxh3Default,
-    outcome: Option<Outcome>,
-    failure: Option<Error>,
-    signals: Option<&'s mut Signals>,
-    is_signalled: bool,
     progress: Progress,
     polled: Cell<bool>,
 }
@@ -46,20 +40,13 @@ impl<'s> Receive<'s> {
         signals: Option<&'s mut Signals>,
         progress: Progress,
     ) -> Result<Self, Error> {
-        let channel = core.open(ChannelKind::Get).map_err(|_| Error::Broken(CloseCode::Internal))?;
         Ok(Self {
-            channel,
-            request,
-            requested: Some(0),
+            call: Call::open(core, ChannelKind::Get, request, signals)?,
             reader: ItemReader::new(),
             landing,
             meta: None,
             size: 0,
             digest: Xxh3Default::new(),
-            outcome: None,
-            failure: None,
-            signals,
-            is_signalled: false,
             progress,
             polled: Cell::new(false),
         })
@@ -67,21 +54,13 @@ impl<'s> Receive<'s> {
 
     /// What came of it.
     pub(super) fn finish(self, core: &mut Core, driven: Result<(), Error>) -> Result<(), Error> {
-        let text = core.text().to_vec();
-        if self.outcome.is_some() {
-            core.release(self.channel);
-        } else {
-            core.reset(self.channel, CloseCode::Cancelled);
-        }
-        driven?;
-        match (self.failure, self.outcome) {
-            (Some(failure), _) => Err(failure),
-            (None, Some(Outcome::Failed(errno))) => Err(Failure { errno, text }.into()),
-            (None, Some(Outcome::Exited(0))) if self.reader.is_ended() => {
+        let is_ended = self.reader.is_ended();
+        match self.call.finish(core, driven)? {
+            Outcome::Exited(0) if is_ended => {
                 self.progress.finish();
                 Ok(())
             }
-            (None, _) => Err(Error::Reset(CloseCode::Internal)),
+            _ => Err(Error::Reset(CloseCode::Internal)),
         }
     }
 
@@ -146,10 +125,6 @@ impl<'s> Receive<'s> {
         }
         self.landing.finish(meta)
     }
-
-    fn fail(&mut self, error: Error) {
-        self.failure.get_or_insert(error);
-    }
 }
 
 impl Task for Receive<'_> {
@@ -160,48 +135,37 @@ impl Task for Receive<'_> {
         match self.land(&mut pieces.iter().copied()) {
             Ok(taken) => taken,
             Err(error) => {
-                self.fail(error);
+                self.call.fail(error);
                 0
             }
         }
     }
 
     fn handle(&mut self, core: &mut Core, event: Event<'_>) {
-        match event {
-            Event::Refused { code, errno, .. } => {
-                self.fail(Refusal { code, errno, text: core.text().to_vec() }.into());
-            }
-            Event::Exited { outcome, .. } => self.outcome = Some(outcome),
-            Event::Reset { code, .. } => self.fail(Error::Reset(code)),
-            Event::Closed { code } => self.fail(Error::Ended(code)),
-            _ => {}
-        }
+        self.call.handle(core, event);
     }
 
     fn prepare(&mut self) -> Result<(), Error> {
-        arm(&mut self.signals)
+        self.call.prepare()
     }
 
     fn step(&mut self, core: &mut Core) -> Result<bool, Error> {
-        if std::mem::take(&mut self.is_signalled) {
-            check_signals(&mut self.signals)?;
-        }
-        let mut moved = send_request(core, self.channel, &self.request, &mut self.requested);
+        let mut moved = self.call.step(core)?;
         moved |= self.landing.flush()?;
-        while self.failure.is_none() && !self.landing.is_blocked() {
-            if core.parked(self.channel, Flow::Output).is_empty() {
+        while !self.call.has_failed() && !self.landing.is_blocked() {
+            if core.parked(self.call.channel(), Flow::Output).is_empty() {
                 break;
             }
-            let taken = self.land(&mut core.parked_pieces(self.channel, Flow::Output))?;
-            core.consume(self.channel, Flow::Output, taken);
+            let taken = self.land(&mut core.parked_pieces(self.call.channel(), Flow::Output))?;
+            core.consume(self.call.channel(), Flow::Output, taken);
             moved = true;
         }
         Ok(moved)
     }
 
     fn is_done(&self, core: &Core) -> bool {
-        let landed = || core.is_drained(self.channel, Flow::Output) && !self.landing.is_blocked();
-        self.failure.is_some() || (self.outcome.is_some() && landed())
+        let landed = || core.is_drained(self.call.channel(), Flow::Output) && !self.landing.is_blocked();
+        self.call.has_failed() || (self.call.is_over() && landed())
     }
 
     fn interests<'f>(&'f self, _: &Core, fds: &mut Vec<PollFd<'f>>) {
@@ -211,7 +175,7 @@ impl Task for Receive<'_> {
         } else {
             self.polled.set(false);
         }
-        if let Some(signals) = self.signals.as_ref().and_then(|signals| signals.fd()) {
+        if let Some(signals) = self.call.signal_fd() {
             fds.push(PollFd::from_borrowed_fd(signals, PollFlags::IN));
         }
     }
@@ -221,6 +185,6 @@ impl Task for Receive<'_> {
         if self.polled.get() && ready.next().unwrap_or(false) {
             self.landing.set_ready();
         }
-        self.is_signalled |= ready.next().unwrap_or(false);
+        self.call.set_signalled(ready.next().unwrap_or(false));
     }
 }

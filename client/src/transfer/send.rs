@@ -9,18 +9,18 @@ use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
 use vsock_shell_proto::code::CloseCode;
-use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Outcome};
+use vsock_shell_proto::frame::{ChannelKind, Flow, Outcome};
 use vsock_shell_proto::items::{CONTENT_LEN, FileEnd, FileMeta, ITEM_HEADER_LEN, Timestamp, content_header};
 use vsock_shell_proto::mux::Event;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::open_source;
+use crate::call::Call;
 use crate::connection::Core;
 use crate::drive::{STEP_ROUNDS, Task};
-use crate::error::{Error, Failure, Refusal};
+use crate::error::Error;
 use crate::progress::Progress;
-use crate::request::send_request;
-use crate::signals::{Signals, arm, check_signals};
+use crate::signals::Signals;
 use crate::stdio::Source;
 
 /// The mode of what has none of its own.
@@ -77,17 +77,11 @@ enum Part {
 }
 
 pub(super) struct Send<'s> {
-    channel: ChannelId,
-    request: Vec<u8>,
-    requested: Option<usize>,
+    call: Call<'s>,
     origin: Origin,
     part: Part,
     size: u64,
     digest: Xxh3Default,
-    outcome: Option<Outcome>,
-    failure: Option<Error>,
-    signals: Option<&'s mut Signals>,
-    is_signalled: bool,
     progress: Progress,
     polled: Cell<bool>,
 }
@@ -100,19 +94,12 @@ impl<'s> Send<'s> {
         signals: Option<&'s mut Signals>,
         progress: Progress,
     ) -> Result<Self, Error> {
-        let channel = core.open(ChannelKind::Put).map_err(|_| Error::Broken(CloseCode::Internal))?;
         Ok(Self {
-            channel,
-            request,
-            requested: Some(0),
+            call: Call::open(core, ChannelKind::Put, request, signals)?,
             origin,
             part: Part::File,
             size: 0,
             digest: Xxh3Default::new(),
-            outcome: None,
-            failure: None,
-            signals,
-            is_signalled: false,
             progress,
             polled: Cell::new(false),
         })
@@ -120,28 +107,19 @@ impl<'s> Send<'s> {
 
     /// What came of it.
     pub(super) fn finish(self, core: &mut Core, driven: Result<(), Error>) -> Result<(), Error> {
-        let text = core.text().to_vec();
-        if self.outcome.is_some() {
-            core.release(self.channel);
-        } else {
-            core.reset(self.channel, CloseCode::Cancelled);
-        }
-        driven?;
-        match (self.failure, self.outcome) {
-            (Some(failure), _) => Err(failure),
-            (None, Some(Outcome::Failed(errno))) => Err(Failure { errno, text }.into()),
-            (None, Some(Outcome::Exited(0))) => {
+        match self.call.finish(core, driven)? {
+            Outcome::Exited(0) => {
                 self.progress.finish();
                 Ok(())
             }
-            (None, _) => Err(Error::Reset(CloseCode::Internal)),
+            _ => Err(Error::Reset(CloseCode::Internal)),
         }
     }
 
     /// Sends a whole item, or nothing of it; whether it did.
     fn send_whole(&self, core: &mut Core, item: &[u8]) -> bool {
-        core.writable(self.channel, Flow::Input) >= item.len()
-            && core.send(self.channel, Flow::Input, item) > 0
+        core.writable(self.call.channel(), Flow::Input) >= item.len()
+            && core.send(self.call.channel(), Flow::Input, item) > 0
     }
 
     /// Moves on by one item; whether it could.
@@ -160,7 +138,7 @@ impl<'s> Send<'s> {
                 let sent = self.send_whole(core, &end.encode());
                 if sent {
                     self.part = Part::Sent;
-                    core.finish(self.channel, Flow::Input);
+                    core.finish(self.call.channel(), Flow::Input);
                 }
                 Ok(sent)
             }
@@ -170,11 +148,12 @@ impl<'s> Send<'s> {
 
     fn send_content(&mut self, core: &mut Core) -> Result<bool, Error> {
         if matches!(self.origin.from, From::Stream { is_ready: false, .. })
-            || core.writable(self.channel, Flow::Input) <= ITEM_HEADER_LEN
+            || core.writable(self.call.channel(), Flow::Input) <= ITEM_HEADER_LEN
         {
             return Ok(false);
         }
-        let Some(places) = core.reserve(self.channel, Flow::Input, ITEM_HEADER_LEN + CONTENT_LEN) else {
+        let Some(places) = core.reserve(self.call.channel(), Flow::Input, ITEM_HEADER_LEN + CONTENT_LEN)
+        else {
             return Ok(false);
         };
         let (mut header, content) = places.split(ITEM_HEADER_LEN);
@@ -225,26 +204,15 @@ impl Task for Send<'_> {
     }
 
     fn handle(&mut self, core: &mut Core, event: Event<'_>) {
-        match event {
-            Event::Refused { code, errno, .. } => {
-                self.failure = Some(Refusal { code, errno, text: core.text().to_vec() }.into());
-            }
-            Event::Exited { outcome, .. } => self.outcome = Some(outcome),
-            Event::Reset { code, .. } => self.failure = Some(Error::Reset(code)),
-            Event::Closed { code } => self.failure = Some(Error::Ended(code)),
-            _ => {}
-        }
+        self.call.handle(core, event);
     }
 
     fn prepare(&mut self) -> Result<(), Error> {
-        arm(&mut self.signals)
+        self.call.prepare()
     }
 
     fn step(&mut self, core: &mut Core) -> Result<bool, Error> {
-        if std::mem::take(&mut self.is_signalled) {
-            check_signals(&mut self.signals)?;
-        }
-        let mut moved = send_request(core, self.channel, &self.request, &mut self.requested);
+        let mut moved = self.call.step(core)?;
         for _ in 0..STEP_ROUNDS {
             if self.is_done(core) || !self.send_item(core)? {
                 break;
@@ -255,18 +223,18 @@ impl Task for Send<'_> {
     }
 
     fn is_done(&self, _: &Core) -> bool {
-        self.failure.is_some() || self.outcome.is_some()
+        self.call.is_over()
     }
 
     fn interests<'f>(&'f self, core: &Core, fds: &mut Vec<PollFd<'f>>) {
         self.polled.set(false);
         if let From::Stream { source, is_ready: false } = &self.origin.from
-            && core.writable(self.channel, Flow::Input) > ITEM_HEADER_LEN
+            && core.writable(self.call.channel(), Flow::Input) > ITEM_HEADER_LEN
         {
             self.polled.set(true);
             fds.push(PollFd::from_borrowed_fd(source.as_fd(), PollFlags::IN));
         }
-        if let Some(signals) = self.signals.as_ref().and_then(|signals| signals.fd()) {
+        if let Some(signals) = self.call.signal_fd() {
             fds.push(PollFd::from_borrowed_fd(signals, PollFlags::IN));
         }
     }
@@ -278,6 +246,6 @@ impl Task for Send<'_> {
         {
             *is_ready |= ready.next().unwrap_or(false);
         }
-        self.is_signalled |= ready.next().unwrap_or(false);
+        self.call.set_signalled(ready.next().unwrap_or(false));
     }
 }
