@@ -7,7 +7,6 @@
 
 use core::ffi::CStr;
 
-use arrayvec::ArrayVec;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{Access, Gid, Uid};
 use rustix::io::Errno;
@@ -15,18 +14,17 @@ use rustix::process::{getegid, geteuid};
 
 use crate::account::{Account, LINE_MAX};
 use crate::arena::{Arena, Full};
-use crate::command::{ExecRequest, Program};
+use crate::command::{ExecRequest, Program, Strings};
 use crate::config::Config;
 use crate::environ::{self, Login};
 use crate::failure::{Failure, Step};
+use crate::path::PathBuffer;
 use crate::sys::pointers::Pointers;
 use crate::sys::process::{close_on_exec_from, execve};
 use crate::sys::signal;
 
 /// Shells where the account has none, or none that can be executed.
 const SHELLS: [&[u8]; 2] = [b"/bin/bash", b"/bin/sh"];
-/// Bytes of a path, with its NUL: the kernel's PATH_MAX.
-const PATH_MAX: usize = 4096;
 
 /// Becomes the command. Returns only when that failed.
 pub fn run(
@@ -55,21 +53,15 @@ fn try_run(
     let account = become_user(request.user, standard, request.terminal.is_some(), memory)?;
     enter_directory(&account, request.directory)?;
     let arena = &mut Arena::new(memory);
-    match &request.program {
+    let (failure, program) = match &request.program {
         Program::Arguments(arguments) => {
             let program = arguments.clone().next().unwrap_or_default();
-            let too_long = |Full| Failure::on(Step::TooLong, Errno::TOOBIG, program.to_bytes());
-            let mut argv = arena.pointers(arguments.clone().count()).map_err(too_long)?;
-            for argument in arguments.clone() {
-                argv.push(argument);
-            }
-            let shell = shells(&account).find(|shell| can_execute(shell)).unwrap_or(b"/bin/sh");
-            let envp = environment(arena, request, &account, shell, config).map_err(too_long)?;
-            Err(execute_from_path(program, &argv, &envp))
+            (execute_arguments(arena, request, &account, arguments, config), program)
         }
-        Program::Shell(line) => execute_shell(arena, request, &account, Some(*line), config),
-        Program::Login => execute_shell(arena, request, &account, None, config),
-    }
+        Program::Shell(line) => (execute_shell(arena, request, &account, Some(*line), config), c"the shell"),
+        Program::Login => (execute_shell(arena, request, &account, None, config), c"the shell"),
+    };
+    Err(failure.unwrap_or_else(|Full| Failure::on(Step::TooLong, Errno::TOOBIG, program.to_bytes())))
 }
 
 /// A session of its own, with the terminal as its controlling one; the standard descriptors.
@@ -121,7 +113,7 @@ fn enter_directory(account: &Account, wanted: Option<&CStr>) -> Result<(), Failu
     let enter = |path: &CStr| {
         rustix::process::chdir(path).map_err(|errno| Failure::on(Step::Directory, errno, path.to_bytes()))
     };
-    if rustix::process::chdir(&account.home[..]).is_err() {
+    if PathBuffer::new().join(&[&account.home]).and_then(rustix::process::chdir).is_err() {
         enter(c"/")?;
     }
     wanted.map_or(Ok(()), enter)
@@ -143,7 +135,25 @@ fn shells(account: &Account) -> impl Iterator<Item = &[u8]> {
 }
 
 fn can_execute(path: &[u8]) -> bool {
-    rustix::fs::access(path, Access::EXEC_OK).is_ok()
+    PathBuffer::new().join(&[path]).and_then(|path| rustix::fs::access(path, Access::EXEC_OK)).is_ok()
+}
+
+/// Executes a program with its arguments.
+fn execute_arguments<'a>(
+    arena: &mut Arena<'a>,
+    request: &ExecRequest<'a>,
+    account: &Account,
+    arguments: &Strings<'a>,
+    config: &Config,
+) -> Result<Failure, Full> {
+    let program = arguments.clone().next().unwrap_or_default();
+    let mut argv = arena.pointers(arguments.clone().count())?;
+    for argument in arguments.clone() {
+        argv.push(argument);
+    }
+    let shell = shells(account).find(|shell| can_execute(shell)).unwrap_or(b"/bin/sh");
+    let envp = environment(arena, request, account, shell, config)?;
+    Ok(execute_from_path(program, &argv, &envp))
 }
 
 /// Executes the first shell that can be: of a damaged system often only the last one works.
@@ -153,19 +163,18 @@ fn execute_shell<'a>(
     account: &Account,
     line: Option<&'a CStr>,
     config: &Config,
-) -> Result<Never, Failure> {
-    let too_long = |Full| Failure::on(Step::TooLong, Errno::TOOBIG, b"the shell");
+) -> Result<Failure, Full> {
     let mut none = Failure::new(Step::NoShell, Errno::NOENT);
     // Built once; only SHELL differs between the tries.
-    let mut variable = arena.string(&[b"SHELL="]).map_err(too_long)?;
-    let mut envp = environment(arena, request, account, b"", config).map_err(too_long)?;
+    let mut variable = arena.string(&[b"SHELL="])?;
+    let mut envp = environment(arena, request, account, b"", config)?;
     for shell in shells(account) {
-        let path = arena.string(&[shell]).map_err(too_long)?;
-        let next = arena.string(&[b"SHELL=", shell]).map_err(too_long)?;
+        let path = arena.string(&[shell])?;
+        let next = arena.string(&[b"SHELL=", shell])?;
         if envp.replace(next, &|old| old == variable) {
             variable = next;
         }
-        let mut argv = arena.pointers(3).map_err(too_long)?;
+        let mut argv = arena.pointers(3)?;
         match line {
             Some(line) => {
                 argv.push(path);
@@ -174,18 +183,18 @@ fn execute_shell<'a>(
             }
             None => {
                 let name = shell.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-                argv.push(arena.string(&[b"-", name]).map_err(too_long)?);
+                argv.push(arena.string(&[b"-", name])?);
             }
         }
         match execve(path, &argv, &envp) {
-            Errno::TOOBIG => return Err(too_long(Full)),
+            Errno::TOOBIG => return Err(Full),
             errno @ (Errno::NOENT | Errno::ACCESS | Errno::NOTDIR | Errno::NOEXEC) => none.errno = errno,
-            errno => return Err(Failure::on(Step::Execute, errno, shell)),
+            errno => return Ok(Failure::on(Step::Execute, errno, shell)),
         }
         none.add_subject(if none.subject.is_empty() { b"" } else { b", " });
         none.add_subject(shell);
     }
-    Err(none)
+    Ok(none)
 }
 
 /// Executes `program`, searched as `execvp(3)` does in the PATH that the command will have.
@@ -201,18 +210,20 @@ fn execute_from_path(program: &CStr, argv: &Pointers<'_>, envp: &Pointers<'_>) -
     let mut best = Failure::on(Step::Missing, Errno::NOENT, name);
     let path = environ::value(envp, b"PATH=").unwrap_or_default();
     for directory in path.split(|&byte| byte == b':') {
-        let mut file = ArrayVec::new();
-        match file_in(directory, name, &mut file).map(|file| (file, execve(file, argv, envp))) {
-            None | Some((_, Errno::NOENT | Errno::NOTDIR)) => {}
-            Some((file, errno @ Errno::ACCESS)) => best = failure_of(file, errno),
-            Some((file, errno)) => return failure_of(file, errno),
+        let mut file = PathBuffer::new();
+        // One that is too long is no file.
+        let Ok(file) = file_in(directory, name, &mut file) else { continue };
+        match execve(file, argv, envp) {
+            Errno::NOENT | Errno::NOTDIR => {}
+            errno @ Errno::ACCESS => best = failure_of(file, errno),
+            errno => return failure_of(file, errno),
         }
     }
     if best.step == Step::Missing {
         // Nothing was executed: perhaps a file is there and its interpreter is not.
         for directory in path.split(|&byte| byte == b':') {
-            let mut file = ArrayVec::new();
-            if let Some(file) = file_in(directory, name, &mut file) {
+            let mut file = PathBuffer::new();
+            if let Ok(file) = file_in(directory, name, &mut file) {
                 let failure = failure_of(file, Errno::NOENT);
                 if failure.step != Step::Missing {
                     return failure;
@@ -223,13 +234,10 @@ fn execute_from_path(program: &CStr, argv: &Pointers<'_>, envp: &Pointers<'_>) -
     best
 }
 
-/// The path of `name` in a directory of PATH, of which an empty one means the current; `None` where it is too long.
-fn file_in<'f>(directory: &[u8], name: &[u8], file: &'f mut ArrayVec<u8, PATH_MAX>) -> Option<&'f CStr> {
+/// The path of `name` in a directory of PATH, of which an empty one means the current.
+fn file_in<'f>(directory: &[u8], name: &[u8], file: &'f mut PathBuffer) -> Result<&'f CStr, Errno> {
     let slash: &[u8] = if directory.is_empty() { b"" } else { b"/" };
-    for part in [directory, slash, name, b"\0"] {
-        file.try_extend_from_slice(part).ok()?;
-    }
-    CStr::from_bytes_until_nul(file).ok()
+    file.join(&[directory, slash, name])
 }
 
 /// Why `path` was not executed. ENOENT for a file that exists is about its interpreter.

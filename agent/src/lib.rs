@@ -3,6 +3,9 @@
 //! [`startup`] reads the command line and opens what it names ([`args`], [`listen`]). The [`listener`] process accepts
 //! and reads preambles; each session is a process of its own ([`session`]), which starts commands ([`spawn`]) and
 //! ends them ([`hangup`]). System calls that rustix does not have, and all `unsafe`, are in [`sys`].
+//!
+//! `#[inline(never)]` stands at large functions that have one caller: merged into one, they are larger than apart, because
+//! the variables of all of them are reached through one large frame.
 #![cfg_attr(not(test), no_std)]
 
 pub mod account;
@@ -21,6 +24,7 @@ pub mod listen;
 pub mod listener;
 pub mod log;
 pub mod modes;
+pub mod path;
 pub mod session;
 pub mod sessions;
 pub mod spawn;

@@ -7,6 +7,8 @@ use rustix::io::Errno;
 /// Bytes of a line; what is longer is cut.
 pub const LINE_MAX: usize = 512;
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// A piece of a line.
 #[derive(Clone, Copy)]
 pub enum Part<'a> {
@@ -18,6 +20,8 @@ pub enum Part<'a> {
     Line(&'a Line),
     /// A number in decimal.
     Number(u64),
+    /// A number in hexadecimal.
+    Hexadecimal(u64),
     /// The text of an error of the system.
     Error(Errno),
 }
@@ -46,7 +50,8 @@ impl Line {
                 Part::Text(text) => self.append_text(text),
                 Part::Bytes(bytes) => self.append_escaped(bytes),
                 Part::Line(line) => self.append_bytes(line.as_bytes()),
-                Part::Number(number) => self.append_number(number),
+                Part::Number(number) => self.append_number(number, 10),
+                Part::Hexadecimal(number) => self.append_number(number, 16),
                 Part::Error(errno) => self.append_error(errno),
             }
         }
@@ -76,7 +81,6 @@ impl Line {
     }
 
     fn append_escaped(&mut self, bytes: &[u8]) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         for &byte in bytes {
             if matches!(byte, b' '..=b'~') && byte != b'\\' {
                 let _ = self.0.try_push(byte);
@@ -87,11 +91,11 @@ impl Line {
         }
     }
 
-    fn append_number(&mut self, mut number: u64) {
+    fn append_number(&mut self, mut number: u64, base: u64) {
         let mut digits = ArrayVec::<u8, 20>::new();
         loop {
-            let _ = digits.try_push(b'0' + (number % 10) as u8);
-            number /= 10;
+            let _ = digits.try_push(DIGITS.get((number % base) as usize).copied().unwrap_or(b'?'));
+            number /= base;
             if number == 0 {
                 break;
             }
@@ -105,7 +109,7 @@ impl Line {
             Some(text) => self.append_text(text),
             None => {
                 self.append_text("error ");
-                self.append_number(u64::from(errno.raw_os_error().unsigned_abs()));
+                self.append_number(u64::from(errno.raw_os_error().unsigned_abs()), 10);
             }
         }
     }
@@ -150,8 +154,11 @@ mod tests {
             Part::Number(0),
             Part::Text(" "),
             Part::Number(u64::MAX),
+            Part::Text(" "),
+            Part::Hexadecimal(0x40_1fe0),
         ]);
-        let text = b"cannot open a\\x0a\\xff\\x5cb c: no such file or directory 0 18446744073709551615";
+        let text =
+            b"cannot open a\\x0a\\xff\\x5cb c: no such file or directory 0 18446744073709551615 401fe0";
         assert_eq!(line.as_bytes(), text);
         assert_eq!(line.end().last(), Some(&b'\n'));
     }

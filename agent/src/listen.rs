@@ -102,6 +102,7 @@ fn open_vsock<'a>(port: u32) -> Result<Listening<'a>, ListenError> {
     Ok(Listening { socket, is_vsock: true, file: None })
 }
 
+#[inline(never)]
 fn open_unix(path: &CStr) -> Result<Listening<'_>, ListenError> {
     let address = SocketAddrUnix::new(path).map_err(failed("cannot use this path"))?;
     let directory = rustix::fs::open(c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
@@ -161,6 +162,7 @@ fn identity(directory: BorrowedFd<'_>, path: &CStr) -> SystemResult<(u64, u64)> 
 }
 
 /// Takes descriptors 0 and 1, and puts something harmless in their place: a command must not read the session.
+#[inline(never)]
 fn open_stdio<'a>() -> Result<Opened<'a>, ListenError> {
     let input = descriptor::duplicate(0).map_err(failed("no standard input"))?;
     let output = descriptor::duplicate(1).map_err(failed("no standard output"))?;
@@ -177,6 +179,7 @@ fn set_nonblocking(fd: OwnedFd) -> Result<OwnedFd, ListenError> {
     Ok(fd)
 }
 
+#[inline(never)]
 fn open_inherited<'a>(number: i32) -> Result<Opened<'a>, ListenError> {
     let socket = descriptor::adopt(number).map_err(failed("cannot use this descriptor"))?;
     let listens = sockopt::socket_acceptconn(&socket).map_err(failed("cannot use this descriptor"))?;

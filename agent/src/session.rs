@@ -2,7 +2,7 @@
 //!
 //! The loop follows the order that [`vsock_shell_proto::session`] asks for: bytes in, sinks and sources, time, bytes
 //! out. Every descriptor is registered once with epoll, edge-triggered, and used until it would block; nothing is ever
-//! registered again or asked twice. What is done for a channel is a [`Task`](tasks::Task); it is stepped while it is
+//! registered again or asked twice. What is done for a channel is a [`Task`]; it is stepped while it is
 //! marked ready, one frame at a time, so that all have their turn.
 
 pub mod answer;
@@ -105,6 +105,7 @@ fn now() -> Instant {
 }
 
 impl<'c> Driver<'c> {
+    #[inline(never)]
     fn new(transport: Transport, config: &'c Config) -> Option<Self> {
         let memory = Memory {
             ring: &mut RING.take()?[..],
@@ -148,6 +149,7 @@ impl<'c> Driver<'c> {
     }
 
     /// Reads once and handles what came.
+    #[inline(never)]
     fn receive(&mut self, input: &mut [u8]) -> Result<(), Lost> {
         let length = self.transport.read(input)?;
         let now = now();
@@ -180,7 +182,9 @@ impl<'c> Driver<'c> {
         let Some((channel, flow)) = batch.of.take() else { return };
         if flow == Flow::Request {
             for piece in batch.pieces.drain(..) {
-                let taken = self.requests.take(channel, piece);
+                // One that was refused for the pieces before must not hold the buffer again: its number is used again.
+                let is_wanted = matches!(self.tasks.of_channel(channel), Some(Task::Request(_)));
+                let taken = if is_wanted { self.requests.take(channel, piece) } else { Some(piece.len()) };
                 self.core.deliver(channel, flow, piece, taken.unwrap_or(0));
                 if taken.is_none() {
                     self.refuse_too_large(channel);
@@ -203,6 +207,7 @@ impl<'c> Driver<'c> {
         }
     }
 
+    #[inline(never)]
     fn handle(&mut self, event: Event<'_>) {
         match event {
             Event::Opened { channel, kind } => match kind {

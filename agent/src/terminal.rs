@@ -10,6 +10,7 @@ use vsock_shell_proto::frame::WindowSize;
 
 use crate::line::{Line, Part};
 use crate::modes;
+use crate::path::PathBuffer;
 use crate::sys;
 
 /// A master that does not block, and the terminal of this size and these [`modes`] behind it.
@@ -40,7 +41,7 @@ fn open_peer(master: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {
         Err(Errno::NOTTY | Errno::INVAL) => {
             let number = sys::terminal::number(master)?;
             let path = Line::of(&[Part::Text("/dev/pts/"), Part::Number(u64::from(number))]);
-            rustix::fs::open(path.as_bytes(), flags, Mode::empty())
+            rustix::fs::open(PathBuffer::new().join(&[path.as_bytes()])?, flags, Mode::empty())
         }
         result => result,
     }

@@ -1,6 +1,6 @@
 //! Owns the conversation with one agent: the preamble, the protocol core, and the bytes between it and the stream.
 //!
-//! [`drive`](crate::drive) moves it along; what is done in its channels is a [`Task`](crate::drive::Task).
+//! [`drive`](crate::drive) moves it along; what is done in its channels is a [`Task`].
 
 use std::io;
 use std::time::{Duration, Instant as Clock};

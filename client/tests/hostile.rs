@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use guest::processes::{Mark, state};
@@ -250,9 +250,28 @@ fn ten_megabytes_of_arguments_or_environment_are_refused_with_the_limit() {
     let big = "x".repeat(100_000);
     let words = |count: usize| std::iter::repeat_n(&big, count).map(|word| word.into());
     let mut client = Client::connect(&target, Duration::from_secs(2)).unwrap();
-    let many: Vec<_> = ["true".into()].into_iter().chain(words(100)).collect();
-    let error = client.command(Program::Argv(many)).output(Vec::new()).unwrap_err().to_string();
-    assert!(error.contains("too large") && error.contains("1048576"), "{error}");
+    // Again and again, by a session that is stopped now and then, so that much comes at once: what was still on its way
+    // when it was refused does not spoil the next request.
+    let session = Pid::from_raw(guest.sessions()[0]).unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                kill_process(session, Signal::STOP).unwrap();
+                std::thread::sleep(Duration::from_micros(500));
+                kill_process(session, Signal::CONT).unwrap();
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        });
+        let many: Vec<_> = ["true".into()].into_iter().chain(words(100)).collect();
+        let errors: Vec<_> = (0..30)
+            .map(|_| client.command(Program::Argv(many.clone())).output(Vec::new()).unwrap_err().to_string())
+            .collect();
+        is_over.store(true, Ordering::Relaxed);
+        for error in errors {
+            assert!(error.contains("too large") && error.contains("1048576"), "{error}");
+        }
+    });
     // The same session goes on.
     let mut command = client.command(Program::Argv(vec!["true".into()]));
     for number in 0..100 {
@@ -277,8 +296,11 @@ fn a_stopped_command_of_a_client_that_vanished_is_ended() {
     let mark = Mark::new();
     let client = guest.start_command(&["-E", mark.variable()], "echo ready; kill -STOP $$; exec sleep 1000");
     until("it is stopped", || mark.processes().iter().any(|&pid| state(pid) == Some('T')));
+    let began = Instant::now();
     client.signal(Signal::KILL);
     mark.is_gone();
+    // By the hangup, not by the SIGKILL that follows five seconds later.
+    assert!(began.elapsed() < Duration::from_secs(4));
     guest.is_idle();
 }
 

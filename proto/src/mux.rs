@@ -1,8 +1,8 @@
 //! The mux (`PROTOCOL.md` §5, §6): channels, flows and credit inside the link's byte stream.
 //!
 //! It owns the table of channels and the pool; it knows nothing of connections. Control frames are not queued but
-//! made from state ([`transmit`]), so that they cannot overflow anything: a verb sets a mark, and the frame is written
-//! when the ring has room. What comes is taken apart in [`receive`].
+//! made from state (`transmit`), so that they cannot overflow anything: a verb sets a mark, and the frame is written
+//! when the ring has room. What comes is taken apart in `receive`.
 //!
 //! The life of a channel, seen from one side (`LEFT`: our driver is through with it):
 //!

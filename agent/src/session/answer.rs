@@ -58,6 +58,7 @@ impl Answer {
     }
 
     /// Sends on.
+    #[inline(never)]
     pub fn step(&mut self, core: &mut Core) -> Step {
         let sent = core.send(self.channel, Flow::Output, self.text.get(self.sent..).unwrap_or_default());
         self.sent += sent;

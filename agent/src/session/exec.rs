@@ -186,6 +186,7 @@ impl Exec {
     }
 
     /// Does what can be done now.
+    #[inline(never)]
     pub fn step(&mut self, core: &mut Core) -> Step {
         if let Some(status) = &self.starting {
             match read_status(status.as_fd()) {

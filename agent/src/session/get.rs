@@ -39,6 +39,7 @@ impl Get {
     ///
     /// # Errors
     /// What failed. A folder is refused with EISDIR, what can never end (a pipe, a terminal) with EINVAL.
+    #[inline(never)]
     pub fn begin(
         channel: ChannelId,
         path: &CStr,
@@ -70,6 +71,7 @@ impl Get {
     }
 
     /// Sends on.
+    #[inline(never)]
     pub fn step(&mut self, core: &mut Core) -> Step {
         let item = match self.part {
             Part::File => send_whole(core, self.channel, &self.meta.encode()),

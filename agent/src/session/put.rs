@@ -17,11 +17,13 @@ use super::identity::Identity;
 use super::tasks::Step;
 use super::{Core, PIECES_MAX};
 use crate::clock::now_us;
+use crate::path::PathBuffer;
 use crate::sys::random;
 
 /// Bytes of a file's name, with its NUL (NAME_MAX of the kernel).
 const NAME_MAX: usize = 256;
-const TEMPORARY_LEN: usize = 23;
+/// Bytes of a temporary name, with its NUL.
+const TEMPORARY_LEN: usize = 24;
 /// Other temporary names that are tried where one exists.
 const TRIES: u32 = 16;
 
@@ -78,6 +80,7 @@ impl Put {
     ///
     /// # Errors
     /// What failed, before anything was received.
+    #[inline(never)]
     pub fn begin(
         channel: ChannelId,
         to: &Destination<'_>,
@@ -130,6 +133,7 @@ impl Put {
         taken
     }
 
+    #[inline(never)]
     fn handle<'i>(&mut self, item: Item<'i>, gathered: &mut Gathered<'i>) -> Result<(), Failed> {
         match item {
             Item::File(meta) => {
@@ -206,7 +210,7 @@ impl Put {
             rustix::fs::fsync(&self.file).map_err(Failed::to("flush"))?;
         }
         if let Some(temporary) = &self.temporary {
-            rustix::fs::renameat(&self.folder, &temporary[..], &self.folder, &self.name[..])
+            rustix::fs::renameat(&self.folder, c_str(temporary), &self.folder, c_str(&self.name))
                 .map_err(Failed::to("rename"))?;
             self.temporary = None;
         }
@@ -219,6 +223,7 @@ impl Put {
     }
 
     /// Takes what waited, and tells the end.
+    #[inline(never)]
     pub fn step(&mut self, core: &mut Core) -> Step {
         if self.end.is_none() && !core.parked(self.channel, Flow::Input).is_empty() {
             let taken = self.take(&mut core.parked_pieces(self.channel, Flow::Input));
@@ -252,7 +257,7 @@ impl Drop for Put {
     fn drop(&mut self) {
         if let Some(temporary) = self.temporary.take() {
             // Where even this fails the file system is of no use any more.
-            let _ = rustix::fs::unlinkat(&self.folder, &temporary[..], AtFlags::empty());
+            let _ = rustix::fs::unlinkat(&self.folder, c_str(&temporary), AtFlags::empty());
         }
     }
 }
@@ -263,29 +268,31 @@ type Opened = (OwnedFd, ArrayVec<u8, NAME_MAX>, OwnedFd, [u8; TEMPORARY_LEN]);
 fn open(to: &Destination<'_>, home: &[u8]) -> Result<Opened, Failed> {
     const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
     let base = open_home(home)?;
-    let path = to.path.to_bytes();
-    let must_be_folder = to.flags & FLAG_DIRECTORY != 0 || path.ends_with(b"/");
+    let path = to.path.to_bytes_with_nul();
+    let must_be_folder = to.flags & FLAG_DIRECTORY != 0 || path.ends_with(b"/\0");
     let (folder, name) = match rustix::fs::openat(&base, to.path, FOLDER, Mode::empty()) {
         Ok(folder) => {
-            let name = to.name.map(CStr::to_bytes).ok_or(Errno::ISDIR).map_err(Failed::to("write"))?;
+            let name =
+                to.name.map(CStr::to_bytes_with_nul).ok_or(Errno::ISDIR).map_err(Failed::to("write"))?;
             (folder, name)
         }
         Err(errno) if must_be_folder => return Err(Failed { what: "open the folder", errno }),
         Err(_) => {
             let at = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
             let (parent, name) = path.split_at(at);
-            let parent = if parent.is_empty() { &b"."[..] } else { parent };
-            let folder = rustix::fs::openat(&base, parent, FOLDER, Mode::empty());
+            let mut buffer = PathBuffer::new();
+            let parent = buffer.join(&[if parent.is_empty() { b"." } else { parent }]);
+            let folder = parent.and_then(|parent| rustix::fs::openat(&base, parent, FOLDER, Mode::empty()));
             (folder.map_err(Failed::to("open the folder"))?, name)
         }
     };
-    if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') {
+    if matches!(name, b"\0" | b".\0" | b"..\0") || name.contains(&b'/') {
         return Err(Failed { what: "write", errno: Errno::INVAL });
     }
     let name: ArrayVec<u8, NAME_MAX> =
         name.try_into().map_err(|_| Failed { what: "create", errno: Errno::NAMETOOLONG })?;
     // Neither a folder nor a device is to be replaced by a file.
-    if let Ok(there) = rustix::fs::statat(&folder, &name[..], AtFlags::SYMLINK_NOFOLLOW) {
+    if let Ok(there) = rustix::fs::statat(&folder, c_str(&name), AtFlags::SYMLINK_NOFOLLOW) {
         match rustix::fs::FileType::from_raw_mode(there.st_mode) {
             rustix::fs::FileType::RegularFile | rustix::fs::FileType::Symlink => {}
             rustix::fs::FileType::Directory => return Err(Failed { what: "write", errno: Errno::ISDIR }),
@@ -295,7 +302,7 @@ fn open(to: &Destination<'_>, home: &[u8]) -> Result<Opened, Failed> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     for attempt in 0..TRIES {
         let temporary = temporary_name(attempt);
-        match rustix::fs::openat(&folder, &temporary[..], flags, Mode::RUSR | Mode::WUSR) {
+        match rustix::fs::openat(&folder, c_str(&temporary), flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => return Ok((folder, name, file, temporary)),
             Err(Errno::EXIST) => {}
             Err(errno) => return Err(Failed { what: "create", errno }),
@@ -307,8 +314,9 @@ fn open(to: &Destination<'_>, home: &[u8]) -> Result<Opened, Failed> {
 /// What relative paths begin at: the home directory, or `/` where there is none.
 pub fn open_home(home: &[u8]) -> Result<OwnedFd, Failed> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = |path: &[u8]| rustix::fs::open(path, flags, Mode::empty());
-    open(home).or_else(|_| open(b"/")).map_err(Failed::to("open the home directory"))
+    let open = |path: &CStr| rustix::fs::open(path, flags, Mode::empty());
+    let opened = PathBuffer::new().join(&[home]).and_then(open);
+    opened.or_else(|_| open(c"/")).map_err(Failed::to("open the home directory"))
 }
 
 /// A name that nobody else has, whatever the target's.
@@ -319,9 +327,14 @@ fn temporary_name(attempt: u32) -> [u8; TEMPORARY_LEN] {
     let number =
         (random::seed() ^ now_us().rotate_left(20)).wrapping_add(own).wrapping_mul(0x9E37_79B9_7F4A_7C15)
             >> 8;
-    let mut name = *b".vsock-shell-xxxxxxxxxx";
+    let mut name = *b".vsock-shell-xxxxxxxxxx\0";
     for (at, place) in name.iter_mut().skip(13).take(10).enumerate() {
         *place = DIGITS.get((number >> (at * 4)) as usize & 15).copied().unwrap_or(b'0');
     }
     name
+}
+
+/// A name that holds its NUL.
+fn c_str(name: &[u8]) -> &CStr {
+    CStr::from_bytes_until_nul(name).unwrap_or_default()
 }

@@ -138,6 +138,7 @@ pub struct Place<'d> {
 /// The channel was refused.
 type Started = Result<Task, ()>;
 
+#[inline(never)]
 fn start_exec(
     request: &[u8],
     memory: &mut [u8],
@@ -166,6 +167,7 @@ pub fn refuse_failure(core: &mut Core, channel: ChannelId, failure: &Failure) {
     core.refuse(channel, failure.code(), number(failure.errno), text.as_bytes());
 }
 
+#[inline(never)]
 fn start_transfer(
     kind: ChannelKind,
     request: &[u8],

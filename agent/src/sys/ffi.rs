@@ -10,16 +10,14 @@ pub(super) struct SignalBits(pub(super) [u64; 16]);
 
 #[link(name = "c")]
 unsafe extern "C" {
-    pub(super) fn fork() -> c_int;
+    pub(super) fn _Fork() -> c_int;
     pub(super) fn execve(
         path: *const c_char,
         argv: *const *const c_char,
         envp: *const *const c_char,
     ) -> c_int;
     pub(super) fn _exit(status: c_int) -> !;
-    pub(super) fn abort() -> !;
     pub(super) fn getauxval(kind: c_ulong) -> c_ulong;
-    pub(super) fn signal(number: c_int, handler: usize) -> usize;
     pub(super) fn sigprocmask(how: c_int, set: *const SignalBits, old: *mut SignalBits) -> c_int;
     pub(super) fn signalfd(fd: c_int, set: *const SignalBits, flags: c_int) -> c_int;
     pub(super) fn accept4(fd: c_int, address: *mut u8, len: *mut u32, flags: c_int) -> c_int;
@@ -29,6 +27,10 @@ unsafe extern "C" {
     pub(super) fn getgroups(room: c_int, groups: *mut c_uint) -> c_int;
     pub(super) fn syscall(number: c_long, ...) -> c_long;
     fn __errno_location() -> *mut c_int;
+
+    /// Where the code begins and ends, by the linker.
+    pub(super) static __executable_start: u8;
+    pub(super) static etext: u8;
 }
 
 /// Why the call just made failed.

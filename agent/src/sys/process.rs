@@ -16,12 +16,12 @@ pub enum Forked {
     Parent(Pid),
 }
 
-/// `fork(2)`.
+/// `fork(2)`, without the handlers of `pthread_atfork(3)`, of which there are none.
 ///
 /// The agent has one thread, no heap and no locks, so that the child can go on with any of its code.
 pub fn fork() -> Result<Forked> {
     // SAFETY: nothing in this crate is shared between threads or held across the call, see above.
-    let raw = unsafe { ffi::fork() };
+    let raw = unsafe { ffi::_Fork() };
     match raw {
         ..0 => Err(ffi::last_error()),
         0 => Ok(Forked::Child),

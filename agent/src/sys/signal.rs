@@ -23,17 +23,16 @@ const SIG_SETMASK: c_int = 2;
 pub fn take_over() -> bool {
     let mut hangup_ignored = false;
     for number in 1..=HIGHEST as c_int {
-        let former = set_default(number);
+        let former = set_disposition(number, SIG_DFL);
         hangup_ignored |= number == Signal::HUP.as_raw() && former == SIG_IGN;
     }
-    // SAFETY: no handler is involved, only a fixed disposition.
-    unsafe { ffi::signal(Signal::PIPE.as_raw(), SIG_IGN) };
+    set_disposition(Signal::PIPE.as_raw(), SIG_IGN);
     hangup_ignored
 }
 
 /// `rt_sigaction(2)` by its number, because libc refuses the signals that its threads use, and a parent process can
 /// have ignored those too. Gives the former disposition.
-fn set_default(number: c_int) -> usize {
+fn set_disposition(number: c_int, disposition: usize) -> usize {
     const RT_SIGACTION: c_long = if cfg!(target_arch = "x86_64") {
         13
     } else if cfg!(any(target_arch = "x86", target_arch = "arm")) {
@@ -41,20 +40,20 @@ fn set_default(number: c_int) -> usize {
     } else {
         134
     };
-    // `struct sigaction` of the kernel begins with the handler; all zero it means SIG_DFL on every architecture.
-    let (action, mut former) = ([SIG_DFL; 8], [SIG_DFL; 8]);
-    // SAFETY: both are larger than the kernel's structure, and no handler is involved.
+    // `struct sigaction` of the kernel begins with the handler, on all architectures that we run on; the rest is flags and
+    // a mask, and may be zero.
+    let (mut action, mut former) = ([0; 8], [0; 8]);
+    action[0] = disposition;
+    // SAFETY: both are larger than the kernel's structure, and no handler is involved, only a fixed disposition.
     unsafe { ffi::syscall(RT_SIGACTION, number, action.as_ptr(), former.as_mut_ptr(), size_of::<u64>()) };
     former[0]
 }
 
 /// What a command finds: every disposition is the default one, no signal is blocked.
 pub fn restore_for_command() {
-    // SAFETY: no handler is involved; the set is valid for the call.
-    unsafe {
-        ffi::signal(Signal::PIPE.as_raw(), SIG_DFL);
-        ffi::sigprocmask(SIG_SETMASK, &SignalBits([0; 16]), core::ptr::null_mut());
-    }
+    set_disposition(Signal::PIPE.as_raw(), SIG_DFL);
+    // SAFETY: the set is valid for the call.
+    unsafe { ffi::sigprocmask(SIG_SETMASK, &SignalBits([0; 16]), core::ptr::null_mut()) };
 }
 
 /// The signals that every process of the agent blocks and reads from a descriptor.

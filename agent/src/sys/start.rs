@@ -4,11 +4,17 @@
 //! macro because a second panic handler, or a second `main`, must not come along when a test links the library.
 
 use core::ffi::{CStr, c_char, c_int};
-use core::panic::PanicInfo;
+
+use rustix::process::{Signal, getpid, kill_process};
 
 use super::ffi;
-use crate::line::Part;
+use crate::line::{Line, Part};
 use crate::log;
+
+/// Addresses in the line that tells of a bug.
+const ADDRESSES_TOLD: usize = 8;
+/// The exit status that goes with SIGABRT.
+const FAILED_BY_BUG: i32 = 134;
 
 /// The arguments and the environment of this process.
 #[derive(Clone, Copy)]
@@ -62,12 +68,35 @@ impl Iterator for Vector {
     }
 }
 
-/// Ends the process after a bug: one line that says where, then SIGABRT.
-pub fn panicked(info: &PanicInfo<'_>) -> ! {
-    let (file, line) = info.location().map_or(("?", 0), |place| (place.file(), place.line()));
-    log::error(&[Part::Text("bug at "), Part::Text(file), Part::Text(":"), Part::Number(u64::from(line))]);
-    // SAFETY: abort has no conditions.
-    unsafe { ffi::abort() }
+/// Ends the process after a bug: one line with the last addresses in the code, by which a build with symbols tells where
+/// it was and who called it (`addr2line -fi`), then SIGABRT.
+///
+/// The compiler's own message and place would be plainer. The names of the files, the texts and `core::fmt` cost 5 KiB.
+pub fn panicked() -> ! {
+    let mut line = Line::of(&[Part::Text("bug, reached by")]);
+    for address in code_addresses().take(ADDRESSES_TOLD) {
+        line.append(&[Part::Text(" "), Part::Hexadecimal(address as u64)]);
+    }
+    log::error(&[Part::Line(&line)]);
+    let _ = kill_process(getpid(), Signal::ABORT);
+    // Only process 1 is still here.
+    exit(FAILED_BY_BUG)
+}
+
+/// What stands on the stack and is an address in the code: the places to which the functions that run now return, the
+/// latest first, and perhaps a few that are left from former calls.
+fn code_addresses() -> impl Iterator<Item = usize> {
+    /// Enough for the frame of our caller, and less than that of `main` takes, which is above them all.
+    const WORDS: usize = 256;
+    let code = (&raw const ffi::__executable_start).addr()..(&raw const ffi::etext).addr();
+    let here = 0_usize;
+    let stack = (&raw const here).expose_provenance();
+    let word = move |number| {
+        let place = core::ptr::with_exposed_provenance::<usize>(stack + number * size_of::<usize>());
+        // SAFETY: so many words above this frame are on the stack; they are read as they are, whoever they belong to.
+        unsafe { place.read_volatile() }
+    };
+    (1..WORDS).map(word).filter(move |word| code.contains(word))
 }
 
 /// Ends the process with `status`, without running anything at exit.
@@ -94,8 +123,8 @@ macro_rules! entry_point {
 
         #[cfg(target_feature = "crt-static")]
         #[panic_handler]
-        fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-            $crate::sys::start::panicked(info)
+        fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+            $crate::sys::start::panicked()
         }
 
         /// Named by the unwind tables of the precompiled `core`, never called: we abort.

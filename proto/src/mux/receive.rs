@@ -104,6 +104,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
     }
 
     /// What follows a header.
+    #[inline(never)]
     fn begin(&mut self, header: Header) -> Result<State, CloseCode> {
         let hello = header.kind == Some(FrameType::Hello);
         if hello == self.peer.is_some() {
@@ -155,6 +156,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
             .ok_or(CloseCode::ChannelState)
     }
 
+    #[inline(never)]
     fn handle_control(
         &mut self,
         header: Header,
