@@ -7,6 +7,10 @@ use crate::arena::{Arena, Full};
 use crate::command::Strings;
 use crate::sys::pointers::Pointers;
 
+/// Variables that a client may send. Equal names are found by comparing all, which for so many takes no more than a
+/// moment; nobody has as many.
+const SENT_MAX: usize = 8192;
+
 /// What a login gives besides the account's.
 #[derive(Clone, Copy)]
 pub struct Login<'a> {
@@ -30,7 +34,7 @@ fn name_of(entry: &CStr) -> Option<&[u8]> {
 /// Builds the array for `execve`. Entries that have no name are left out; of equal names the last counts.
 ///
 /// # Errors
-/// The arena is full.
+/// The arena is full, or the client sent more than [`SENT_MAX`] variables.
 pub fn build<'a>(arena: &mut Arena<'a>, login: Login<'_>, sent: Strings<'a>) -> Result<Pointers<'a>, Full> {
     let account = login.account;
     let term = login.term.map_or(&b""[..], CStr::to_bytes);
@@ -42,7 +46,11 @@ pub fn build<'a>(arena: &mut Arena<'a>, login: Login<'_>, sent: Strings<'a>) -> 
         (b"PATH=", login.path),
         (b"TERM=", term),
     ];
-    let mut array = arena.pointers(given.len() + sent.clone().count())?;
+    let count = sent.clone().count();
+    if count > SENT_MAX {
+        return Err(Full);
+    }
+    let mut array = arena.pointers(given.len() + count)?;
     for (name, value) in given {
         if name != b"TERM=" || login.term.is_some() {
             array.push(arena.string(&[name, value])?);
@@ -121,6 +129,18 @@ mod tests {
             fits += usize::from(build(&mut Arena::new(&mut memory), login, Strings::new(&sent, 3)).is_ok());
         }
         assert!(fits > 0 && fits < 128);
+    }
+
+    #[test]
+    fn more_variables_than_anybody_has_are_too_many() {
+        let account = account();
+        let login = Login { account: &account, shell: b"", path: b"/bin", term: None };
+        let build = |count| {
+            let sent = fields(&vec![(3, &b"A=1\0"[..]); count]);
+            let mut memory = vec![0; 1 << 20];
+            build(&mut Arena::new(&mut memory), login, Strings::new(&sent, 3)).is_ok()
+        };
+        assert!(build(SENT_MAX) && !build(SENT_MAX + 1));
     }
 
     #[test]
