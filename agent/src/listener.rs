@@ -14,9 +14,11 @@ use vsock_shell_proto::preamble::{Answer, Preamble, Status};
 use crate::args::ADDRESSES_MAX;
 use crate::clock::now_ms;
 use crate::half_open::{HalfOpen, Partial, Progress};
+use crate::hangup::KILL_AFTER_MS;
 use crate::line::Part;
 use crate::listen::Listening;
 use crate::log;
+use crate::session::LINGER_US;
 use crate::sessions::Sessions;
 use crate::sys::process::{Forked, fork};
 use crate::sys::signal::Signals;
@@ -26,9 +28,9 @@ use crate::sys::{random, socket};
 const ACCEPTS_PER_TURN: usize = 16;
 /// How long nothing is accepted after the system had nothing left for another connection.
 const PAUSE_MS: u64 = 100;
-/// How long sessions may take to hang up before they are killed: a little more than the five seconds after which
-/// they kill their commands.
-const ENDING_MS: u64 = 6000;
+/// How long sessions may take to end before they are killed: to say so to a client that does not listen, to kill
+/// commands that do not hang up, and a little more.
+const ENDING_MS: u64 = LINGER_US / 1000 + KILL_AFTER_MS + 1000;
 
 /// What an event of epoll is about: the signals, a listening socket, or a place of the half-open table.
 const TOKEN_SIGNALS: u64 = u64::MAX;

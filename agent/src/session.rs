@@ -55,7 +55,7 @@ const INPUT_LEN: usize = 256 * 1024;
 /// Pieces of one flow that a task gets at once.
 pub const PIECES_MAX: usize = 16;
 /// How long what is still unsent has after the session has ended.
-const LINGER_US: u64 = 2_000_000;
+pub const LINGER_US: u64 = 2_000_000;
 
 static RING: Storage<[u8; RING_LEN]> = Storage::new([0; RING_LEN]);
 static POOL: Storage<[u8; POOL_LEN]> = Storage::new([0; POOL_LEN]);
@@ -222,7 +222,7 @@ impl<'c> Driver<'c> {
             Event::Finished { channel, .. } | Event::Credit { channel, .. } => self.tasks.mark_ready(channel),
             Event::Stopped { channel, flow } => {
                 if let Some(task) = self.tasks.of_channel(channel) {
-                    task.stop(flow);
+                    task.stop(flow, &mut self.core);
                 }
                 self.tasks.mark_ready(channel);
             }

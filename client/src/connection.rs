@@ -32,6 +32,8 @@ const CHANNELS: usize = 8;
 const SURPLUS: usize = 8 * WINDOW_MAX / BLOCK_LEN;
 /// Bytes read from the stream at once.
 const INPUT_LEN: usize = 256 * 1024;
+/// Bytes asked of the kernel for a socket's send buffer; it gives what `net.core.wmem_max` allows.
+const SEND_BUFFER: usize = 512 * 1024;
 /// Between two tries where the agent closes without an answer.
 const RETRY: Duration = Duration::from_millis(100);
 /// How long the agent has to confirm that the session is over.
@@ -77,6 +79,8 @@ impl Connection {
     /// # Errors
     /// [`Error::Closed`] and [`Error::Lost`] before the answer, [`Error::Silent`] after `timeout`, and what the answer says.
     pub fn begin(stream: Stream, timeout: Duration) -> Result<Self, Error> {
+        // More in flight, so that neither side waits for the other to wake up. What is no socket has no such buffer.
+        _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream.output, SEND_BUFFER);
         let mut id = [0; 16];
         rustix::rand::getrandom(&mut id[..], rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| Error::local("draw", "random bytes")(errno.into()))?;
@@ -110,11 +114,13 @@ impl Connection {
         self.core.poll_timeout().map(|due| due.duration_from(self.now()))
     }
 
-    /// The descriptors to wait for: one to read, and one to write where that would block.
+    /// The descriptors to wait for: the stream to be read, and, where that would block, to be written. Asked about when
+    /// nothing waits for it, a pipe without a reader would be told again and again.
     pub(crate) fn interests<'f>(&'f self, fds: &mut Vec<PollFd<'f>>) {
-        fds.push(PollFd::new(&self.stream.input, PollFlags::IN));
-        let output = if self.can_write { PollFlags::empty() } else { PollFlags::OUT };
-        fds.push(PollFd::new(&self.stream.output, output));
+        let input = PollFd::new(&self.stream.input, PollFlags::IN);
+        fds.push(input.clone());
+        // The same again where nothing waits, so that there are always two.
+        fds.push(if self.can_write { input } else { PollFd::new(&self.stream.output, PollFlags::OUT) });
     }
 
     /// What `poll` said of the two descriptors of [`Self::interests`].

@@ -1,6 +1,6 @@
 //! Owns the loop: one thread, one `poll`, one connection, and the [`Task`]s in its channels.
 
-use std::time::Instant as Clock;
+use std::time::{Duration, Instant as Clock};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -41,6 +41,12 @@ pub(crate) trait Task {
     }
 }
 
+/// Steps between two looks at the descriptors, the signals among them.
+const ROUNDS_MAX: usize = 64;
+
+/// Reads of what came before the stream died: much more than is ever on its way.
+const LAST_READS_MAX: usize = 64;
+
 /// Drives the task until it is over.
 ///
 /// # Errors
@@ -49,36 +55,57 @@ pub(crate) fn drive(connection: &mut Connection, task: &mut dyn Task) -> Result<
     // Nothing came yet, and what is there to send shall not wait for a poll.
     let mut readable = false;
     let mut is_prepared = false;
+    let mut lost = None;
     loop {
-        let lost = match readable {
-            true => connection.receive(task).err(),
-            false => None,
-        };
+        if readable && lost.is_none() {
+            lost = connection.receive(task).err();
+        }
         // What came before the end still counts.
-        while task.step(&mut connection.core)? {
-            connection.transmit()?;
+        let mut rounds = ROUNDS_MAX;
+        while rounds > 0 && task.step(&mut connection.core)? {
+            transmit(connection, task, &mut lost);
+            rounds -= 1;
         }
         if task.is_done(&connection.core) {
             return Ok(());
         }
-        if let Some(error) = lost {
+        if rounds > 0
+            && let Some(error) = lost
+        {
             connection.ended()?;
             return Err(error);
         }
-        connection.transmit()?;
+        if transmit(connection, task, &mut lost) {
+            continue;
+        }
         connection.ended()?;
         if !is_prepared {
             task.prepare()?;
             is_prepared = true;
         }
-        readable = wait(connection, task)?;
+        readable = wait(connection, task, rounds == 0)?;
     }
 }
 
-/// Waits for the stream, the task's descriptors, or a deadline; whether the stream can be read.
-fn wait(connection: &mut Connection, task: &mut dyn Task) -> Result<bool, Error> {
+/// Sends what there is; whether that has failed just now. What the other side said before it left was taken then.
+fn transmit(connection: &mut Connection, task: &mut dyn Task, lost: &mut Option<Error>) -> bool {
+    if lost.is_some() {
+        return false;
+    }
+    *lost = connection.transmit().err();
+    for _ in 0..LAST_READS_MAX {
+        if lost.is_none() || !matches!(connection.receive(task), Ok(true)) {
+            break;
+        }
+    }
+    lost.is_some()
+}
+
+/// Waits for the stream, the task's descriptors, or a deadline, or only asks where the task is busy; whether the stream can be read.
+fn wait(connection: &mut Connection, task: &mut dyn Task, is_busy: bool) -> Result<bool, Error> {
     let own = task.deadline().map(|deadline| deadline.saturating_duration_since(Clock::now()));
-    let timeout = [connection.timeout(), own].into_iter().flatten().min();
+    let busy = is_busy.then_some(Duration::ZERO);
+    let timeout = [busy, connection.timeout(), own].into_iter().flatten().min();
     let mut fds = Vec::with_capacity(8);
     connection.interests(&mut fds);
     task.interests(&connection.core, &mut fds);

@@ -98,6 +98,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dial(error) => error.fmt(f),
+            Self::NoAnswer(tried) if tried.is_zero() => {
+                f.write_str("the connection was closed without an answer (is the agent running?)")
+            }
             Self::NoAnswer(tried) => {
                 write!(
                     f,

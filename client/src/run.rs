@@ -60,7 +60,8 @@ impl Input {
     /// A descriptor of this side.
     #[must_use]
     pub fn source(source: Source) -> Self {
-        Self(From::Source { source, is_ready: false })
+        // Read before it is polled: of a named pipe whose writers left before we came, poll does not tell the end.
+        Self(From::Source { source, is_ready: true })
     }
 }
 

@@ -51,7 +51,8 @@ impl<'s> Shell<'s> {
         Self {
             run,
             keys,
-            is_ready: false,
+            // As in `Input::source`.
+            is_ready: true,
             is_at_end: false,
             escapes,
             waiting: Vec::new(),

@@ -91,9 +91,14 @@ impl Client {
         mut signals: Option<&mut Signals>,
         is_quiet: bool,
     ) -> Result<(), Error> {
+        // Waiting for somebody who reads a pipe is what a signal may end at once.
+        let there = Landing::there(to)?;
         // Before there is a temporary file that a signal would leave behind.
         arm(&mut signals)?;
-        let landing = Landing::file(to, file_name(path), is_synced)?;
+        let landing = match there {
+            Some(there) => there,
+            None => Landing::file(to, file_name(path), is_synced)?,
+        };
         self.get_to(path, landing, signals, is_quiet)
     }
 
@@ -217,7 +222,9 @@ impl<'c> Guests<'c> {
     ) -> Result<T, Error> {
         let mut client = self.take(target)?;
         let result = work(&mut client);
-        if client.connection.core.end().is_none() {
+        let is_lost =
+            matches!(result, Err(Error::Closed | Error::Lost(_) | Error::Ended(_) | Error::Broken(_)));
+        if !is_lost && client.connection.core.end().is_none() {
             self.open.push((target.clone(), client));
         }
         result

@@ -5,6 +5,7 @@ mod guest;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -214,6 +215,59 @@ fn a_reader_that_leaves_ends_the_command_quietly() {
     // As in a pipeline of one machine: `yes` died of SIGPIPE.
     assert_eq!((finished.status(), finished.stderr()), (141, ""));
     mark.is_gone();
+}
+
+#[test]
+fn a_reader_that_leaves_hangs_the_commands_terminal_up() {
+    let guest = Guest::start();
+    for line in ["echo ready; exec yes", "echo ready; while :; do echo more; sleep 0.01; done"] {
+        let mark = Mark::new();
+        let mut running = Running::start(&mut guest.client(["-t", "-E", mark.variable(), TARGET, line]));
+        let mut stdout = running.0.stdout.take().unwrap();
+        read_line(&mut stdout, "ready");
+        drop(stdout);
+        // The input stays open: nothing but the terminal ends the command.
+        let status = running.end();
+        assert_eq!(status.code(), Some(129), "{line}");
+        mark.is_gone();
+    }
+}
+
+#[test]
+fn an_output_that_the_command_closed_is_closed_at_once() {
+    let guest = Guest::start();
+    let open = |session: i32| std::fs::read_dir(format!("/proc/{session}/fd")).unwrap().count();
+    let mark = Mark::new();
+    let line = "echo ready; sleep 0.3; printf last; exec >/dev/null 2>/dev/null; sleep 1000";
+    let _client = guest.start_command(&["-E", mark.variable()], line);
+    let session = guest.sessions()[0];
+    let before = open(session);
+    // So that both the last bytes and the end are there when the session looks.
+    kill_process(Pid::from_raw(session).unwrap(), Signal::STOP).unwrap();
+    until("the command has closed its output", || {
+        mark.processes().iter().any(|pid| {
+            std::fs::read_link(format!("/proc/{pid}/fd/1")).is_ok_and(|to| to == Path::new("/dev/null"))
+        })
+    });
+    kill_process(Pid::from_raw(session).unwrap(), Signal::CONT).unwrap();
+    until("both outputs are closed", || open(session) == before - 2);
+}
+
+#[test]
+fn a_named_pipe_whose_writers_are_gone_is_at_its_end() {
+    let guest = Guest::start();
+    let path = guest.directory.path("pipe");
+    let make = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(make.success());
+    for option in ["-T", "-t"] {
+        // Both ends, so that neither open waits; then the writer leaves.
+        let both = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+        let read = std::fs::File::open(&path).unwrap();
+        drop(both);
+        let mut command = guest.client([option, TARGET, "cat; echo end"]);
+        let finished = Running::start(command.stdin(read)).finish(b"");
+        assert_eq!(finished.succeeded().trim_end(), "end");
+    }
 }
 
 #[test]

@@ -430,3 +430,16 @@ fn a_session_that_is_killed_costs_nobody_else() {
     read_line(other.0.stdout.as_mut().unwrap(), "unharmed");
     assert_serves(&guest);
 }
+
+#[test]
+fn sigterm_to_the_agent_kills_what_ignores_the_hangup_whoever_does_not_listen() {
+    let mut guest = Guest::start();
+    let mark = Mark::new();
+    let client = guest
+        .start_command(&["-E", mark.variable()], "trap '' HUP; echo ready; while :; do sleep 0.05; done");
+    // Its session waits for an answer before it hangs the command up.
+    client.signal(Signal::STOP);
+    guest.agent.signal(Signal::TERM);
+    assert_eq!(guest.agent.end().code(), Some(0));
+    mark.is_gone();
+}

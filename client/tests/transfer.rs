@@ -405,6 +405,54 @@ fn an_interrupted_transfer_leaves_nothing_on_either_side() {
     guest.is_idle();
 }
 
+#[test]
+fn a_transfer_that_waits_for_a_pipe_can_be_interrupted() {
+    let guest = Guest::start();
+    let [pipe, to] = ["pipe", "to"].map(|name| guest.directory.path(name));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let from = guest.directory.file("from", &payload(1_000_000));
+    // Somebody has it open, and neither writes nor reads.
+    let both = File::options().read(true).write(true).open(&pipe).unwrap();
+    for (from, to) in [
+        (pipe.clone().into_os_string(), guest.remote(&to)),
+        (guest.remote(&from), pipe.clone().into_os_string()),
+    ] {
+        let mut running = Running::start(&mut guest.client([OsStr::new("cp"), &from, &to]));
+        until("the transfer has begun", || !guest.sessions().is_empty());
+        std::thread::sleep(Duration::from_millis(100));
+        running.signal(Signal::TERM);
+        assert_eq!(running.end().code(), Some(128 + Signal::TERM.as_raw()));
+        guest.is_idle();
+    }
+    drop(both);
+    // Nobody reads it at all.
+    let mut running =
+        Running::start(&mut guest.client([OsStr::new("cp"), &guest.remote(&from), pipe.as_os_str()]));
+    until("the session has begun", || !guest.sessions().is_empty());
+    std::thread::sleep(Duration::from_millis(100));
+    running.signal(Signal::TERM);
+    running.end();
+    guest.is_idle();
+}
+
+#[test]
+fn a_session_that_dies_costs_one_file_of_several() {
+    let guest = Guest::start();
+    let [endless, small, to] = ["endless", "small", "to"].map(|name| guest.directory.path(name));
+    File::create(&endless).unwrap().set_len(1 << 40).unwrap();
+    fs::write(&small, b"small").unwrap();
+    fs::create_dir(&to).unwrap();
+    let words = ["cp".as_ref(), endless.as_os_str(), small.as_os_str(), &guest.remote(&to)];
+    let running = Running::start(&mut guest.client(words));
+    until("the transfer has begun", || has_temporary(&to));
+    for session in guest.sessions() {
+        rustix::process::kill_process(rustix::process::Pid::from_raw(session).unwrap(), Signal::KILL)
+            .unwrap();
+    }
+    running.finish(b"").failed(255, &["endless", "connection lost"]);
+    assert_eq!(fs::read(to.join("small")).unwrap(), b"small");
+}
+
 /// A proxy between client and agent that changes one byte far in the stream from `Side`.
 fn corrupting_proxy(
     guest: &Guest,

@@ -3,7 +3,7 @@
 //! Memory of one agent session, all of it zero at start and touched only when used:
 //!
 //! ```text
-//!   ring       RING_LEN                                512 KiB
+//!   ring       RING_LEN                                256 KiB
 //! + pool       POOL_BLOCKS × BLOCK_STRIDE              12 MiB
 //! + channels   CHANNEL_IDS × size_of::<Channel>()      about 200 KiB
 //! ```
@@ -44,7 +44,7 @@ pub const REQUEST_MAX: usize = 1024 * 1024;
 /// Bytes that are due an acknowledgement at the latest (`R-4.6`).
 pub const ACK_EVERY: usize = 64 * 1024;
 /// Bytes of the transmit ring of a program: what is sent and not acknowledged, and what is not sent.
-pub const RING_LEN: usize = 512 * 1024;
+pub const RING_LEN: usize = 256 * 1024;
 /// The most that is framed and not sent (`R-6.14`); less on a slow transport.
 pub const FRESH_MAX: usize = 128 * 1024;
 /// The least that may be framed and not sent, on the slowest transport.

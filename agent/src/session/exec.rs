@@ -46,6 +46,8 @@ struct Source {
     flow: Flow,
     ready: bool,
     is_terminal: bool,
+    /// The command has closed its end, which is told once.
+    has_hung_up: bool,
     /// Bytes that are still delivered, once the command has ended.
     left: Option<usize>,
 }
@@ -72,7 +74,8 @@ impl Exec {
         let token = |part| Token::Task { place, part };
         watch.add(&child.status, token(STATUS))?;
         let is_terminal = matches!(child.standard, Standard::Terminal(_));
-        let source = |fd, flow| Source { fd, flow, ready: false, is_terminal, left: None };
+        let source =
+            |fd, flow| Source { fd, flow, ready: false, is_terminal, has_hung_up: false, left: None };
         let (input, output, error) = match child.standard {
             Standard::Pipes { input, output, error } => (input, output, Some(error)),
             Standard::Terminal(master) => (rustix::io::fcntl_dupfd_cloexec(&master, 3)?, master, None),
@@ -97,6 +100,11 @@ impl Exec {
     /// Its process.
     pub fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// It was reaped: its number may be another's.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_some()
     }
 
     fn target(&self) -> Target<'_> {
@@ -127,12 +135,17 @@ impl Exec {
         }
     }
 
-    /// The client takes no more of `flow`: the command finds nobody at the other end of its pipe.
-    pub fn stop(&mut self, flow: Flow) {
+    /// The client takes no more of `flow`: the command finds nobody at the other end of its pipe, or its terminal hung
+    /// up (`R-9.8`).
+    pub fn stop(&mut self, flow: Flow, core: &mut Core) {
         if flow == Flow::Error {
             self.error = None;
-        } else if !self.is_terminal {
-            self.output = None;
+            return;
+        }
+        self.output = None;
+        if self.is_terminal {
+            // The other descriptor of the master.
+            self.close_input(core);
         }
     }
 
@@ -162,6 +175,7 @@ impl Exec {
                 let source = if part == OUTPUT { &mut self.output } else { &mut self.error };
                 if let Some(source) = source {
                     source.ready |= readiness.readable;
+                    source.has_hung_up |= readiness.ended;
                 }
             }
             _ => {}
@@ -303,7 +317,8 @@ fn pump(place: &mut Option<Source>, core: &mut Core, channel: ChannelId) -> Step
             source.left = source.left.map(|left| left.saturating_sub(length));
             // A pipe that gives less than there is room for is empty, and tells when it is not any more. Asking a
             // terminal, which gives what its buffer held, is the only way to know.
-            source.ready &= source.is_terminal || length == room || source.left.is_some();
+            source.ready &=
+                source.is_terminal || source.has_hung_up || length == room || source.left.is_some();
             Step::Progress
         }
         Err(Errno::INTR) => Step::Progress,

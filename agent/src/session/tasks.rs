@@ -53,9 +53,9 @@ impl Task {
     }
 
     /// The client takes no more of `flow`.
-    pub fn stop(&mut self, flow: Flow) {
+    pub fn stop(&mut self, flow: Flow, core: &mut Core) {
         match self {
-            Self::Exec(exec) => exec.stop(flow),
+            Self::Exec(exec) => exec.stop(flow, core),
             Self::Get(get) => get.stop(),
             Self::Answer(answer) => answer.stop(),
             Self::Request(_) | Self::Put(_) => {}
@@ -218,7 +218,7 @@ impl Tasks {
     /// A process was reaped that may be one of the commands.
     pub fn handle_ended(&mut self, pid: Pid, status: WaitStatus, core: &mut Core) {
         let found = self.places.iter_mut().flatten().find_map(|place| match &mut place.task {
-            Task::Exec(exec) if exec.pid() == pid => Some((place.channel, exec)),
+            Task::Exec(exec) if exec.pid() == pid && !exec.has_ended() => Some((place.channel, exec)),
             _ => None,
         });
         if let Some((channel, exec)) = found {

@@ -9,6 +9,9 @@ use vsock_shell_proto::link::Transmit;
 use super::watch::{Token, Watch};
 use super::{Core, now};
 
+/// Bytes asked of the kernel for a socket's send buffer; it gives what `net.core.wmem_max` allows.
+const SEND_BUFFER: usize = 512 * 1024;
+
 /// The stream has ended, or failed: which of them does not matter (`R-1.3`).
 pub struct Lost;
 
@@ -24,6 +27,8 @@ pub struct Transport {
 impl Transport {
     /// A transport over two descriptors that do not block; they may be the same stream.
     pub fn new(input: OwnedFd, output: OwnedFd) -> Self {
+        // More in flight, so that neither side waits for the other to wake up. What is no socket has no such buffer.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&output, SEND_BUFFER);
         Self {
             streams: Some((input, output)),
             readable: false,

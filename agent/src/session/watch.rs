@@ -35,6 +35,8 @@ pub struct Readiness {
     pub readable: bool,
     /// Writing would not block.
     pub writable: bool,
+    /// Nothing more will come, and nothing more be told.
+    pub ended: bool,
 }
 
 const INPUT: u64 = u64::MAX;
@@ -95,6 +97,7 @@ impl Watch {
             let flags = event.flags;
             let ended = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
             let readiness = Readiness {
+                ended,
                 readable: ended || flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP),
                 writable: ended || flags.contains(epoll::EventFlags::OUT),
             };

@@ -18,16 +18,21 @@ use crate::stdio::Sink;
 /// Mode bits that are taken from a guest: it gives nobody here its rights.
 const TRUSTED_MODE: u32 = 0o777;
 
+/// What holes are made of where they cannot stay holes.
+static ZEROS: [u8; 4096] = [0; 4096];
+/// Bounds what one flush does, so that a signal is heard between two.
+const FLUSH_ROUNDS: usize = 64;
+
 /// Where a file lands.
 pub(super) struct Landing(To);
 
 enum To {
     /// A new file under a temporary name, and the name that it gets.
     File { file: File, temporary: Temporary, path: PathBuf, is_synced: bool },
-    /// A device or a pipe that is there.
+    /// A block device that is there.
     There { file: File, path: PathBuf },
-    /// Standard output, and what it has not taken.
-    Stream { sink: Sink, is_ready: bool, waiting: Vec<u8> },
+    /// Standard output, or a pipe or a device that is there; what it has not taken, and how many zeros follow that.
+    Stream { sink: Sink, name: OsString, is_ready: bool, waiting: Vec<u8>, zeros: u64 },
 }
 
 /// A file that is removed unless it is renamed.
@@ -52,15 +57,8 @@ impl Landing {
         if let Ok(real) = fs::canonicalize(&path) {
             path = real;
         }
-        match fs::metadata(&path).map(|there| there.file_type()) {
-            Ok(kind) if kind.is_dir() => {
-                return Err(Error::local("write", &path)(rustix::io::Errno::ISDIR.into()));
-            }
-            Ok(kind) if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() => {
-                let file = OpenOptions::new().write(true).open(&path).map_err(Error::local("open", &path))?;
-                return Ok(Self(To::There { file, path }));
-            }
-            _ => {}
+        if let Some(there) = Self::there(&path)? {
+            return Ok(there);
         }
         let mut draw = [0; 8];
         loop {
@@ -82,10 +80,28 @@ impl Landing {
         }
     }
 
+    /// Lands on a pipe or a device, where one is at `path`. Waits, as opening a pipe does, until somebody reads it.
+    pub(super) fn there(path: &Path) -> Result<Option<Self>, Error> {
+        let Ok(kind) = fs::metadata(path).map(|there| there.file_type()) else { return Ok(None) };
+        if kind.is_file() || kind.is_dir() {
+            return Ok(None);
+        }
+        let file = OpenOptions::new().write(true).open(path).map_err(Error::local("open", path))?;
+        if kind.is_block_device() {
+            return Ok(Some(Self(To::There { file, path: path.to_owned() })));
+        }
+        let sink = Sink::new(file.as_fd()).map_err(Error::local("use", path))?;
+        Ok(Some(Self::on(sink, path.as_os_str())))
+    }
+
     /// Lands on standard output.
     pub(super) fn stream() -> Result<Self, Error> {
         let sink = Sink::stdout().map_err(Error::local("use", "standard output"))?;
-        Ok(Self(To::Stream { sink, is_ready: true, waiting: Vec::new() }))
+        Ok(Self::on(sink, OsStr::new("standard output")))
+    }
+
+    fn on(sink: Sink, name: &OsStr) -> Self {
+        Self(To::Stream { sink, name: name.to_owned(), is_ready: true, waiting: Vec::new(), zeros: 0 })
     }
 
     /// Takes content, all of it. Afterwards [`Self::is_blocked`] may hold.
@@ -116,13 +132,16 @@ impl Landing {
                 let seek = io::Seek::seek(file, io::SeekFrom::Start(end)).and_then(|_| file.set_len(end));
                 seek.map_err(Error::local("write", &*path))
             }
-            // What has no holes gets zeros; the guest can announce more than anybody wants, and is read no faster.
-            To::There { .. } | To::Stream { .. } => {
-                let zeros = [0; 4096];
+            // What has no holes gets zeros. The guest can announce more than anybody wants: they are made as they go.
+            To::Stream { zeros, .. } => {
+                *zeros = zeros.saturating_add(length);
+                self.flush().map(drop)
+            }
+            To::There { .. } => {
                 let mut left = length;
                 while left > 0 {
-                    let part = left.min(zeros.len() as u64);
-                    self.write(&mut [IoSlice::new(zeros.get(..part as usize).unwrap_or(&zeros))])?;
+                    let part = left.min(ZEROS.len() as u64);
+                    self.write(&mut [IoSlice::new(ZEROS.get(..part as usize).unwrap_or(&ZEROS))])?;
                     left -= part;
                 }
                 Ok(())
@@ -130,11 +149,19 @@ impl Landing {
         }
     }
 
-    /// Writes what waits; whether anything was written.
+    /// Writes some of what waits; whether anything was written.
     pub(super) fn flush(&mut self) -> Result<bool, Error> {
-        let To::Stream { sink, is_ready, waiting } = &mut self.0 else { return Ok(false) };
+        let To::Stream { sink, name, is_ready, waiting, zeros } = &mut self.0 else { return Ok(false) };
         let mut moved = false;
-        while *is_ready && !waiting.is_empty() {
+        for _ in 0..FLUSH_ROUNDS {
+            if waiting.is_empty() {
+                let part = (*zeros).min(ZEROS.len() as u64);
+                *zeros -= part;
+                waiting.resize(part as usize, 0);
+            }
+            if !*is_ready || waiting.is_empty() {
+                break;
+            }
             match sink.write(waiting) {
                 Ok(taken) => {
                     waiting.drain(..taken);
@@ -142,15 +169,15 @@ impl Landing {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => *is_ready = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::local("write to", "standard output")(error)),
+                Err(error) => return Err(Error::local("write to", &*name)(error)),
             }
         }
         Ok(moved)
     }
 
-    /// Something waits for standard output.
+    /// Something waits for a stream to take it.
     pub(super) fn is_blocked(&self) -> bool {
-        matches!(&self.0, To::Stream { waiting, .. } if !waiting.is_empty())
+        matches!(&self.0, To::Stream { waiting, zeros, .. } if !waiting.is_empty() || *zeros > 0)
     }
 
     /// What to wait for while it is blocked.
@@ -197,4 +224,41 @@ fn system_time(time: Timestamp) -> Option<SystemTime> {
     let whole =
         if time.seconds < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
     whole?.checked_add(Duration::from_nanos(time.nanoseconds.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn a_hole_that_a_stream_cannot_hold_is_made_as_it_is_read() {
+        let (mut read, write) = io::pipe().unwrap();
+        let mut landing = Landing::on(Sink::new(write.as_fd()).unwrap(), OsStr::new("a pipe"));
+        drop(write);
+        landing.write(&mut [IoSlice::new(b"before")]).unwrap();
+        landing.skip(1 << 62, 6 + (1 << 62)).unwrap();
+        assert!(landing.is_blocked());
+        let To::Stream { waiting, .. } = &landing.0 else { panic!("a pipe is a stream") };
+        assert!(waiting.len() <= ZEROS.len());
+        let mut bytes = [1; 100];
+        read.read_exact(&mut bytes).unwrap();
+        assert_eq!(bytes[..6], *b"before");
+        assert_eq!(bytes[6..], [0; 94]);
+    }
+
+    #[test]
+    fn zeros_stand_before_what_follows_them() {
+        let (mut read, write) = io::pipe().unwrap();
+        let mut landing = Landing::on(Sink::new(write.as_fd()).unwrap(), OsStr::new("a pipe"));
+        drop(write);
+        landing.skip(5000, 5000).unwrap();
+        assert!(!landing.is_blocked());
+        landing.write(&mut [IoSlice::new(b"after")]).unwrap();
+        drop(landing);
+        let mut bytes = Vec::new();
+        read.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, [&[0; 5000][..], b"after"].concat());
+    }
 }

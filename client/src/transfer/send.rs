@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read as _};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
@@ -34,8 +34,12 @@ pub(super) struct Origin {
 }
 
 enum From {
+    /// Reading it never waits for somebody.
     File(File),
-    Stream { source: Source, is_ready: bool },
+    Stream {
+        source: Source,
+        is_ready: bool,
+    },
 }
 
 impl Origin {
@@ -52,7 +56,13 @@ impl Origin {
         let meta =
             FileMeta { mode: there.mode(), size, modified: Some(modified).filter(|_| there.is_file()) };
         let name = crate::text::escape(path.as_os_str().as_encoded_bytes()).into_owned();
-        Ok(Self { from: From::File(file), meta, name })
+        let kind = there.file_type();
+        let from = if kind.is_file() || kind.is_block_device() {
+            From::File(file)
+        } else {
+            From::Stream { source: Source::new(file.as_fd()).map_err(failed())?, is_ready: true }
+        };
+        Ok(Self { from, meta, name })
     }
 
     /// Standard input.
