@@ -16,7 +16,8 @@ pub const LINE_MAX: usize = 32 * 1024;
 /// Supplementary groups of an account; further ones are left out. NGROUPS_MAX is 65,536, and nobody has them.
 pub const GROUPS_MAX: usize = 128;
 const NAME_MAX: usize = 255;
-const PATH_MAX: usize = 1023;
+/// Bytes of a home directory's or a shell's path; accounts with longer ones are not found.
+pub const PATH_MAX: usize = 1023;
 
 /// A user, as a login finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]

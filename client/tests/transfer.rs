@@ -247,6 +247,12 @@ fn a_user_is_refused_what_that_user_may_not() {
     let nobody =
         String::from_utf8(Command::new("id").args(["-u", "nobody"]).output().unwrap().stdout).unwrap();
     assert_eq!(fs::metadata(open.join("from")).unwrap().uid().to_string(), nobody.trim());
+    // Nor may nobody put its file in the place of somebody else's, where a folder forbids it as /tmp does.
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o1777)).unwrap();
+    fs::write(open.join("roots"), "root's").unwrap();
+    guest.cp([from.as_os_str(), &as_nobody(&open.join("roots"))]).failed(255, &["cannot rename"]);
+    assert_eq!(fs::read_to_string(open.join("roots")).unwrap(), "root's");
+    assert_eq!(fs::read_dir(&open).unwrap().count(), 2, "nothing is left behind");
 }
 
 /// An agent in a mount namespace of its own, which ends with it: `full` takes a megabyte, `frozen` nothing.

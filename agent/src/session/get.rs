@@ -35,22 +35,18 @@ pub struct Get {
 }
 
 impl Get {
-    /// Opens the file. `buffer` is for reading /etc/group.
+    /// Opens the file.
     ///
     /// # Errors
     /// What failed. A folder is refused with EISDIR, what can never end (a pipe, a terminal) with EINVAL.
     #[inline(never)]
-    pub fn begin(
-        channel: ChannelId,
-        path: &CStr,
-        identity: &Identity,
-        buffer: &mut [u8],
-    ) -> Result<Self, Failed> {
+    pub fn begin(channel: ChannelId, path: &CStr, identity: &Identity) -> Result<Self, Failed> {
         // A pipe would block until somebody writes into it.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let home = open_home(identity.home())?;
+        let home = open_home(&identity.home)?;
         let file = identity
-            .with(buffer, || rustix::fs::openat(&home, path, flags, Mode::empty()))
+            .rights
+            .with(|| rustix::fs::openat(&home, path, flags, Mode::empty()))
             .map_err(Failed::to("open"))?;
         let there = rustix::fs::fstat(&file).map_err(Failed::to("open"))?;
         let size = match FileType::from_raw_mode(there.st_mode) {

@@ -13,7 +13,7 @@ use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
 use vsock_shell_proto::items::{FileEnd, FileMeta, Item, ItemReader};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::identity::Identity;
+use super::identity::{Identity, Rights};
 use super::tasks::Step;
 use super::{Core, PIECES_MAX};
 use crate::clock::now_us;
@@ -72,6 +72,8 @@ pub struct Put {
     size: u64,
     digest: Xxh3Default,
     sync: bool,
+    /// With which the file gets its name.
+    rights: Rights,
     end: Option<Result<(), Failed>>,
 }
 
@@ -81,14 +83,8 @@ impl Put {
     /// # Errors
     /// What failed, before anything was received.
     #[inline(never)]
-    pub fn begin(
-        channel: ChannelId,
-        to: &Destination<'_>,
-        identity: &Identity,
-        buffer: &mut [u8],
-    ) -> Result<Self, Failed> {
-        let home = identity.home();
-        let (folder, name, file, temporary) = identity.with(buffer, || open(to, home))?;
+    pub fn begin(channel: ChannelId, to: &Destination<'_>, identity: &Identity) -> Result<Self, Failed> {
+        let (folder, name, file, temporary) = identity.rights.with(|| open(to, &identity.home))?;
         Ok(Self {
             channel,
             reader: ItemReader::new(),
@@ -101,6 +97,7 @@ impl Put {
             digest: Xxh3Default::new(),
             sync: to.flags & FLAG_SYNC != 0,
             end: None,
+            rights: identity.rights.clone(),
         })
     }
 
@@ -210,8 +207,9 @@ impl Put {
             rustix::fs::fsync(&self.file).map_err(Failed::to("flush"))?;
         }
         if let Some(temporary) = &self.temporary {
-            rustix::fs::renameat(&self.folder, c_str(temporary), &self.folder, c_str(&self.name))
-                .map_err(Failed::to("rename"))?;
+            let rename =
+                || rustix::fs::renameat(&self.folder, c_str(temporary), &self.folder, c_str(&self.name));
+            self.rights.with(rename).map_err(Failed::to("rename"))?;
             self.temporary = None;
         }
         if self.sync {

@@ -182,10 +182,10 @@ fn start_transfer(
         core.refuse(channel, RefusalCode::NoUser, number(errno), text.as_bytes());
     })?;
     let begun = if kind == ChannelKind::Get {
-        Get::begin(channel, file.path, &identity, memory).map(Task::Get)
+        Get::begin(channel, file.path, &identity).map(Task::Get)
     } else {
         let to = Destination { path: file.path, name: file.name, flags: file.flags };
-        Put::begin(channel, &to, &identity, memory).map(Task::Put)
+        Put::begin(channel, &to, &identity).map(Task::Put)
     };
     begun.map_err(|failed| {
         let text = Line::of(&[Part::Text("cannot "), Part::Text(failed.what)]);
