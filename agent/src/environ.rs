@@ -34,7 +34,7 @@ fn name_of(entry: &CStr) -> Option<&[u8]> {
 /// Builds the array for `execve`. Entries that have no name are left out; of equal names the last counts.
 ///
 /// # Errors
-/// The arena is full, or the client sent more than [`SENT_MAX`] variables.
+/// The arena is full, or the client sent more than 8,192 variables.
 pub fn build<'a>(arena: &mut Arena<'a>, login: Login<'_>, sent: Strings<'a>) -> Result<Pointers<'a>, Full> {
     let account = login.account;
     let term = login.term.map_or(&b""[..], CStr::to_bytes);
