@@ -131,7 +131,10 @@ fn environment<'a>(
 }
 
 fn shells(account: &Account) -> impl Iterator<Item = &[u8]> {
-    core::iter::once(&account.shell[..]).filter(|shell| !shell.is_empty()).chain(SHELLS)
+    let own = &account.shell[..];
+    core::iter::once(own)
+        .filter(|own| !own.is_empty())
+        .chain(SHELLS.into_iter().filter(move |&shell| shell != own))
 }
 
 fn can_execute(path: &[u8]) -> bool {

@@ -21,9 +21,7 @@ use rustix::fd::OwnedFd;
 use rustix::process::{Signal, WaitOptions, wait};
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello};
-use vsock_shell_proto::limits::{
-    CHANNEL_IDS, CHANNELS_MAX, HEADER_LEN, POOL_LEN, PREAMBLE_LEN, REQUEST_MAX, RING_LEN,
-};
+use vsock_shell_proto::limits::{CHANNEL_IDS, CHANNELS_MAX, POOL_LEN, PREAMBLE_LEN, REQUEST_MAX, RING_LEN};
 use vsock_shell_proto::mux::{Event, Side};
 use vsock_shell_proto::preamble::{Preamble, Status, admit};
 use vsock_shell_proto::session::{Channel, Memory};
@@ -322,7 +320,7 @@ impl<'c> Driver<'c> {
                     }
                 }
             }
-            if !progress || self.core.link().room() <= HEADER_LEN {
+            if !progress || self.core.room() == 0 {
                 return;
             }
         }
@@ -331,7 +329,7 @@ impl<'c> Driver<'c> {
     /// Waits until there is something to do.
     fn wait(&mut self) {
         let busy = self.transport.can_read()
-            || (self.tasks.next_ready(0).is_some() && self.core.link().room() > HEADER_LEN)
+            || (self.tasks.next_ready(0).is_some() && self.core.room() > 0)
             || (self.transport.can_write() && self.core.link().can_transmit());
         let deadlines =
             [self.core.poll_timeout().map(Instant::micros), self.dying.deadline_us(), self.linger_until];

@@ -184,6 +184,12 @@ where
         self.mux.writable(&self.link, channel, flow)
     }
 
+    /// Bytes for which there is room now, whatever the credit of a flow: 0 until more has been transmitted or acknowledged.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.mux.room(&self.link)
+    }
+
     /// Places for at most `max` bytes of a flow of ours, to be filled and [`committed`](Self::commit). No other verb
     /// sends anything until then.
     #[must_use]

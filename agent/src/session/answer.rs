@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 use rustix::fs::{Mode, OFlags};
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
-use vsock_shell_proto::limits::{CHANNELS_MAX, HEADER_LEN, REQUEST_MAX};
+use vsock_shell_proto::limits::{CHANNELS_MAX, REQUEST_MAX};
 use vsock_shell_proto::preamble::VERSION_MAX;
 
 use super::tasks::Step;
@@ -67,7 +67,7 @@ impl Answer {
             Step::Done
         } else if sent > 0 {
             Step::Progress
-        } else if core.link().room() <= HEADER_LEN {
+        } else if core.room() == 0 {
             Step::NoRoom
         } else {
             Step::Idle

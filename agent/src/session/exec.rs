@@ -11,7 +11,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::process::{Pid, WaitStatus};
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome, WindowSize};
-use vsock_shell_proto::limits::{FRAME_PAYLOAD_MAX, HEADER_LEN};
+use vsock_shell_proto::limits::FRAME_PAYLOAD_MAX;
 
 use super::dying::Dying;
 use super::request::refuse_failure;
@@ -306,7 +306,7 @@ fn pump(place: &mut Option<Source>, core: &mut Core, channel: ChannelId) -> Step
     }
     let most = source.left.unwrap_or(FRAME_PAYLOAD_MAX);
     let Some(places) = core.reserve(channel, source.flow, most) else {
-        return if core.link().room() <= HEADER_LEN { Step::NoRoom } else { Step::Idle };
+        return if core.room() == 0 { Step::NoRoom } else { Step::Idle };
     };
     let room = places.length();
     let read =

@@ -7,7 +7,6 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::{Errno, IoSliceMut};
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
 use vsock_shell_proto::items::{CONTENT_LEN, FileEnd, FileMeta, ITEM_HEADER_LEN, Timestamp, content_header};
-use vsock_shell_proto::limits::HEADER_LEN;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::Core;
@@ -145,5 +144,5 @@ fn send_whole(core: &mut Core, channel: ChannelId, item: &[u8]) -> Step {
 
 /// What is missing: room in the ring, or credit.
 fn blocked(core: &Core) -> Step {
-    if core.link().room() <= HEADER_LEN + ITEM_HEADER_LEN { Step::NoRoom } else { Step::Idle }
+    if core.room() == 0 { Step::NoRoom } else { Step::Idle }
 }

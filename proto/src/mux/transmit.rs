@@ -129,9 +129,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         id: ChannelId,
         flow: Flow,
     ) -> usize {
-        // No frame but DATA needs more than this: with as much the next flush goes on.
-        let starved = self.starved && link.free() < HEADER_LEN + CONTROL_PAYLOAD_MAX;
-        let closed = self.reservation.is_some() || self.is_closing() || link.is_ending() || starved;
+        let closed = self.reservation.is_some() || self.is_closing() || link.is_ending();
         let Some(channel) = self.channel_ref(id).filter(|channel| !closed && channel.sends(flow)) else {
             return 0;
         };
@@ -141,8 +139,16 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         {
             return 0;
         }
-        let room = link.room().saturating_sub(HEADER_LEN);
-        channel.flow_ref(flow).writable().min(room).min(FRAME_PAYLOAD_MAX)
+        channel.flow_ref(flow).writable().min(self.room(link)).min(FRAME_PAYLOAD_MAX)
+    }
+
+    /// Bytes of bulk for which there is room, whatever the credit of a flow.
+    pub(crate) fn room<R: DerefMut<Target = [u8]>>(&self, link: &Link<R>) -> usize {
+        // No frame but DATA needs more than this: with as much the next flush goes on.
+        if self.starved && link.free() < HEADER_LEN + CONTROL_PAYLOAD_MAX {
+            return 0;
+        }
+        link.room().saturating_sub(HEADER_LEN)
     }
 
     /// The frame of the reservation is filled with `length` bytes.
