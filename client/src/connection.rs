@@ -2,7 +2,6 @@
 //!
 //! [`drive`](crate::drive) moves it along; what is done in its channels is a [`Task`].
 
-use std::io;
 use std::time::{Duration, Instant as Clock};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -304,14 +303,5 @@ pub(crate) fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(duration.subsec_nanos()),
-    }
-}
-
-impl From<Error> for io::Error {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Lost(error) | Error::Local { error, .. } => error,
-            other => Self::other(other),
-        }
     }
 }
