@@ -153,9 +153,14 @@ impl<'c> Driver<'c> {
         let now = now();
         let mut rest = input.get(..length).unwrap_or_default();
         let mut batch = Batch { of: None, pieces: ArrayVec::new_const() };
+        let mut lost = false;
         while !rest.is_empty() {
             let (taken, event) = self.core.handle_received(rest, now);
             rest = rest.get(taken..).unwrap_or_default();
+            if self.core.is_ack_due() && !lost {
+                // The client goes on sending while we work on what it sent.
+                lost |= self.transport.write(Some(&mut self.core)).is_err();
+            }
             match event {
                 Some(Event::Data { channel, flow, bytes }) => {
                     if batch.of != Some((channel, flow)) || batch.pieces.is_full() {
@@ -172,7 +177,7 @@ impl<'c> Driver<'c> {
             }
         }
         self.deliver(&mut batch);
-        Ok(())
+        if lost { Err(Lost) } else { Ok(()) }
     }
 
     /// Gives bytes of one flow that came together to their task.
@@ -342,7 +347,7 @@ impl<'c> Driver<'c> {
         let mut end = false;
         let (transport, tasks, signals) = (&mut self.transport, &mut self.tasks, &self.signals);
         self.watch.wait(timeout, &mut |token, readiness| match token {
-            Token::Input => transport.set_readable(),
+            Token::Input => transport.set_readable(readiness.ended),
             Token::Output => transport.set_writable(),
             Token::Signals => {
                 while let Some(number) = signals.next() {

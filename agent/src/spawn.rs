@@ -4,7 +4,7 @@
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::Pid;
 
 use crate::command::ExecRequest;
@@ -14,6 +14,9 @@ use crate::failure::{Failure, MESSAGE_MAX, Step};
 use crate::sys::process::{Forked, fork};
 use crate::sys::start::exit;
 use crate::terminal;
+
+/// Bytes asked of the kernel for the pipe of a command's standard output; 64 KiB is what it gives by itself.
+const OUTPUT_PIPE_LEN: usize = 256 * 1024;
 
 /// A process that is, or is about to become, a command. Nothing is killed or reaped by dropping it.
 pub struct Child {
@@ -93,6 +96,8 @@ fn make_pipes() -> Result<(Standard, Theirs), Errno> {
     let (their_input, input) = half_blocking_pipe(End::Write)?;
     let (output, their_output) = half_blocking_pipe(End::Read)?;
     let (error, their_error) = half_blocking_pipe(End::Read)?;
+    // The fuller a pipe gets, the fewer times its ends wake each other. A user with too much of them keeps what is.
+    let _ = fcntl_setpipe_size(&output, OUTPUT_PIPE_LEN);
     Ok((Standard::Pipes { input, output, error }, Theirs::Pipes(their_input, their_output, their_error)))
 }
 

@@ -139,9 +139,14 @@ impl Connection {
         let core = &mut self.core;
         let mut rest = self.input.get(..length).unwrap_or_default();
         let mut batch = Batch::default();
+        let mut lost = Ok(());
         while !rest.is_empty() {
             let (taken, event) = core.handle_received(rest, now);
             rest = rest.get(taken..).unwrap_or_default();
+            if core.is_ack_due() && lost.is_ok() {
+                // The agent goes on sending while we work on what it sent.
+                lost = send(&self.stream, core, &mut self.can_write, now);
+            }
             match event {
                 Some(Event::Data { channel, flow, bytes }) => {
                     if batch.of != Some((channel, flow)) {
@@ -158,25 +163,14 @@ impl Connection {
             }
         }
         batch.deliver(core, task);
-        Ok(true)
+        lost.map(|()| true)
     }
 
     /// Writes what the core has, until it has nothing or the stream is full.
     pub(crate) fn transmit(&mut self) -> Result<(), Error> {
         let now = self.now();
         self.core.handle_timeout(now);
-        while self.can_write {
-            let Some(Transmit { head, first, second }) = self.core.poll_transmit(now) else { break };
-            let pieces = [head, first, second].map(IoSlice::new);
-            match rustix::io::writev(&self.stream.output, &pieces) {
-                Ok(taken) => self.core.handle_transmitted(taken, now),
-                Err(Errno::AGAIN) => self.can_write = false,
-                Err(Errno::INTR) => {}
-                Err(Errno::PIPE) => return Err(Error::Closed),
-                Err(errno) => return Err(Error::Lost(errno.into())),
-            }
-        }
-        Ok(())
+        send(&self.stream, &mut self.core, &mut self.can_write, now)
     }
 
     /// How the session ended, when it has.
@@ -216,6 +210,22 @@ impl Connection {
         // Whoever does not hear it finds the stream closed.
         _ = self.transmit();
     }
+}
+
+/// Writes what the core has, until it has nothing or the stream is full.
+fn send(stream: &Stream, core: &mut Core, can_write: &mut bool, now: Instant) -> Result<(), Error> {
+    while *can_write {
+        let Some(Transmit { head, first, second }) = core.poll_transmit(now) else { break };
+        let pieces = [head, first, second].map(IoSlice::new);
+        match rustix::io::writev(&stream.output, &pieces) {
+            Ok(taken) => core.handle_transmitted(taken, now),
+            Err(Errno::AGAIN) => *can_write = false,
+            Err(Errno::INTR) => {}
+            Err(Errno::PIPE) => return Err(Error::Closed),
+            Err(errno) => return Err(Error::Lost(errno.into())),
+        }
+    }
+    Ok(())
 }
 
 /// Bytes of one flow that came together, and are given to their task together: what their frames were cut into shall

@@ -26,10 +26,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fstat, major, minor, open};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use rustix::termios::isatty;
 
 /// What a pipe that is ready to be written takes without blocking: PIPE_BUF of `pipe(7)`.
 pub const ATOMIC_BYTES: usize = 4096;
+
+/// Bytes that we want a pipe of ours to hold; 64 KiB is what the kernel gives by itself.
+const PIPE_LEN: usize = 256 * 1024;
 
 /// Pieces written at once.
 const PIECES_MAX: usize = 16;
@@ -106,6 +110,7 @@ impl Sink {
     /// # Errors
     /// No descriptor is left.
     pub fn stdout() -> io::Result<Self> {
+        widen(rustix::stdio::stdout());
         Self::new(rustix::stdio::stdout())
     }
 
@@ -206,6 +211,14 @@ impl Access {
     fn null() -> io::Result<Self> {
         let null = File::options().read(true).write(true).open("/dev/null")?;
         Ok(Self { fd: null.into(), manner: Manner::Ready })
+    }
+}
+
+/// Makes a pipe larger. The fuller it gets, the fewer times its ends wake each other.
+fn widen(fd: BorrowedFd<'_>) {
+    if fcntl_getpipe_size(fd).is_ok_and(|length| length < PIPE_LEN) {
+        // Whose user has too many large pipes keeps what is.
+        _ = fcntl_setpipe_size(fd, PIPE_LEN);
     }
 }
 

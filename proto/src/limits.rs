@@ -46,7 +46,7 @@ pub const ACK_EVERY: usize = 64 * 1024;
 /// Bytes of the transmit ring of a program: what is sent and not acknowledged, and what is not sent.
 pub const RING_LEN: usize = 256 * 1024;
 /// The most that is framed and not sent (`R-6.14`); less on a slow transport.
-pub const FRESH_MAX: usize = 128 * 1024;
+pub const FRESH_MAX: usize = 64 * 1024;
 /// The least that may be framed and not sent, on the slowest transport.
 pub const FRESH_MIN: usize = 512;
 /// What may be framed and not sent before anything was measured.

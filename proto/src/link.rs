@@ -374,7 +374,9 @@ impl<R: DerefMut<Target = [u8]>> Link<R> {
         debug_assert!(fits.is_ok(), "STAGE_LEN is the sum of what is staged");
     }
 
-    fn is_ack_due(&self) -> bool {
+    /// So much came that the peer is to know it, whatever else there is to send (`R-4.6`).
+    #[must_use]
+    pub fn is_ack_due(&self) -> bool {
         self.received - self.told >= self.ack_every
     }
 

@@ -47,6 +47,8 @@ pub struct Memory<R, P, C> {
 pub struct Session<R, P, C> {
     link: Link<R>,
     mux: Mux<P, C>,
+    /// Bytes at the front of the next input that the link has taken already and the mux has not.
+    ahead: usize,
 }
 
 impl<R, P, C> Session<R, P, C>
@@ -62,6 +64,7 @@ where
         Self {
             link: Link::new(ring, keepalive_micros),
             mux: Mux::new(side, pool, channels, channels_max, hello),
+            ahead: 0,
         }
     }
 
@@ -72,6 +75,7 @@ where
     /// # Errors
     /// [`RolledBack`]: the session cannot go on.
     pub fn attach(&mut self, peer_received: u64, now: Instant) -> Result<(), RolledBack> {
+        debug_assert!(self.ahead == 0, "received bytes were not given to their end");
         self.link.attach(peer_received, now)
     }
 
@@ -125,17 +129,25 @@ where
 
     /// Takes bytes that came from the front of `input`: how many, and what they mean. With no event all were taken.
     /// Work is bounded by the length of `input`.
+    ///
+    /// What the link finds in `input` counts as received at once, so that an acknowledgement can leave before the work
+    /// on it begins ([`Self::is_ack_due`]): the caller has to give the rest of the same input before it attaches another
+    /// connection.
     pub fn handle_received<'i>(&mut self, input: &'i [u8], now: Instant) -> (usize, Option<Event<'i>>) {
         let mut taken = 0;
         loop {
-            let (control, data) = self.link.handle_received(input.get(taken..).unwrap_or_default(), now);
-            taken += control;
-            if data == 0 {
-                return (taken, None);
+            if self.ahead == 0 {
+                let (control, data) = self.link.handle_received(input.get(taken..).unwrap_or_default(), now);
+                taken += control;
+                if data == 0 {
+                    return (taken, None);
+                }
+                self.link.accept(data);
+                self.ahead = data;
             }
-            match self.mux.handle_received(input.get(taken..taken + data).unwrap_or_default()) {
+            match self.mux.handle_received(input.get(taken..taken + self.ahead).unwrap_or_default()) {
                 Ok((used, event)) => {
-                    self.link.accept(used);
+                    self.ahead -= used;
                     taken += used;
                     if let Some(Event::Closed { code }) = event {
                         self.link.close(code);
@@ -145,11 +157,18 @@ where
                     }
                 }
                 Err(code) => {
+                    self.ahead = 0;
                     self.link.abort(code);
                     return (input.len(), None);
                 }
             }
         }
+    }
+
+    /// The peer waits for an acknowledgement of what came; see [`Link::is_ack_due`].
+    #[must_use]
+    pub fn is_ack_due(&self) -> bool {
+        self.link.is_ack_due()
     }
 
     /// What the transport is to send next; see [`Link::poll_transmit`].

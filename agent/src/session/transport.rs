@@ -2,6 +2,7 @@
 
 use arrayvec::ArrayVec;
 use rustix::fd::OwnedFd;
+use rustix::fs::FileType;
 use rustix::io::{Errno, IoSlice, Result};
 use vsock_shell_proto::limits::PREAMBLE_LEN;
 use vsock_shell_proto::link::Transmit;
@@ -20,6 +21,9 @@ pub struct Transport {
     streams: Option<(OwnedFd, OwnedFd)>,
     readable: bool,
     writable: bool,
+    /// A read that brings less than was asked for has brought all there was, and epoll tells of what comes later
+    /// (epoll(7), questions and answers): so sockets and pipes are, until they hang up, and terminals are not.
+    gives_all: bool,
     /// What is left to send of the answer to the preamble, before everything else.
     answer: ArrayVec<u8, PREAMBLE_LEN>,
 }
@@ -29,8 +33,10 @@ impl Transport {
     pub fn new(input: OwnedFd, output: OwnedFd) -> Self {
         // More in flight, so that neither side waits for the other to wake up. What is no socket has no such buffer.
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(&output, SEND_BUFFER);
+        let kind = rustix::fs::fstat(&input).map(|status| FileType::from_raw_mode(status.st_mode));
         Self {
             streams: Some((input, output)),
+            gives_all: matches!(kind, Ok(FileType::Socket | FileType::Fifo)),
             readable: false,
             writable: true,
             answer: ArrayVec::new_const(),
@@ -71,9 +77,11 @@ impl Transport {
         self.writable
     }
 
-    /// The kernel says that there is something to read.
-    pub fn set_readable(&mut self) {
+    /// The kernel says that there is something to read, or that nothing more will come: that end is read too, and may
+    /// have been told together with what came before it.
+    pub fn set_readable(&mut self, has_ended: bool) {
         self.readable = true;
+        self.gives_all &= !has_ended;
     }
 
     /// The kernel says that there is room.
@@ -84,9 +92,12 @@ impl Transport {
     /// Reads once; 0 when nothing is there now.
     pub fn read(&mut self, buffer: &mut [u8]) -> core::result::Result<usize, Lost> {
         let Some((input, _)) = self.streams.as_ref().filter(|_| self.readable) else { return Ok(0) };
-        match rustix::io::read(input, buffer) {
+        match rustix::io::read(input, &mut *buffer) {
             Ok(0) => Err(Lost),
-            Ok(length) => Ok(length),
+            Ok(length) => {
+                self.readable = length == buffer.len() || !self.gives_all;
+                Ok(length)
+            }
             Err(Errno::AGAIN) => {
                 self.readable = false;
                 Ok(0)

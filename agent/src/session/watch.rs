@@ -35,7 +35,7 @@ pub struct Readiness {
     pub readable: bool,
     /// Writing would not block.
     pub writable: bool,
-    /// Nothing more will come, and nothing more be told.
+    /// Nothing more will come but what is there already, and nothing more be told.
     pub ended: bool,
 }
 
@@ -95,10 +95,11 @@ impl Watch {
         let count = epoll::wait(&self.0, &mut events, timeout.as_ref()).unwrap_or(0);
         for event in events.iter().take(count) {
             let flags = event.flags;
-            let ended = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
+            let ended =
+                flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP | epoll::EventFlags::RDHUP);
             let readiness = Readiness {
                 ended,
-                readable: ended || flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP),
+                readable: ended || flags.contains(epoll::EventFlags::IN),
                 writable: ended || flags.contains(epoll::EventFlags::OUT),
             };
             happened(Token::decode(event.data.u64()), readiness);

@@ -1,14 +1,15 @@
 //! Owns the download of one file: items in, content to where it lands, digest and size checked at the end.
 
 use std::cell::Cell;
+use std::hash::Hasher as _;
 use std::io::IoSlice;
 
 use rustix::event::{PollFd, PollFlags};
+use twox_hash::XxHash3_64;
 use vsock_shell_proto::code::CloseCode;
 use vsock_shell_proto::frame::{ChannelKind, Flow, Outcome};
 use vsock_shell_proto::items::{FileEnd, FileMeta, Item, ItemReader};
 use vsock_shell_proto::mux::Event;
-use xxhash_rust::xxh3::Xxh3Default;
 
 use super::landing::Landing;
 use crate::call::Call;
@@ -27,7 +28,7 @@ pub(super) struct Receive<'s> {
     landing: Landing,
     meta: Option<FileMeta>,
     size: u64,
-    digest: Xxh3Default,
+    digest: XxHash3_64,
     progress: Progress,
     polled: Cell<bool>,
 }
@@ -46,7 +47,7 @@ impl<'s> Receive<'s> {
             landing,
             meta: None,
             size: 0,
-            digest: Xxh3Default::new(),
+            digest: XxHash3_64::new(),
             progress,
             polled: Cell::new(false),
         })
@@ -81,7 +82,7 @@ impl<'s> Receive<'s> {
                         }
                     }
                     Some(Item::Content(content)) => {
-                        self.digest.update(content);
+                        self.digest.write(content);
                         self.advance(content.len() as u64)?;
                         gathered.push(IoSlice::new(content));
                         if gathered.len() == GATHERED_MAX {
@@ -120,7 +121,7 @@ impl<'s> Receive<'s> {
 
     fn end(&mut self, end: FileEnd) -> Result<(), Error> {
         let meta = self.meta.ok_or(Error::Garbled)?;
-        if end.size != self.size || end.digest != self.digest.digest() {
+        if end.size != self.size || end.digest != self.digest.finish() {
             return Err(Error::Garbled);
         }
         self.landing.finish(meta)

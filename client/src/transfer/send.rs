@@ -2,17 +2,18 @@
 
 use std::cell::Cell;
 use std::fs::File;
+use std::hash::Hasher as _;
 use std::io::{self, IoSliceMut, Read as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
+use twox_hash::XxHash3_64;
 use vsock_shell_proto::code::CloseCode;
 use vsock_shell_proto::frame::{ChannelKind, Flow, Outcome};
 use vsock_shell_proto::items::{CONTENT_LEN, FileEnd, FileMeta, ITEM_HEADER_LEN, Timestamp, content_header};
 use vsock_shell_proto::mux::Event;
-use xxhash_rust::xxh3::Xxh3Default;
 
 use super::open_source;
 use crate::call::Call;
@@ -91,7 +92,7 @@ pub(super) struct Send<'s> {
     origin: Origin,
     part: Part,
     size: u64,
-    digest: Xxh3Default,
+    digest: XxHash3_64,
     progress: Progress,
     polled: Cell<bool>,
 }
@@ -109,7 +110,7 @@ impl<'s> Send<'s> {
             origin,
             part: Part::File,
             size: 0,
-            digest: Xxh3Default::new(),
+            digest: XxHash3_64::new(),
             progress,
             polled: Cell::new(false),
         })
@@ -144,7 +145,7 @@ impl<'s> Send<'s> {
             }
             Part::Content => self.send_content(core),
             Part::End => {
-                let end = FileEnd { digest: self.digest.digest(), size: self.size };
+                let end = FileEnd { digest: self.digest.finish(), size: self.size };
                 let sent = self.send_whole(core, &end.encode());
                 if sent {
                     self.part = Part::Sent;
@@ -185,8 +186,8 @@ impl<'s> Send<'s> {
                 header.fill(&content_header(length));
                 let first = content.first.get(..length).unwrap_or(content.first);
                 let second = content.second.get(..length - first.len()).unwrap_or_default();
-                self.digest.update(first);
-                self.digest.update(second);
+                self.digest.write(first);
+                self.digest.write(second);
                 self.size += length as u64;
                 core.commit(ITEM_HEADER_LEN + length);
                 self.progress.advance(length as u64);

@@ -17,17 +17,17 @@ use super::table::{Goal, Row, Unit};
 /// What the reader at the end of a pipe asks for at once.
 const READ_BYTES: usize = 256 * 1024;
 
-/// Row 2. Source and destination are on the same tmpfs; the destination is removed before each run, so that nobody pays for the pages
-/// of the one before.
+/// Row 2. Source and destination are on the same tmpfs. Before each run the destination of the one before is removed and as many pages
+/// are touched and freed again: nobody pays for that removal, nor for pages that the host of a virtual machine took back meanwhile.
 pub fn files(rig: &Rig, options: &Options) -> Result<Vec<Row>> {
     let bytes = options.bulk_bytes();
     let (from, to) = (rig.scratch.path("source"), rig.scratch.path("copy"));
     write_source(&from, bytes)?;
-    touch_free_pages(&to, bytes)?;
     let goals = || vec![Goal::FloorRate(0.85), Goal::Faster(Contender::OpenSsh, 3.0)];
     let measure = |task: &Task<'_>, what: &str| {
         stats::interleave(what, options.rounds(9, 3), &rig.contenders, |contender| {
             remove(&to)?;
+            touch_free_pages(&to, bytes)?;
             let Some(job) = rig.job(contender, task)? else { return Ok(None) };
             let seconds = timed(rig, job, Stdio::null(), |_| Ok(()))?;
             let arrived = fs::metadata(&to).context("the file did not arrive")?.len();
@@ -105,9 +105,13 @@ pub fn write_source(file: &Path, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// Lets the machine, often a virtual one, really have the pages that the copies will take.
+/// Lets the machine, often a virtual one, really have the pages that a copy will take.
 fn touch_free_pages(file: &Path, bytes: u64) -> Result<()> {
-    write_source(file, bytes + bytes / 2)?;
+    let block = vec![0; 1 << 20];
+    let mut touched = File::create(file)?;
+    for _ in 0..(bytes + bytes / 16) >> 20 {
+        touched.write_all(&block)?;
+    }
     remove(file)
 }
 
