@@ -96,6 +96,29 @@ fn r_6_12_an_acceptor_releases_only_after_refused_or_exit() {
 }
 
 #[test]
+fn r_6_12_an_acceptor_says_nothing_between_its_last_word_and_release() {
+    let refused = frame(Refused, 0, 0, &[1, 0, 0, 0, 0, 0, 0, 0]);
+    let ended = [accepted(0), finishes(), exit(0, 0, 0, b"")].concat();
+    for last in [refused, ended] {
+        for more in [
+            frame(Data, 0, 1, b"x"),
+            frame(Finish, 0, 1, b""),
+            frame(Stop, 0, 0, b""),
+            credit(0, 0, 9000),
+            exit(0, 0, 0, b""),
+            frame(Reset, 0, 0, &[0; 4]),
+        ] {
+            openers(|kit| kit.breaks(&[&last[..], &more].concat(), CloseCode::ChannelState));
+        }
+        openers(|kit| {
+            kit.feed(&last);
+            kit.feed(&frame(Release, 0, 0, b""));
+            kit.alive();
+        });
+    }
+}
+
+#[test]
 fn r_6_12_an_openers_early_release_is_a_reset() {
     acceptors(|kit| {
         kit.session.accept(C0, 7);
