@@ -17,8 +17,10 @@ const MUSL: &str = "x86_64-unknown-linux-musl";
 
 /// What a file can do without that maps two segments, is known by its digest, and never unwinds: padding between code and
 /// constants and before the data, pages that become read-only later, a build id. Jump tables take eight bytes for each of
-/// their cases, and none of ours is in a hot loop.
-const SMALLER: [&str; 2] = [
+/// their cases, and none of ours is in a hot loop. The kernel enters at our own start code (`agent/src/sys/start.rs`), so
+/// that nobody needs libc's.
+const SMALLER: [&str; 3] = [
+    "-Clink-arg=-Wl,-e,vsock_shell_start",
     "-Clink-arg=-Wl,-z,noseparate-code,-z,norelro,-z,common-page-size=64,--no-eh-frame-hdr,--build-id=none",
     "-Cllvm-args=-min-jump-table-entries=12",
 ];
@@ -59,6 +61,7 @@ impl Way {
             Self::RustupTarget => &["-Ctarget-feature=+crt-static", "-Crelocation-model=static"],
             Self::MuslGcc => &[
                 "-Clinker=musl-gcc",
+                "-Clink-arg=-nostartfiles",
                 "-Ctarget-feature=+crt-static",
                 "-Crelocation-model=static",
                 "-Clinker-features=-lld",

@@ -6,9 +6,10 @@ use rustix::fs::FileType;
 use rustix::io::{Errno, IoSlice, Result};
 use vsock_shell_proto::limits::PREAMBLE_LEN;
 use vsock_shell_proto::link::Transmit;
+use vsock_shell_proto::time::Instant;
 
+use super::Core;
 use super::watch::{Token, Watch};
-use super::{Core, now};
 
 /// Bytes asked of the kernel for a socket's send buffer; it gives what `net.core.wmem_max` allows.
 const SEND_BUFFER: usize = 512 * 1024;
@@ -108,8 +109,7 @@ impl Transport {
     }
 
     /// Writes what the core has, until it has nothing or the stream is full.
-    pub fn write(&mut self, mut core: Option<&mut Core>) -> core::result::Result<(), Lost> {
-        let now = now();
+    pub fn write(&mut self, mut core: Option<&mut Core>, now: Instant) -> core::result::Result<(), Lost> {
         while self.writable {
             let Some((_, output)) = &self.streams else { return Ok(()) };
             let transmit = match &mut core {
