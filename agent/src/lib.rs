@@ -25,6 +25,8 @@ pub mod listener;
 pub mod log;
 pub mod modes;
 pub mod path;
+pub mod port;
+pub mod serial;
 pub mod session;
 pub mod sessions;
 pub mod spawn;

@@ -8,6 +8,7 @@ use rustix::io::{Errno, Result as SystemResult};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 use crate::args::Address;
+use crate::serial;
 use crate::sys::descriptor;
 use crate::sys::socket::{PeerAddress, VsockAddress, peer_of};
 
@@ -20,6 +21,8 @@ const HOST_CID: u32 = 2;
 pub enum Opened<'a> {
     /// A socket to accept on.
     Listening(Listening<'a>),
+    /// A port that has no connections.
+    Port(OwnedFd),
     /// One session's stream: what it reads and what it writes.
     Connected(OwnedFd, OwnedFd),
 }
@@ -63,6 +66,7 @@ pub fn open(address: Address<'_>) -> Result<Opened<'_>, ListenError> {
     match address {
         Address::Vsock(port) => open_vsock(port).map(Opened::Listening),
         Address::Unix(path) => open_unix(path).map(Opened::Listening),
+        Address::Serial(port) => serial::open(port).map(Opened::Port).map_err(failed("cannot open the port")),
         Address::Stdio => open_stdio(),
         Address::Descriptor(number) => open_inherited(number),
     }

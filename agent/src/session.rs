@@ -15,9 +15,9 @@ pub mod request;
 pub mod tasks;
 pub mod transport;
 pub mod watch;
+pub mod wire;
 
 use arrayvec::ArrayVec;
-use rustix::fd::OwnedFd;
 use rustix::process::{Signal, WaitOptions, wait};
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello};
@@ -78,11 +78,10 @@ struct Driver<'c> {
 
 /// Runs the session to its end. The process is this session's alone: no descriptor of the listener is open, the
 /// signals of [`HANDLED`](crate::sys::signal::HANDLED) are blocked, SIGPIPE is ignored, both streams do not block.
-pub fn run(input: OwnedFd, output: OwnedFd, preamble: &[u8; PREAMBLE_LEN], config: &Config) -> ! {
+pub fn run(mut transport: Transport, preamble: &[u8; PREAMBLE_LEN], config: &Config) -> ! {
     // What is no preamble gets no answer.
     let Ok(preamble) = Preamble::parse(preamble) else { exit(0) };
     let answer = admit(&preamble, None);
-    let mut transport = Transport::new(input, output);
     transport.answer(&answer.encode());
     if answer.status != Status::Created {
         let _ = transport.write(None, Instant::default());
@@ -335,9 +334,10 @@ impl<'c> Driver<'c> {
     fn wait(&mut self) {
         let busy = self.transport.can_read()
             || (self.tasks.next_ready(0).is_some() && self.core.room() > 0)
-            || (self.transport.can_write() && self.core.link().can_transmit());
-        let deadlines =
-            [self.core.poll_timeout().map(Instant::micros), self.dying.deadline_us(), self.linger_until];
+            || (self.transport.can_write()
+                && (self.core.link().can_transmit() || self.transport.is_pending()));
+        let core = self.core.poll_timeout().map(Instant::micros);
+        let deadlines = [core, self.dying.deadline_us(), self.linger_until, self.transport.deadline_us()];
         let timeout = if busy {
             Some(0)
         } else {
@@ -358,6 +358,7 @@ impl<'c> Driver<'c> {
             Token::Task { place, part } => tasks.set_ready(place, part, readiness),
         });
         self.now = Instant::from_micros(now_us());
+        self.transport.handle_time(self.now);
         if children {
             self.reap();
         }
@@ -382,7 +383,7 @@ impl<'c> Driver<'c> {
         if ended {
             self.linger();
         }
-        let said = ended && !self.core.link().can_transmit();
+        let said = ended && !self.core.link().can_transmit() && !self.transport.is_pending();
         said || self.linger_until.is_some_and(|until| until <= self.now.micros())
     }
 

@@ -1,6 +1,6 @@
 //! What rustix offers of terminals only to programs with a heap, or with more than the agent needs.
 
-use linux_raw_sys::ioctl::{TCGETS, TCSETS};
+use linux_raw_sys::ioctl::{TCGETS, TCSETS, TIOCOUTQ};
 use rustix::fd::BorrowedFd;
 use rustix::io::Result;
 use rustix::ioctl::{Getter, Setter, ioctl, opcode};
@@ -19,6 +19,12 @@ pub fn number(master: BorrowedFd<'_>) -> Result<u32> {
 pub fn modes(terminal: BorrowedFd<'_>) -> Result<Modes> {
     // SAFETY: this request writes one such structure.
     unsafe { ioctl(terminal, Getter::<{ TCGETS }, Modes>::new()) }
+}
+
+/// Bytes that wait to be sent on a line: TIOCOUTQ, `ioctl_tty(2)`.
+pub fn output_queue(line: BorrowedFd<'_>) -> Result<u32> {
+    // SAFETY: this request writes one int.
+    unsafe { ioctl(line, Getter::<{ TIOCOUTQ }, u32>::new()) }
 }
 
 /// Sets the modes of a terminal at once: TCSETS, `ioctl_tty(2)`.
