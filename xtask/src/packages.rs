@@ -35,6 +35,24 @@ pub const TEST: &[Package] = &[
     package("busybox-static", "busybox"),
 ];
 
+/// A shell for images.
+pub const SHELL: &[Package] = &[package("busybox-static", "busybox")];
+
+/// Makes the `modules.dep` of a kernel that was unpacked and not installed.
+pub const MODULES: &[Package] = &[package("kmod", "depmod")];
+
+/// Boots guests of every architecture.
+pub const MACHINES: &[Package] =
+    &[package("qemu-system-x86", "qemu-system-x86_64"), package("qemu-system-arm", "qemu-system-aarch64")];
+
+/// Builds the agent for another architecture: a compiler with the source of `core`, and a linker that knows them all.
+pub const CROSS: &[Package] = &[
+    package("rustc-web", "/usr/bin/rustc"),
+    package("cargo-web", "/usr/bin/cargo"),
+    package("rust-web-src", "/usr/lib/rustlib/src/rust/library/Cargo.lock"),
+    package("lld", "ld.lld"),
+];
+
 /// What the bench compares with. `openssh-server` is not among them: its package starts a service on TCP port 22, which is
 /// not ours to decide.
 pub const PEERS: &[Package] =
@@ -59,7 +77,7 @@ pub fn narrow() -> Vec<Package> {
 
 /// `cargo xtask packages`: everything at once, for an image that is to be used without root later.
 pub fn main() -> Result<()> {
-    let all: Vec<Package> = [BUILD, TEST, PEERS, &narrow()].concat();
+    let all: Vec<Package> = [BUILD, TEST, PEERS, MODULES, MACHINES, CROSS, &narrow()].concat();
     require(&all)
 }
 
