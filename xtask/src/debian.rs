@@ -7,11 +7,18 @@ use std::fs;
 use std::io::stderr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
 use crate::arch::Arch;
 use crate::{packages, workspace};
+
+/// The end of the name of a folder that is being filled.
+const UNFINISHED: &str = ".new";
+
+/// For which architectures this process has fetched the lists. Held while apt runs, which wants its folders for itself.
+static UPDATED: Mutex<Vec<Arch>> = Mutex::new(Vec::new());
 
 /// The folder with the content of `package`, downloaded if it is not there yet.
 ///
@@ -22,10 +29,15 @@ pub fn unpacked(package: &str, arch: Arch) -> Result<PathBuf> {
     if folder.is_dir() {
         return Ok(folder);
     }
-    let fetching = folder.with_extension("new");
+    let mut updated = UPDATED.lock().unwrap_or_else(PoisonError::into_inner);
+    // Somebody else may have fetched it while we waited.
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let fetching = folder.with_file_name(format!("{package}{UNFINISHED}"));
     let _ = fs::remove_dir_all(&fetching);
     fs::create_dir_all(&fetching)?;
-    update(arch)?;
+    update(arch, &mut updated)?;
     workspace::run(
         apt("apt-get", arch).args(["download", "-qq", package]).current_dir(&fetching).stdout(stderr()),
     )
@@ -41,6 +53,7 @@ pub fn unpacked(package: &str, arch: Arch) -> Result<PathBuf> {
 pub fn present(arch: Arch) -> Vec<String> {
     let entries = fs::read_dir(folder(arch)).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| !name.ends_with(UNFINISHED));
     names.sort();
     names
 }
@@ -50,7 +63,8 @@ pub fn present(arch: Arch) -> Vec<String> {
 /// # Errors
 /// It is not in Debian's lists, or they cannot be had.
 pub fn depends(package: &str, arch: Arch) -> Result<String> {
-    update(arch)?;
+    let mut updated = UPDATED.lock().unwrap_or_else(PoisonError::into_inner);
+    update(arch, &mut updated)?;
     let listed = workspace::output(apt("apt-cache", arch).args(["depends", package]))?;
     let first = listed.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
     first.map(str::to_owned).with_context(|| format!("Debian's {package} depends on nothing"))
@@ -60,30 +74,35 @@ fn folder(arch: Arch) -> PathBuf {
     workspace::target_dir().join("debian").join(arch.debian())
 }
 
-fn lists(arch: Arch) -> PathBuf {
-    folder(arch).with_extension("lists")
+/// Where apt keeps its lists and its cache.
+fn state(arch: Arch) -> PathBuf {
+    folder(arch).with_extension("apt")
 }
 
 /// Fetches the lists of what there is. A source that cannot be read does not matter: the download decides.
-fn update(arch: Arch) -> Result<()> {
+fn update(arch: Arch, updated: &mut Vec<Arch>) -> Result<()> {
+    if updated.contains(&arch) {
+        return Ok(());
+    }
     if packages::program("apt-get").is_none() || packages::program("dpkg-deb").is_none() {
         bail!("only Debian's apt and dpkg can fetch that");
     }
-    fs::create_dir_all(lists(arch).join("partial"))?;
-    fs::create_dir_all(lists(arch).join("archives/partial"))?;
+    fs::create_dir_all(state(arch).join("lists/partial"))?;
+    fs::create_dir_all(state(arch).join("cache/archives/partial"))?;
     let _ = workspace::run(apt("apt-get", arch).args(["update", "-qq"]).stdout(stderr()));
+    updated.push(arch);
     Ok(())
 }
 
 /// apt for one architecture alone, with the machine's sources, and nothing of the machine's state.
 fn apt(program: &str, arch: Arch) -> Command {
     let mut command = Command::new(program);
-    let lists = lists(arch);
+    let state = state(arch);
     let options = [
         format!("APT::Architecture={}", arch.debian()),
         format!("APT::Architectures={}", arch.debian()),
-        format!("Dir::State::Lists={}", lists.display()),
-        format!("Dir::Cache={}", lists.display()),
+        format!("Dir::State::Lists={}/lists", state.display()),
+        format!("Dir::Cache={}/cache", state.display()),
         "Dir::State::Status=/dev/null".to_owned(),
         // Root would give the download to a user who may not enter our folders.
         "APT::Sandbox::User=root".to_owned(),

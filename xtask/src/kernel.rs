@@ -104,7 +104,7 @@ fn numbers(name: &str) -> Vec<u64> {
 /// The package that `linux-image-cloud-ARCH` stands for, unpacked, with its `modules.dep` made by `depmod`, which its
 /// installation would have run.
 fn debians(arch: Arch) -> Result<Kernel> {
-    let is_kernel = |name: &String| name.starts_with("linux-image-") && !name.ends_with(".new");
+    let is_kernel = |name: &String| name.starts_with("linux-image-");
     let package = match debian::present(arch).into_iter().rfind(is_kernel) {
         Some(package) => package,
         None => debian::depends(&format!("linux-image-cloud-{}", arch.debian()), arch)?,

@@ -110,7 +110,9 @@ impl Machine {
             qmp = Qmp::connect(&socket).ok();
             qmp.is_some()
         })
-        .with_context(|| fs::read_to_string(&log).unwrap_or_default().trim().to_owned())?;
+        .with_context(|| {
+            fs::read_to_string(&log).unwrap_or_default().lines().collect::<Vec<_>>().join("; ")
+        })?;
         let qmp = qmp.context("QEMU's monitor")?;
         Ok(Self { setup, accelerator, qmp, qemu, backend, files })
     }
