@@ -30,6 +30,24 @@ pub fn main() -> Result<()> {
     Ok(())
 }
 
+/// Builds everything twice, in different folders, and compares the bytes.
+///
+/// # Errors
+/// Something cannot be built, or differs.
+pub fn prove_reproducible() -> Result<()> {
+    let target = workspace::target_dir();
+    let (first, second) = (target.join("dist"), target.join("dist-again"));
+    make(&first, &target.join("dist-build"))?;
+    make(&second, &target.join("dist-again-build"))?;
+    for name in
+        fs::read_to_string(first.join(SUMS))?.lines().filter_map(|line| line.split_whitespace().nth(1))
+    {
+        ensure!(fs::read(first.join(name))? == fs::read(second.join(name))?, "two builds of {name} differ");
+    }
+    println!("two builds of what is shipped are the same bytes");
+    Ok(())
+}
+
 /// Builds below `target_dir` and puts everything into `folder`, which is emptied before; a line for each file says how it was
 /// built.
 ///

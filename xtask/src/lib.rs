@@ -20,7 +20,7 @@ mod portability;
 pub mod scratch;
 mod size;
 mod suite;
-mod terminal;
+pub mod terminal;
 pub mod vm;
 pub mod workspace;
 
@@ -43,9 +43,12 @@ cargo xtask packages                   install what all of these need from Debia
 /// Performs the chore that the command line names.
 pub fn main() -> ExitCode {
     scratch::end_on_signal();
+    scratch::end_on_panic();
     let mut arguments = std::env::args_os().skip(1);
     let chore = arguments.next().and_then(|word| word.into_string().ok()).unwrap_or_default();
-    match perform(&chore, arguments.collect()) {
+    let outcome = perform(&chore, arguments.collect());
+    scratch::give_way_to_signal();
+    match outcome {
         Ok(status) => status,
         Err(error) => {
             eprintln!("xtask {chore}: {error:#}");

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,22 +32,35 @@ struct Live {
 }
 
 static LIVE: Mutex<Live> = Mutex::new(Live { folders: Vec::new(), groups: Vec::new() });
+static SIGNALLED: AtomicBool = AtomicBool::new(false);
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// From here on SIGINT, SIGTERM, SIGHUP and a panic leave nothing behind.
-pub fn end_on_signal() {
+/// From here on a panic leaves nothing behind, although the profile aborts.
+pub fn end_on_panic() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         usual(panic);
         end_everything();
     }));
+}
+
+/// From here on SIGINT, SIGTERM and SIGHUP leave nothing behind.
+pub fn end_on_signal() {
     let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
+            SIGNALLED.store(true, Ordering::Release);
             end_everything();
             std::process::exit(128 + signal);
         }
     });
+}
+
+/// Does not return when a signal ends us: then whatever the caller saw fail was ended by that, and so is the caller.
+pub fn give_way_to_signal() {
+    while SIGNALLED.load(Ordering::Acquire) {
+        thread::park();
+    }
 }
 
 fn end_everything() {
