@@ -67,7 +67,8 @@ pub fn make(folder: &Path, target_dir: &Path) -> Result<Vec<String>> {
     };
     for arch in Arch::ALL {
         let (way, built) = agent(arch, target_dir)?;
-        ensure!(size::is_static(&fs::read(&built)?)?, "the agent for {arch} is not static");
+        let faults = size::faults(&fs::read(&built)?)?;
+        ensure!(faults.is_empty(), "{arch}: {}", faults.join("; "));
         keep(format!("vsock-shell-agent-{arch}"), way, &built)?;
     }
     let (linked, built) = build::client_into(target_dir, &same_paths())?;

@@ -4,10 +4,13 @@ mod guest;
 
 use std::time::Duration;
 
-use guest::{DEADLINE, boot, run, send_and_fetch, setup, succeeds, wanted};
+use guest::{DEADLINE, boot, first_word, run, send_and_fetch, setup, sha256, succeeds, wanted};
 use xtask::arch::Arch;
+use xtask::image::{Addition, Format};
 use xtask::terminal::Terminal;
 
+/// A file of this machine: this one.
+const THIS_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm.rs");
 const MIB: u64 = 1 << 20;
 
 #[test]
@@ -24,6 +27,21 @@ fn a_booted_guest_answers_and_commands_have_their_status() {
     assert_eq!(status(&["/no/such/program"]), Some(127));
     let both = run(&machine, &["<target>", "echo out; echo err >&2"]);
     assert_eq!((both.stdout.as_slice(), both.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+}
+
+#[test]
+fn compressed_images_boot_and_bring_what_was_added() {
+    if !wanted() {
+        return;
+    }
+    let mut setup = setup(Arch::X86_64);
+    setup.recipe.additions.push(Addition { source: THIS_FILE.into(), place: "/opt/added".to_owned() });
+    for format in [Format::Gzip, Format::Zstd] {
+        setup.format = format;
+        let machine = boot(&setup);
+        let digest = first_word(&succeeds(&machine, &["<target>", "--", "sha256sum", "/opt/added"]));
+        assert_eq!(digest, sha256(THIS_FILE.as_ref()));
+    }
 }
 
 #[test]

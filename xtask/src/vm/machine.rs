@@ -40,6 +40,8 @@ pub struct Setup {
     pub kernel: Kernel,
     /// The image around the agent.
     pub recipe: Recipe,
+    /// The image's form.
+    pub format: Format,
     /// How the host reaches the guest.
     pub transport: Transport,
     /// More words for the kernel's command line.
@@ -53,7 +55,7 @@ impl Setup {
         recipe.shell = true;
         recipe.modules = kernel.modules.clone();
         recipe.init = Some(workspace::root().join("xtask/src/vm/init.sh"));
-        Self { kernel, recipe, transport, words: String::new() }
+        Self { kernel, recipe, format: Format::Cpio, transport, words: String::new() }
     }
 }
 
@@ -74,7 +76,7 @@ impl Machine {
     /// Something it needs cannot be had, or the agent does not answer in time; then with the end of the console.
     pub fn boot(setup: &Setup) -> Result<Self> {
         packages::require(packages::MACHINES)?;
-        let image = setup.recipe.pack(&workspace::agent_of(setup.recipe.arch), Format::Cpio)?;
+        let image = setup.recipe.pack(&workspace::agent_of(setup.recipe.arch), setup.format)?;
         accelerator::first_that_boots(setup.recipe.arch, |accelerator| {
             let files = Scratch::new(&std::env::temp_dir(), "vm")?;
             fs::write(files.path(IMAGE), &image)?;
