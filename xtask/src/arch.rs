@@ -53,7 +53,7 @@ impl Arch {
     }
 
     /// Rust's target with musl.
-    pub const fn musl_target(self) -> &'static str {
+    pub fn musl_target(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64-unknown-linux-musl",
             Self::Aarch64 => "aarch64-unknown-linux-musl",

@@ -14,9 +14,6 @@ use anyhow::{Context, Result};
 use crate::arch::Arch;
 use crate::{cross, packages, workspace};
 
-/// rustup's target for musl of this machine.
-const MUSL: &str = Arch::X86_64.musl_target();
-
 /// What a file can do without that maps two segments, is known by its digest, and never unwinds: padding between code and
 /// constants and before the data, pages that become read-only later, a build id. Jump tables take eight bytes for each of
 /// their cases, and none of ours is in a hot loop.
@@ -40,7 +37,7 @@ pub enum Way {
 impl Way {
     /// The way that this machine offers; installs `musl-tools` where that is the one.
     pub fn find() -> Result<Self> {
-        if has_rustup_target(Arch::X86_64) {
+        if has_rustup_target(Arch::host()?) {
             return Ok(Self::RustupTarget);
         }
         packages::require(packages::BUILD)?;
@@ -50,7 +47,7 @@ impl Way {
     /// A few words about it.
     pub fn text(self) -> &'static str {
         match self {
-            Self::RustupTarget => "rustup's x86_64-unknown-linux-musl",
+            Self::RustupTarget => "rustup's target with musl",
             Self::MuslGcc => "the host's core against musl, by musl-gcc",
         }
     }
@@ -155,8 +152,9 @@ pub fn agent_into(way: Way, target_dir: &Path, options: &[String]) -> Result<Pat
     cargo.arg("--target-dir").arg(target_dir).args(options);
     let folder = match way {
         Way::RustupTarget => {
-            cargo.args(["--target", MUSL]);
-            target_dir.join(MUSL)
+            let target = Arch::host()?.musl_target();
+            cargo.args(["--target", target]);
+            target_dir.join(target)
         }
         Way::MuslGcc => target_dir.to_owned(),
     };

@@ -10,6 +10,7 @@ use std::{env, fs};
 
 use anyhow::{Result, bail};
 
+use crate::arch::Arch;
 use crate::workspace;
 
 /// A Debian package and what shows that it is there: a program's name, or a file by its whole path.
@@ -41,9 +42,15 @@ pub const SHELL: &[Package] = &[package("busybox-static", "busybox")];
 /// Makes the `modules.dep` of a kernel that was unpacked and not installed.
 pub const MODULES: &[Package] = &[package("kmod", "depmod")];
 
-/// Boots guests of every architecture.
-pub const MACHINES: &[Package] =
-    &[package("qemu-system-x86", "qemu-system-x86_64"), package("qemu-system-arm", "qemu-system-aarch64")];
+/// Boots guests of an architecture.
+pub fn machines(arch: Arch) -> &'static [Package] {
+    const X86_64: &[Package] = &[package("qemu-system-x86", "qemu-system-x86_64")];
+    const AARCH64: &[Package] = &[package("qemu-system-arm", "qemu-system-aarch64")];
+    match arch {
+        Arch::X86_64 => X86_64,
+        Arch::Aarch64 => AARCH64,
+    }
+}
 
 /// Builds the agent for another architecture: a compiler with the source of `core`, and a linker that knows them all.
 pub const CROSS: &[Package] = &[
@@ -77,7 +84,8 @@ pub fn narrow() -> Vec<Package> {
 
 /// `cargo xtask packages`: everything at once, for an image that is to be used without root later.
 pub fn main() -> Result<()> {
-    let all: Vec<Package> = [BUILD, TEST, PEERS, MODULES, MACHINES, CROSS, &narrow()].concat();
+    let all: Vec<Package> =
+        [BUILD, TEST, PEERS, MODULES, CROSS, &Arch::ALL.map(machines).concat(), &narrow()].concat();
     require(&all)
 }
 

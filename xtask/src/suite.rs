@@ -1,7 +1,8 @@
 //! `cargo xtask test`: every test there is, and what they need.
 //!
 //! The tests of the real binaries find them by `VSOCK_SHELL_AGENT` and `VSOCK_SHELL_CLIENT`, absolute paths of the release
-//! builds; those that boot guests know by `VSOCK_SHELL_VM` that all is there for it. With arguments only `cargo test --workspace` runs, with these arguments, for the one test one is working on.
+//! builds; those that boot guests know by `VSOCK_SHELL_VM` that all is there for it. With arguments only `cargo test
+//! --workspace` runs, with these arguments, for the one test one is working on.
 
 use std::env;
 use std::ffi::OsString;
@@ -16,7 +17,8 @@ pub fn main(arguments: &[OsString]) -> Result<()> {
     build::main()?;
     let mut tests = workspace::cargo();
     with_binaries(tests.args(["test", "--workspace"])).args(arguments);
-    if has_guests()? {
+    let has_guests = has_guests()?;
+    if has_guests {
         tests.env("VSOCK_SHELL_VM", "1");
     }
     workspace::run(&mut tests)?;
@@ -25,11 +27,13 @@ pub fn main(arguments: &[OsString]) -> Result<()> {
     }
     // The simulator's seeded runs want an optimised core: ten thousand of them are then a matter of seconds.
     workspace::run(workspace::cargo().args(["test", "--release", "-p", "vsock-shell-proto"]))?;
-    dist::prove_reproducible()?;
+    if has_guests {
+        dist::prove_reproducible()?;
+    }
     portability::main()
 }
 
-/// Whether guests can be booted. Where a machine of CI cannot, that is a failure: nobody would notice the gap.
+/// Whether guests of every architecture can be built for and booted. Where a machine of CI cannot, that is a failure: nobody would notice the gap.
 fn has_guests() -> Result<bool> {
     match vm::prepare() {
         Ok(()) => Ok(true),
@@ -37,7 +41,7 @@ fn has_guests() -> Result<bool> {
             Err(error.context("no virtual machines, and CI=true"))
         }
         Err(error) => {
-            eprintln!("SKIPPED: all that needs a virtual machine: {error:#}");
+            eprintln!("SKIPPED: all that needs virtual machines or another architecture: {error:#}");
             Ok(false)
         }
     }

@@ -75,7 +75,7 @@ impl Machine {
     /// # Errors
     /// Something it needs cannot be had, or the agent does not answer in time; then with the end of the console.
     pub fn boot(setup: &Setup) -> Result<Self> {
-        packages::require(packages::MACHINES)?;
+        packages::require(packages::machines(setup.recipe.arch))?;
         let image = setup.recipe.pack(&workspace::agent_of(setup.recipe.arch), setup.format)?;
         accelerator::first_that_boots(setup.recipe.arch, |accelerator| {
             let files = Scratch::new(&std::env::temp_dir(), "vm")?;

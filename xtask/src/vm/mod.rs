@@ -70,9 +70,9 @@ pub fn main(arguments: Vec<OsString>) -> Result<ExitCode> {
 /// # Errors
 /// Something cannot be had.
 pub fn prepare() -> Result<()> {
-    packages::require(packages::MACHINES)?;
     transport::backend()?;
     for arch in Arch::ALL {
+        packages::require(packages::machines(arch))?;
         build::agent_for(arch)?;
         Kernel::find(arch, None)?;
     }
