@@ -65,19 +65,33 @@ pub fn faults(file: &[u8]) -> Result<Vec<String>> {
     if kind != elf::ET_EXEC && kind != elf::ET_DYN {
         faults.push(format!("the agent's ELF type is {kind}, neither ET_EXEC nor a static PIE"));
     }
+    faults.extend(needs(file)?.into_iter().map(|need| format!("the agent {need}")));
+    Ok(faults)
+}
+
+/// Whether a program can be started where there is nothing else.
+pub fn is_static(file: &[u8]) -> Result<bool> {
+    Ok(needs(file)?.is_empty())
+}
+
+/// What a program wants beside itself.
+fn needs(file: &[u8]) -> Result<Vec<String>> {
+    let header = Elf::parse(file).context("not a 64-bit ELF file")?;
+    let endian = header.endian()?;
+    let mut needs = Vec::new();
     for segment in header.program_headers(endian, file)? {
         if segment.p_type(endian) == elf::PT_INTERP {
             let interpreter = segment.data(endian, file).unwrap_or_default();
             let interpreter = String::from_utf8_lossy(interpreter);
-            faults.push(format!("the agent wants an interpreter: {}", interpreter.trim_end_matches('\0')));
+            needs.push(format!("wants an interpreter: {}", interpreter.trim_end_matches('\0')));
         }
-        let needed = segment.dynamic(endian, file)?.unwrap_or_default();
-        let needed = needed.iter().filter(|entry| entry.tag32(endian) == Some(elf::DT_NEEDED)).count();
-        if needed > 0 {
-            faults.push(format!("the agent needs {needed} shared libraries"));
+        let libraries = segment.dynamic(endian, file)?.unwrap_or_default();
+        let count = libraries.iter().filter(|entry| entry.tag32(endian) == Some(elf::DT_NEEDED)).count();
+        if count > 0 {
+            needs.push(format!("needs {count} shared libraries"));
         }
     }
-    Ok(faults)
+    Ok(needs)
 }
 
 /// Those of `unwanted` that the file defines, a sentence each.
