@@ -213,6 +213,7 @@ impl<'a> Listener<'a> {
     }
 
     /// Takes on a new connection. Its preamble is often there already, and then the table is not needed.
+    #[inline(never)]
     fn admit(&mut self, stream: OwnedFd) -> Option<(OwnedFd, [u8; PREAMBLE_LEN])> {
         let mut preamble = Partial::new();
         match preamble.read(&mut |room| rustix::io::read(&stream, room)) {

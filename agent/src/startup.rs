@@ -201,6 +201,7 @@ fn listen_and_serve(
 }
 
 /// One session in this process, over streams that exist.
+#[inline(never)]
 fn serve_one(input: OwnedFd, output: OwnedFd, config: &Config) -> Result<(), i32> {
     signal::block_handled();
     let deadline = now_ms().saturating_add(DEADLINE_MS);

@@ -53,6 +53,7 @@ impl<R: DerefMut<Target = [u8]>> Link<R> {
     }
 
     /// Takes what it can of a header, a control record or a skipped one; at least one byte.
+    #[inline(never)]
     fn handle_outside_data(&mut self, input: &[u8]) -> usize {
         match self.receiving {
             Receiving::Skip { left } => {

@@ -46,6 +46,7 @@ impl Receiver {
 impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
     /// Takes bytes of the peer's stream from the front of `input`: how many, and what they mean. Without an event all
     /// were taken. Work is bounded by the length of `input`.
+    #[inline(never)]
     pub(crate) fn handle_received<'i>(
         &mut self,
         input: &'i [u8],
