@@ -155,7 +155,7 @@ fn suffix<'a>(argument: &'a CStr, prefix: &[u8]) -> Option<&'a CStr> {
 
 /// The end of a C string is one too; where it were not, the empty string.
 fn c_str(bytes: &[u8]) -> &CStr {
-    CStr::from_bytes_with_nul(bytes).unwrap_or_default()
+    CStr::from_bytes_until_nul(bytes).unwrap_or_default()
 }
 
 fn parse_port(text: &[u8]) -> Result<u32, UsageError<'_>> {

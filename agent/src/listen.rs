@@ -99,6 +99,7 @@ fn new_socket(family: AddressFamily) -> SystemResult<OwnedFd> {
     rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
 }
 
+#[inline(never)]
 fn open_vsock<'a>(port: u32) -> Result<Listening<'a>, ListenError> {
     let socket = new_socket(AddressFamily::VSOCK).map_err(failed("no vsock socket"))?;
     rustix::net::bind(&socket, &VsockAddress { port }).map_err(failed("cannot bind"))?;

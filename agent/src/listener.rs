@@ -12,7 +12,7 @@ use vsock_shell_proto::limits::PREAMBLE_LEN;
 use vsock_shell_proto::preamble::{Answer, Preamble, Status};
 
 use crate::args::ADDRESSES_MAX;
-use crate::clock::now_ms;
+use crate::clock::{earliest, now_ms};
 use crate::half_open::{HalfOpen, Partial, Progress};
 use crate::hangup::KILL_AFTER_MS;
 use crate::line::Part;
@@ -138,7 +138,7 @@ impl<'a> Listener<'a> {
     fn timeout(&self) -> Option<Timespec> {
         let ports = self.ports_due_ms;
         let deadlines = [self.half_open.next_deadline_ms(), self.paused_until_ms, self.ending_at_ms, ports];
-        let left = deadlines.into_iter().flatten().min()?.saturating_sub(now_ms());
+        let left = earliest(&deadlines)?.saturating_sub(now_ms());
         Some(Timespec { tv_sec: (left / 1000) as i64, tv_nsec: ((left % 1000) * 1_000_000) as i64 })
     }
 
@@ -268,6 +268,7 @@ impl<'a> Listener<'a> {
     }
 
     /// Takes on a new connection. Its preamble is often there already, and then the table is not needed.
+    #[inline(never)]
     fn admit(&mut self, stream: OwnedFd) -> Option<(OwnedFd, [u8; PREAMBLE_LEN])> {
         let mut preamble = Partial::new();
         match preamble.read(&mut |room| rustix::io::read(&stream, room)) {

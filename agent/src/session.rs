@@ -27,7 +27,7 @@ use vsock_shell_proto::preamble::{Preamble, Status, admit};
 use vsock_shell_proto::session::{Channel, Memory};
 use vsock_shell_proto::time::Instant;
 
-use crate::clock::now_us;
+use crate::clock::{earliest, now_us};
 use crate::config::Config;
 use crate::line::{Line, Part};
 use crate::log;
@@ -341,7 +341,7 @@ impl<'c> Driver<'c> {
         let timeout = if busy {
             Some(0)
         } else {
-            deadlines.into_iter().flatten().min().map(|deadline| deadline.saturating_sub(self.now.micros()))
+            earliest(&deadlines).map(|deadline| deadline.saturating_sub(self.now.micros()))
         };
         let mut children = false;
         let mut end = false;

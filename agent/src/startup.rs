@@ -214,6 +214,7 @@ fn listen_and_serve(
 }
 
 /// One session in this process, over a stream that exists.
+#[inline(never)]
 fn serve_one(mut transport: Transport, config: &Config) -> Result<(), i32> {
     signal::block_handled();
     let deadline = now_ms().saturating_add(DEADLINE_MS);

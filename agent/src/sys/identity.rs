@@ -20,8 +20,8 @@ pub fn set_file_ids(uid: Uid, gid: Gid) {
 ///
 /// # Errors
 /// EINVAL where there are more.
-pub fn groups(buffer: &mut [u32]) -> Result<&[u32]> {
-    // SAFETY: the pointer and the number are those of the buffer.
+pub fn groups(buffer: &mut [Gid]) -> Result<&[Gid]> {
+    // SAFETY: the pointer and the number are those of the buffer, and `Gid` is a transparent `gid_t`.
     let count = unsafe { call(__NR_getgroups, buffer.len(), buffer.as_mut_ptr().expose_provenance(), 0, 0) }?;
     Ok(buffer.get(..count).unwrap_or_default())
 }
