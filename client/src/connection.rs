@@ -35,6 +35,8 @@ const INPUT_LEN: usize = 256 * 1024;
 const SEND_BUFFER: usize = 512 * 1024;
 /// Between two tries where the agent closes without an answer.
 const RETRY: Duration = Duration::from_millis(100);
+/// How long an agent behind a port may take to answer.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the agent has to confirm that the session is over.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -62,7 +64,10 @@ impl Connection {
             let stream = dial(address, left).map_err(Error::Dial)?;
             // An agent that is reached late still gets a moment to answer.
             let left = timeout.saturating_sub(start.elapsed()).max(FAREWELL);
-            match Self::begin(stream, left) {
+            // What goes over a port before the agent holds it is lost: it is said again.
+            let is_port = matches!(address, Address::Serial(_));
+            match Self::begin(stream, if is_port { left.min(PATIENCE) } else { left }) {
+                Err(Error::Silent(_)) if is_port && start.elapsed() < timeout => {}
                 // A backend accepts for a guest that does not listen yet, and then closes.
                 Err(Error::Closed | Error::Lost(_)) if start.elapsed() + RETRY < timeout => {
                     std::thread::sleep(RETRY);

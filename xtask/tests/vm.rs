@@ -2,12 +2,15 @@
 
 mod guest;
 
+use std::io::{Read as _, Write as _};
+use std::process::Stdio;
 use std::time::Duration;
 
 use guest::{DEADLINE, boot, first_word, run, send_and_fetch, setup, sha256, succeeds, wanted};
 use xtask::arch::Arch;
 use xtask::image::{Addition, Format};
 use xtask::terminal::Terminal;
+use xtask::vm::{Setup, Transport};
 
 /// A file of this machine: this one.
 const THIS_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm.rs");
@@ -69,6 +72,34 @@ fn files_of_64_mib_go_up_and_down_over_vsock() {
     if wanted() {
         send_and_fetch(&boot(&setup(Arch::X86_64)), 64 * MIB);
     }
+}
+
+#[test]
+fn files_of_64_mib_go_up_and_down_over_virtio_serial() {
+    if !wanted() {
+        return;
+    }
+    let machine = boot(&Setup { transport: Transport::Serial, ..setup(Arch::X86_64) });
+    send_and_fetch(&machine, 64 * MIB);
+}
+
+#[test]
+fn a_client_of_virtio_serial_that_was_killed_is_followed_by_another_at_once() {
+    if !wanted() {
+        return;
+    }
+    let machine = boot(&Setup { transport: Transport::Serial, ..setup(Arch::X86_64) });
+    for round in 0..10 {
+        let mut flood = machine.client(["<target>", "exec tee /dev/null"]);
+        let mut flood = flood.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // Both directions are full of its bytes, and it is cut somewhere in a record.
+        flood.stdin.as_mut().unwrap().write_all(&vec![b'!'; 100_000 + 977 * round]).unwrap();
+        flood.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        flood.kill().unwrap();
+        flood.wait().unwrap();
+        assert_eq!(succeeds(&machine, &["<target>", "--", "echo", "after"]), "after\n", "round {round}");
+    }
+    assert_eq!(succeeds(&machine, &["<target>", "pidof tee || echo none"]), "none\n");
 }
 
 #[test]

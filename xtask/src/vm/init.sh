@@ -11,4 +11,4 @@ mount -t tmpfs tmpfs /tmp
 if [ -e /etc/vsock-shell/modules ]; then
     while read -r module; do insmod "$module"; done < /etc/vsock-shell/modules
 fi
-exec /sbin/vsock-shell-agent
+exec /sbin/vsock-shell-agent --listen vsock --listen serial:agent.0
