@@ -4,7 +4,7 @@ mod guest;
 
 use std::io::{Read as _, Write as _};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use guest::{DEADLINE, boot, first_word, run, send_and_fetch, setup, sha256, succeeds, wanted};
 use xtask::arch::Arch;
@@ -100,6 +100,29 @@ fn a_client_of_virtio_serial_that_was_killed_is_followed_by_another_at_once() {
         assert_eq!(succeeds(&machine, &["<target>", "--", "echo", "after"]), "after\n", "round {round}");
     }
     assert_eq!(succeeds(&machine, &["<target>", "pidof tee || echo none"]), "none\n");
+}
+
+#[test]
+fn on_a_serial_line_control_c_is_answered_at_once_while_bulk_flows() {
+    if !wanted() {
+        return;
+    }
+    let machine = boot(&setup(Arch::X86_64));
+    let line = machine.target_on_line();
+    let flood = "trap 'echo stop''ped; exit 3' INT; echo be''gun; while :; do echo ........; done";
+    let terminal = Terminal::start(&machine.client(["-t", &line, "--", "sh", "-c", flood])).unwrap();
+    terminal.until("begun", DEADLINE).unwrap();
+    // So much that everything on the way is full of it.
+    for _ in 0..500 {
+        terminal.until("........\r\n", DEADLINE).unwrap();
+    }
+    let typed = Instant::now();
+    terminal.write(b"\x03").unwrap();
+    terminal.until("stopped", DEADLINE).unwrap();
+    let answered = typed.elapsed();
+    assert_eq!(terminal.ends(DEADLINE).unwrap().code(), Some(3));
+    assert!(answered < Duration::from_millis(200), "{answered:?}");
+    eprintln!("Ctrl-C on a line: {answered:?}");
 }
 
 #[test]

@@ -13,6 +13,9 @@ const MEMORY_MIB: u32 = 256;
 /// The port that the vsock device sits on. Only from a port can it be unplugged, which a snapshot asks for.
 pub const SLOT: &str = "vsock-slot";
 
+/// The host's socket of the line `/dev/ttyS1` of a guest, where there is one.
+pub const LINE: &str = "line.sock";
+
 /// What a guest is started with.
 pub struct Hardware<'a> {
     pub arch: Arch,
@@ -48,6 +51,11 @@ impl Hardware<'_> {
         qemu.args(["-chardev", &format!("socket,id=port,path={},server=on,wait=off", path("port.sock"))]);
         qemu.args(["-device", &format!("virtserialport,bus=serial.0,chardev=port,name={PORT_NAME}")]);
         qemu.args(["-display", "none", "-serial", &format!("file:{}", path(super::machine::SERIAL_LOG))]);
+        // A line beside the console. The other board has only one that does not need a driver of its own.
+        if self.arch == Arch::X86_64 {
+            qemu.args(["-chardev", &format!("socket,id=line,path={},server=on,wait=off", path(LINE))]);
+            qemu.args(["-serial", "chardev:line"]);
+        }
         qemu.args(["-qmp", &format!("unix:{},server=on,wait=off", path("qmp.sock")), "-no-reboot"]);
         match self.state {
             // The vsock device was unplugged before the snapshot, and comes back by a plug.

@@ -11,4 +11,5 @@ mount -t tmpfs tmpfs /tmp
 if [ -e /etc/vsock-shell/modules ]; then
     while read -r module; do insmod "$module"; done < /etc/vsock-shell/modules
 fi
-exec /sbin/vsock-shell-agent --listen vsock --listen serial:agent.0
+if [ "$(uname -m)" = x86_64 ]; then set -- --listen serial:/dev/ttyS1; fi
+exec /sbin/vsock-shell-agent --listen vsock --listen serial:agent.0 "$@"

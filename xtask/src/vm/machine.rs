@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::accelerator::{self, Accelerator};
-use super::hardware::{Hardware, SLOT};
+use super::hardware::{Hardware, LINE, SLOT};
 use super::qmp::Qmp;
 use super::transport::Transport;
 use crate::arch::Arch;
@@ -152,6 +152,11 @@ impl Machine {
         self.setup.transport.target(&self.files)
     }
 
+    /// What the client calls a guest that serves its line `/dev/ttyS1`.
+    pub fn target_on_line(&self) -> String {
+        format!("serial:{}", self.files.path(LINE).display())
+    }
+
     /// The client, with words in which `<target>` stands for the guest.
     pub fn client<W: AsRef<str>>(&self, words: impl IntoIterator<Item = W>) -> Command {
         let target = self.target();
@@ -208,7 +213,7 @@ impl Machine {
         let Self { setup, accelerator, mut qemu, backend, files, .. } = self;
         qemu.ends(MONITOR)?;
         drop((qemu, backend));
-        for socket in ["qmp.sock", "vhost.sock", "vsock.sock", "port.sock"] {
+        for socket in ["qmp.sock", "vhost.sock", "vsock.sock", "port.sock", LINE] {
             let _ = fs::remove_file(files.path(socket));
         }
         let backend = setup.transport.start(&files)?;
