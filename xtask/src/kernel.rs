@@ -45,12 +45,15 @@ impl Kernel {
     /// # Errors
     /// It cannot be read, or does not say which release it is.
     pub fn at(image: &Path) -> Result<Self> {
-        let bytes = fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
+        let told = || format!("cannot read {}", image.display());
+        // Absolute, for whoever runs elsewhere; and what a link called `vmlinuz` points to has a name that says more.
+        let image = image.canonicalize().with_context(told)?;
+        let bytes = fs::read(&image).with_context(told)?;
         let release = release_in_header(&bytes)
-            .or_else(|| release_in_name(image))
+            .or_else(|| release_in_name(&image))
             .with_context(|| format!("{} does not say which release it is", image.display()))?;
-        let modules = modules_of(image, &release);
-        Ok(Self { image: image.to_owned(), release, modules })
+        let modules = modules_of(&image, &release);
+        Ok(Self { image, release, modules })
     }
 }
 

@@ -45,3 +45,22 @@ pub fn first_that_boots<T>(arch: Arch, boot: impl Fn(Accelerator) -> Result<T>) 
     }
     boot(Accelerator::Tcg)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_guest_of_another_architecture_is_translated_and_its_failure_is_final() {
+        let foreign = Arch::ALL.into_iter().find(|arch| Arch::host().unwrap() != *arch).unwrap();
+        let boots = Cell::new(0);
+        let failed = first_that_boots(foreign, |accelerator| {
+            boots.set(boots.get() + 1);
+            assert_eq!(accelerator, Accelerator::Tcg);
+            anyhow::bail!("no kernel") as Result<()>
+        });
+        assert_eq!((failed.unwrap_err().to_string().as_str(), boots.get()), ("no kernel", 1));
+    }
+}

@@ -34,6 +34,8 @@ impl Hardware<'_> {
     /// The QEMU that is this machine.
     pub fn command(&self) -> Command {
         let mut qemu = Command::new(self.program());
+        // A QEMU that aborts, as one does on a KVM that it cannot use, may leave its memory image in its folder.
+        qemu.current_dir(self.files.path("."));
         let path = |name: &str| self.files.path(name).display().to_string();
         qemu.args([
             "-M",

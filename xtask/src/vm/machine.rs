@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 
 use super::accelerator::{self, Accelerator};
@@ -22,6 +22,7 @@ use crate::scratch::{Scratch, Server};
 use crate::{packages, workspace};
 
 pub(super) const IMAGE: &str = "initramfs.cpio";
+const QEMU_LOG: &str = "qemu.log";
 pub(super) const SERIAL_LOG: &str = "serial.log";
 
 /// How long a guest may take until its agent answers.
@@ -104,7 +105,7 @@ impl Machine {
             words: &setup.words,
             state: state.map(PathBuf::as_path),
         };
-        let log = files.path("qemu.log");
+        let log = files.path(QEMU_LOG);
         let mut qemu = Server::start("QEMU", &mut hardware.command(), &log)?;
         let socket = files.path("qmp.sock");
         let mut qmp = None;
@@ -124,7 +125,10 @@ impl Machine {
     /// # Errors
     /// QEMU ends before that, or it takes too long.
     pub fn answers(&mut self) -> Result<()> {
-        self.awaits_answer().with_context(|| format!("the guest's console ends with:\n{}", self.last_lines()))
+        self.awaits_answer().map_err(|error| {
+            let qemu = fs::read_to_string(self.files.path(QEMU_LOG)).unwrap_or_default();
+            anyhow!("{error:#}\n{qemu}the guest's console ends with:\n{}", self.last_lines())
+        })
     }
 
     fn awaits_answer(&mut self) -> Result<()> {
@@ -143,7 +147,7 @@ impl Machine {
             status.is_some()
         })?;
         let told = fs::read_to_string(self.files.path("client.log")).unwrap_or_default();
-        anyhow::ensure!(status.is_some_and(|status| status.success()), "{}", told.trim());
+        ensure!(status.is_some_and(|status| status.success()), "{}", told.trim());
         Ok(())
     }
 
