@@ -91,10 +91,11 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
     let mut listen = ArrayVec::<&'a CStr, ADDRESSES_MAX>::new();
     while let Some(argument) = arguments.next() {
         let bytes = argument.to_bytes();
+        // Compared as wholes: a pattern of bytes becomes a comparison for each of them.
         match bytes {
-            b"--help" => return Ok(Request::Help),
-            b"--version" => return Ok(Request::Version),
-            b"--listen" => push(&mut listen, value_of(arguments.next(), bytes)?)?,
+            _ if bytes == b"--help" => return Ok(Request::Help),
+            _ if bytes == b"--version" => return Ok(Request::Version),
+            _ if bytes == b"--listen" => push(&mut listen, value_of(arguments.next(), bytes)?)?,
             _ => {
                 if let Some(address) = suffix(argument, b"--listen=") {
                     push(&mut listen, address)?;

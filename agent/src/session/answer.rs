@@ -24,6 +24,7 @@ pub struct Answer {
 
 impl Answer {
     /// What `info` tells (`R-9.10`): lines of `key=value`.
+    #[inline(never)]
     pub fn info(channel: ChannelId) -> Self {
         let mut answer = Self { channel, text: ArrayVec::new(), sent: 0 };
         let system = rustix::system::uname();

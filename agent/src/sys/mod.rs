@@ -1,6 +1,6 @@
 //! The only place with `unsafe`: what rustix does not have, made safe for the rest of the crate.
 //!
-//! rustix makes its system calls itself, and so does [`call`]: libc is left with `memcpy` and the like, and where
+//! rustix makes its system calls itself, and so does `call`: libc is left with `memcpy` and the like, and where
 //! [`start`] has no start code of its own, with starting the process.
 
 mod call;
