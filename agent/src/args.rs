@@ -51,7 +51,7 @@ pub enum Request<'a> {
 }
 
 /// How to serve.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options<'a> {
     /// Go to the background.
     pub daemon: bool,
@@ -61,6 +61,12 @@ pub struct Options<'a> {
     pub port: u32,
     /// The addresses in order; none where none was given.
     pub addresses: ArrayVec<Address<'a>, ADDRESSES_MAX>,
+}
+
+impl Options<'_> {
+    /// Those of an empty command line.
+    pub const NONE: Self =
+        Self { daemon: false, verbosity: 0, port: DEFAULT_PORT, addresses: ArrayVec::new_const() };
 }
 
 /// What is wrong with the command line, and the argument that is.
@@ -163,7 +169,11 @@ fn parse_port(text: &[u8]) -> Result<u32, UsageError<'_>> {
     }
 }
 
-fn parse_address(address: &CStr, port: u32) -> Result<Address<'_>, UsageError<'_>> {
+/// Reads an address; `port` is that of a vsock address without one.
+///
+/// # Errors
+/// It is none.
+pub fn parse_address(address: &CStr, port: u32) -> Result<Address<'_>, UsageError<'_>> {
     let bytes = address.to_bytes();
     if bytes == b"vsock" {
         Ok(Address::Vsock(port))

@@ -21,7 +21,7 @@ use crate::log;
 use crate::session::LINGER_US;
 use crate::sessions::Sessions;
 use crate::sys::process::{Forked, fork};
-use crate::sys::signal::Signals;
+use crate::sys::signal::{HANDLED, Signals};
 use crate::sys::{random, socket};
 
 /// Connections accepted from one socket before the others have their turn.
@@ -65,7 +65,7 @@ impl<'a> Listener<'a> {
     /// # Errors
     /// Of `epoll_create`, `epoll_ctl` and `signalfd`.
     pub fn new(sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>, ignores_hangup: bool) -> Result<Self, Errno> {
-        let signals = Signals::open()?;
+        let signals = Signals::open(&HANDLED)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let seed =
             random::seed() ^ now_ms().rotate_left(32) ^ u64::from(getpid().as_raw_pid().unsigned_abs());

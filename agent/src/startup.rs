@@ -17,7 +17,7 @@ use crate::listener::{Listener, Outcome};
 use crate::sys::process::{Forked, fork};
 use crate::sys::start::{Start, exit};
 use crate::sys::{descriptor, signal};
-use crate::{log, session};
+use crate::{init, log, root, session};
 
 /// Exit status for a wrong command line.
 const USAGE: i32 = 2;
@@ -29,6 +29,9 @@ type Addresses = ArrayVec<Address<'static>, ADDRESSES_MAX>;
 /// What the binary's `main` does; gives the exit status.
 pub fn run(start: Start) -> i32 {
     let hangup_ignored = signal::take_over();
+    if getpid().is_init() {
+        init::run(&start);
+    }
     let has_stderr = descriptor::is_open(2);
     descriptor::fill_standard();
     descriptor::mark_inherited();
@@ -73,7 +76,12 @@ fn print(parts: &[Part<'_>]) -> i32 {
     0
 }
 
-fn serve(start: &Start, options: Options<'static>, hangup_ignored: bool) -> Result<(), i32> {
+/// Opens what sessions come from, and serves them. In the process of a session it does not return.
+///
+/// # Errors
+/// The exit status.
+pub fn serve(start: &Start, options: Options<'static>, hangup_ignored: bool) -> Result<(), i32> {
+    root::remember();
     let config =
         Config { path: start.variable(b"PATH").filter(|path| !path.is_empty()).unwrap_or(DEFAULT_PATH) };
     let addresses = addresses(start, &options)?;

@@ -22,9 +22,14 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// That it was done, and nothing more.
+    pub fn nothing(channel: ChannelId) -> Self {
+        Self { channel, text: ArrayVec::new_const(), sent: 0 }
+    }
+
     /// What `info` tells (`R-9.10`): lines of `key=value`.
     pub fn info(channel: ChannelId) -> Self {
-        let mut answer = Self { channel, text: ArrayVec::new(), sent: 0 };
+        let mut answer = Self::nothing(channel);
         let system = rustix::system::uname();
         let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec;
         answer.line("agent", Part::Text(SOFTWARE));

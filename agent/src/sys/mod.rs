@@ -7,6 +7,7 @@
 pub mod descriptor;
 mod ffi;
 pub mod identity;
+pub mod network;
 pub mod pointers;
 pub mod process;
 pub mod random;

@@ -58,31 +58,39 @@ pub fn restore_for_command() {
 
 /// The signals that every process of the agent blocks and reads from a descriptor.
 pub const HANDLED: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::CHILD];
+/// Those of process 1, which has no other use for them than to end the machine.
+pub const HANDLED_BY_INIT: [Signal; 6] =
+    [Signal::TERM, Signal::INT, Signal::HUP, Signal::CHILD, Signal::POWER, Signal::USR1];
 
-fn handled() -> SignalBits {
+fn bits_of(signals: &[Signal]) -> SignalBits {
     let mut bits = SignalBits([0; 16]);
-    for signal in HANDLED {
+    for signal in signals {
         bits.0[0] |= 1 << (signal.as_raw() - 1);
     }
     bits
 }
 
-/// Blocks the [`HANDLED`] signals; they wait until [`Signals`] reads them.
+/// Blocks the [`HANDLED`] signals and no other; they wait until [`Signals`] reads them.
 pub fn block_handled() {
-    // SAFETY: the set is valid for the call.
-    unsafe { ffi::sigprocmask(SIG_SETMASK, &handled(), core::ptr::null_mut()) };
+    block(&bits_of(&HANDLED));
 }
 
-/// A descriptor that reads the [`HANDLED`] signals, `signalfd(2)`. Each process needs its own.
+fn block(bits: &SignalBits) {
+    // SAFETY: the set is valid for the call.
+    unsafe { ffi::sigprocmask(SIG_SETMASK, bits, core::ptr::null_mut()) };
+}
+
+/// A descriptor that reads signals, `signalfd(2)`. Each process needs its own.
 pub struct Signals(OwnedFd);
 
 impl Signals {
-    /// Blocks the signals and opens the descriptor.
-    pub fn open() -> Result<Self> {
+    /// Blocks the signals, [`HANDLED`] or [`HANDLED_BY_INIT`], and opens the descriptor.
+    pub fn open(signals: &[Signal]) -> Result<Self> {
         const NONBLOCK_CLOEXEC: c_int = 0o2_004_000;
-        block_handled();
+        let bits = bits_of(signals);
+        block(&bits);
         // SAFETY: the set is valid for the call, -1 asks for a new descriptor.
-        let raw = unsafe { ffi::signalfd(-1, &handled(), NONBLOCK_CLOEXEC) };
+        let raw = unsafe { ffi::signalfd(-1, &bits, NONBLOCK_CLOEXEC) };
         if raw < 0 {
             return Err(ffi::last_error());
         }

@@ -1,10 +1,13 @@
-//! AF_VSOCK addresses, which rustix does not have, and accepting with the peer's address as bytes.
+//! AF_VSOCK, which rustix does not have: addresses, whether there is any; and accepting with the peer's address as bytes.
 
 use core::ffi::c_int;
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Result;
+use rustix::ioctl::{Getter, Opcode, ioctl, opcode};
 use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::ffi;
 
@@ -35,6 +38,35 @@ unsafe impl SocketAddrArg for VsockAddress {
         let raw =
             RawVsock { family: AF_VSOCK, reserved: 0, port: self.port, cid: CID_ANY, flags: 0, zero: [0; 3] };
         f(core::ptr::from_ref(&raw).cast(), 16)
+    }
+}
+
+/// What this kernel can do about vsock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vsock {
+    /// The address family is not known.
+    Missing,
+    /// Nothing connects it with a host.
+    Alone,
+    /// There is a transport, and this machine has a CID on it.
+    Carried,
+}
+
+/// Whether there is vsock, and a transport of it: IOCTL_VM_SOCKETS_GET_LOCAL_CID, `vsock(7)`.
+pub fn vsock() -> Vsock {
+    const CID_ANY: u32 = u32::MAX;
+    const GET_LOCAL_CID: Opcode = opcode::none(7, 0xB9);
+    let family = AddressFamily::VSOCK;
+    if rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).is_err() {
+        return Vsock::Missing;
+    }
+    let device = rustix::fs::open(c"/dev/vsock", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    // SAFETY: this request writes one unsigned int.
+    let cid = device.and_then(|device| unsafe { ioctl(device, Getter::<GET_LOCAL_CID, u32>::new()) });
+    match cid {
+        Ok(CID_ANY) => Vsock::Alone,
+        // Without the device nobody can tell; listening will.
+        _ => Vsock::Carried,
     }
 }
 

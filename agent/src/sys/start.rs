@@ -37,6 +37,21 @@ impl Start {
         self.arguments
     }
 
+    /// The environment.
+    pub fn environment(&self) -> Vector {
+        self.environment
+    }
+
+    /// Puts `@` at the beginning of the program's name as `ps` shows it: systemd spares processes with such a name when it
+    /// leaves an initramfs.
+    pub fn mark_name(&self) {
+        if let Some(name) = self.arguments().next().filter(|name| !name.is_empty()) {
+            // SAFETY: the kernel put the string on the stack of this process, where it may be written to, and its first byte
+            // is not its NUL. Nobody keeps what it was: the arguments behind it are all that is parsed.
+            unsafe { name.as_ptr().cast_mut().cast::<u8>().write(b'@') };
+        }
+    }
+
     /// The value of the environment's variable `name`.
     pub fn variable(&self, name: &[u8]) -> Option<&'static [u8]> {
         let named = |entry: &'static CStr| entry.to_bytes().strip_prefix(name)?.strip_prefix(b"=");
@@ -79,7 +94,10 @@ pub fn panicked() -> ! {
     }
     log::error(&[Part::Line(&line)]);
     let _ = kill_process(getpid(), Signal::ABORT);
-    // Only process 1 is still here.
+    // Only process 1 is still here, whose end would be the kernel's.
+    if getpid().is_init() {
+        crate::init::reap_forever();
+    }
     exit(FAILED_BY_BUG)
 }
 
