@@ -71,6 +71,7 @@ pub fn run(start: &Start) -> ! {
         signals: None,
         agent: Supervised::new(),
         shell: Supervised::new(),
+        is_ending: false,
     };
     if let Some(init) = settings.init {
         supervisor.hand_over(init);
@@ -157,6 +158,8 @@ struct Supervisor<'s> {
     signals: Option<Signals>,
     agent: Supervised,
     shell: Supervised,
+    /// Nothing is started again.
+    is_ending: bool,
 }
 
 impl Supervisor<'_> {
@@ -258,7 +261,7 @@ impl Supervisor<'_> {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
                     let now = now_ms();
-                    if self.agent.handle_ended(pid, now) {
+                    if self.agent.handle_ended(pid, now) && !self.is_ending {
                         let number =
                             status.exit_status().or_else(|| status.terminating_signal()).unwrap_or(0);
                         log::warning(&[
@@ -284,6 +287,7 @@ impl Supervisor<'_> {
             Action::Reboot => "rebooting",
             Action::Halt => "halting",
         })]);
+        self.is_ending = true;
         if let Some(pid) = self.agent.pid() {
             let _ = kill_process(pid, Signal::TERM);
         }
@@ -291,14 +295,17 @@ impl Supervisor<'_> {
         if !self.is_init {
             exit(0);
         }
-        for signal in [Signal::TERM, Signal::KILL] {
-            // kill(-1): everybody but process 1.
-            let _ = kill_process_group(Pid::INIT, signal);
-            let _ = kill_process_group(Pid::INIT, Signal::CONT);
+        // A shell takes no notice of SIGTERM, but hangs up.
+        for signals in [&[Signal::TERM, Signal::HUP, Signal::CONT][..], &[Signal::KILL]] {
+            for &signal in signals {
+                // kill(-1): everybody but process 1.
+                let _ = kill_process_group(Pid::INIT, signal);
+            }
             self.wait_while(ENDING_MS, &|_, has_children| has_children);
         }
         power::leave_file_systems();
         log::error(&[Part::Text("the kernel does not end the machine: "), Part::Error(action.perform())]);
+        self.is_ending = false;
     }
 
     /// Reaps while `condition` holds, which is told whether there are children, and for so long at the most.
