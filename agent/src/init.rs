@@ -19,8 +19,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, wait};
 
-use crate::args::{self, Address, Options, Request};
-use crate::clock::now_ms;
+use crate::args::{Address, Options};
+use crate::clock::{now_ms, until};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::line::Part;
 use crate::sys::descriptor;
@@ -43,13 +43,15 @@ const ENDING_MS: u64 = 3000;
 static FILE: Storage<[u8; TEXT_MAX]> = Storage::new([0; TEXT_MAX]);
 static COMMAND_LINE: Storage<[u8; TEXT_MAX]> = Storage::new([0; TEXT_MAX]);
 
-/// What `main` does as process 1.
-pub fn run(start: &Start) -> ! {
-    let has_stderr = descriptor::is_open(2);
-    descriptor::fill_standard();
-    descriptor::mark_inherited();
+/// What comes before everything else: file systems, and somewhere to log to.
+pub fn prepare(has_stderr: bool) {
     mounts::mount_system();
     open_console(has_stderr);
+}
+
+/// What `main` does as process 1, with the options of the command line.
+#[inline(never)]
+pub fn run(start: &Start, mut options: Options<'static>) -> ! {
     let mut settings = Settings::new();
     let file = (FILE.take(), c"/etc/vsock-shell.conf", Source::File);
     // The latter wins.
@@ -60,7 +62,11 @@ pub fn run(start: &Start) -> ! {
             });
         }
     }
-    let options = options(start, &settings);
+    options.daemon = false;
+    options.verbosity = options.verbosity.max(settings.verbosity);
+    if options.addresses.is_empty() {
+        options.addresses.clone_from(&settings.listen);
+    }
     log::set_verbosity(options.verbosity);
     set_up(&settings, &options);
     let mut supervisor = Supervisor {
@@ -114,25 +120,6 @@ fn read_text(path: &CStr, buffer: &'static mut [u8; TEXT_MAX]) -> Option<&'stati
     buffer.get_mut(..=end)
 }
 
-/// The options among the arguments, completed by the settings. Words that are no options are what the kernel did not know.
-fn options(start: &Start, settings: &Settings<'static>) -> Options<'static> {
-    let words = start.arguments().skip(1).filter(|word| word.to_bytes().starts_with(b"-"));
-    let mut options = match args::parse(words) {
-        Ok(Request::Serve(options)) => options,
-        Ok(_) => Options::NONE,
-        Err(error) => {
-            log::error(&[Part::Text(error.problem), Part::Text(": "), Part::Bytes(error.argument)]);
-            Options::NONE
-        }
-    };
-    options.daemon = false;
-    options.verbosity = options.verbosity.max(settings.verbosity);
-    if options.addresses.is_empty() {
-        options.addresses.clone_from(&settings.listen);
-    }
-    options
-}
-
 fn set_up(settings: &Settings<'_>, options: &Options<'_>) {
     // From now on Ctrl-Alt-Del is a signal to us. A process namespace has no such keys.
     let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
@@ -140,7 +127,7 @@ fn set_up(settings: &Settings<'_>, options: &Options<'_>) {
     if !settings.hostname.is_empty()
         && let Err(errno) = rustix::system::sethostname(settings.hostname)
     {
-        log::warning(&[Part::Text("cannot set the host name: "), Part::Error(errno)]);
+        log::failure("set the host name", settings.hostname, errno);
     }
     let is_vsock = |address: &Address<'_>| matches!(address, Address::Vsock(_));
     modules::load(settings, options.addresses.is_empty() || options.addresses.iter().any(is_vsock));
@@ -174,22 +161,17 @@ impl Supervisor<'_> {
                 self.run()
             }
             Ok(Forked::Parent(pid)) => self.agent.handle_started(Some(pid), now_ms()),
-            Err(errno) => log::error(&[Part::Text("no process for the agent: "), Part::Error(errno)]),
+            Err(errno) => log::failure("fork", b"", errno),
         }
         let errno = handover::become_init(init, self.start);
-        log::error(&[
-            Part::Text("cannot execute "),
-            Part::Bytes(init.to_bytes()),
-            Part::Text(": "),
-            Part::Error(errno),
-        ]);
+        log::failure("execute", init.to_bytes(), errno);
     }
 
     fn run(&mut self) -> ! {
         match Signals::open(&HANDLED_BY_INIT) {
             Ok(signals) => self.signals = Some(signals),
             // Without a descriptor there is still somebody to reap, and to start the agent.
-            Err(errno) => log::error(&[Part::Text("cannot read signals: "), Part::Error(errno)]),
+            Err(errno) => log::failure("read signals", b"", errno),
         }
         loop {
             self.start_due();
@@ -222,7 +204,7 @@ impl Supervisor<'_> {
         if self.has_shell() && is_due(&self.shell) {
             let pid = self.start_child(&|child| {
                 let path = child.start.variable(b"PATH").unwrap_or(DEFAULT_PATH);
-                console::run(child.console, Some(c"linux"), &Config { path })
+                console::run(child.console, &Config { path })
             });
             self.shell.handle_started(pid, now);
         }
@@ -237,7 +219,7 @@ impl Supervisor<'_> {
                 exit(body(self))
             }
             Err(errno) => {
-                log::error(&[Part::Text("no process for a child: "), Part::Error(errno)]);
+                log::failure("fork", b"", errno);
                 None
             }
         }
@@ -245,10 +227,7 @@ impl Supervisor<'_> {
 
     /// Waits for a signal, until `due_ms` at the latest.
     fn wait(&self, due_ms: Option<u64>) {
-        let timeout = due_ms.map(|due| {
-            let left = due.saturating_sub(now_ms());
-            Timespec { tv_sec: (left / 1000) as i64, tv_nsec: (left % 1000 * 1_000_000) as i64 }
-        });
+        let timeout = due_ms.map(until);
         match &self.signals {
             Some(signals) => drop(poll(&mut [PollFd::new(signals, PollFlags::IN)], timeout.as_ref())),
             None => pause_for_a_second(),
@@ -282,11 +261,7 @@ impl Supervisor<'_> {
 
     /// Ends the sessions, everybody else, and the machine. Where the kernel refuses that, the machine stays up.
     fn end(&mut self, action: Action) {
-        log::warning(&[Part::Text(match action {
-            Action::PowerOff => "powering off",
-            Action::Reboot => "rebooting",
-            Action::Halt => "halting",
-        })]);
+        log::warning(&[Part::Text("ending the machine")]);
         self.is_ending = true;
         if let Some(pid) = self.agent.pid() {
             let _ = kill_process(pid, Signal::TERM);
@@ -304,7 +279,7 @@ impl Supervisor<'_> {
             self.wait_while(ENDING_MS, &|_, has_children| has_children);
         }
         power::leave_file_systems();
-        log::error(&[Part::Text("the kernel does not end the machine: "), Part::Error(action.perform())]);
+        log::failure("end the machine", b"", action.perform());
         self.is_ending = false;
     }
 

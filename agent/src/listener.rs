@@ -12,7 +12,7 @@ use vsock_shell_proto::limits::PREAMBLE_LEN;
 use vsock_shell_proto::preamble::{Answer, Preamble, Status};
 
 use crate::args::ADDRESSES_MAX;
-use crate::clock::now_ms;
+use crate::clock::{now_ms, until};
 use crate::half_open::{HalfOpen, Partial, Progress};
 use crate::hangup::KILL_AFTER_MS;
 use crate::line::Part;
@@ -120,8 +120,7 @@ impl<'a> Listener<'a> {
 
     fn timeout(&self) -> Option<Timespec> {
         let deadlines = [self.half_open.next_deadline_ms(), self.paused_until_ms, self.ending_at_ms];
-        let left = deadlines.into_iter().flatten().min()?.saturating_sub(now_ms());
-        Some(Timespec { tv_sec: (left / 1000) as i64, tv_nsec: ((left % 1000) * 1_000_000) as i64 })
+        deadlines.into_iter().flatten().min().map(until)
     }
 
     /// What is due. Whether everything is over.

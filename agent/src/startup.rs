@@ -1,14 +1,14 @@
 //! From the start of the process to its role: the listener, or the one session over streams that exist already.
 
 use arrayvec::ArrayVec;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::getpid;
 
 use crate::account::decimal;
 use crate::args::{self, ADDRESSES_MAX, Address, Options, Request};
-use crate::clock::now_ms;
+use crate::clock::{now_ms, until};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::half_open::{DEADLINE_MS, Partial, Progress};
 use crate::line::{Line, Part};
@@ -29,27 +29,36 @@ type Addresses = ArrayVec<Address<'static>, ADDRESSES_MAX>;
 /// What the binary's `main` does; gives the exit status.
 pub fn run(start: Start) -> i32 {
     let hangup_ignored = signal::take_over();
-    if getpid().is_init() {
-        init::run(&start);
-    }
     let has_stderr = descriptor::is_open(2);
     descriptor::fill_standard();
     descriptor::mark_inherited();
-    if !has_stderr {
+    let is_init = getpid().is_init();
+    if is_init {
+        init::prepare(has_stderr);
+    } else if !has_stderr {
         log::use_kernel_log();
     }
-    let options = match args::parse(start.arguments().skip(1)) {
+    // Process 1 also gets the words that the kernel did not understand.
+    let words = start.arguments().skip(1).filter(|word| !is_init || word.to_bytes().starts_with(b"-"));
+    let options = match args::parse(words) {
+        Ok(Request::Serve(options)) => options,
+        Ok(_) if is_init => Options::NONE,
         Ok(Request::Help) => return print(&[Part::Text(args::HELP)]),
         Ok(Request::Version) => {
             let version = env!("CARGO_PKG_VERSION");
             return print(&[Part::Text(log::NAME), Part::Text(" "), Part::Text(version), Part::Text("\n")]);
         }
-        Ok(Request::Serve(options)) => options,
         Err(error) => {
             log::error(&[Part::Text(error.problem), Part::Text(": "), Part::Bytes(error.argument)]);
-            return USAGE;
+            if !is_init {
+                return USAGE;
+            }
+            Options::NONE
         }
     };
+    if is_init {
+        init::run(&start, options);
+    }
     log::set_verbosity(options.verbosity);
     match serve(&start, options, hangup_ignored) {
         Ok(()) => 0,
@@ -219,10 +228,8 @@ fn serve_one(input: OwnedFd, output: OwnedFd, config: &Config) -> Result<(), i32
             Progress::Closed => return Err(FAILURE),
             Progress::Pending => {}
         }
-        let left = deadline.saturating_sub(now_ms());
-        let timeout = Timespec { tv_sec: (left / 1000) as i64, tv_nsec: (left % 1000 * 1_000_000) as i64 };
-        let ready = poll(&mut [PollFd::new(&input, PollFlags::IN)], Some(&timeout));
-        if left == 0 || !matches!(ready, Ok(_) | Err(Errno::INTR)) {
+        let ready = poll(&mut [PollFd::new(&input, PollFlags::IN)], Some(&until(deadline)));
+        if deadline <= now_ms() || !matches!(ready, Ok(_) | Err(Errno::INTR)) {
             log::error(&[Part::Text("no preamble came")]);
             return Err(FAILURE);
         }

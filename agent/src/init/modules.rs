@@ -28,7 +28,7 @@ pub fn load(settings: &Settings<'_>, wants_vsock: bool) {
         let mut lines = Lines::new(&mut buffer);
         let read = &mut |room: &mut [u8]| rustix::io::read(&file, room);
         while let Some(line) = lines.next(read) {
-            load_file(&[line], &mut missing);
+            load_file(&[line]);
         }
     } else if wants_vsock && socket::vsock() != Vsock::Carried {
         load_names(CARRIERS, &mut buffer, &mut missing);
@@ -42,7 +42,7 @@ pub fn load(settings: &Settings<'_>, wants_vsock: bool) {
         Vsock::Alone => "vsock has no transport: no device for it, or no driver",
         Vsock::Missing => "this kernel has no vsock",
     };
-    let trouble = if missing.as_bytes().is_empty() { "" } else { "; not loaded:" };
+    let trouble = if missing.as_bytes().is_empty() { "" } else { "; no modules" };
     log::error(&[Part::Text(problem), Part::Text(trouble), Part::Line(&missing)]);
 }
 
@@ -50,17 +50,18 @@ fn open(path: &CStr) -> Result<rustix::fd::OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Loads modules by their names, separated by commas, each after what it depends on.
+/// Loads modules by their names, separated by commas, each after what it depends on. Names that modules.dep does not have are
+/// added to `missing`.
 fn load_names(names: &[u8], buffer: &mut [u8], missing: &mut Line) {
     for name in names.split(|&byte| byte == b',').filter(|name| !name.is_empty()) {
-        if !load_name(name, buffer, missing) {
-            missing.append(&[Part::Text(" "), Part::Bytes(name), Part::Text(" (not found)")]);
+        if !load_name(name, buffer) {
+            missing.append(&[Part::Text(" "), Part::Bytes(name)]);
         }
     }
 }
 
 /// Whether modules.dep knows it.
-fn load_name(name: &[u8], buffer: &mut [u8], missing: &mut Line) -> bool {
+fn load_name(name: &[u8], buffer: &mut [u8]) -> bool {
     let system = rustix::system::uname();
     let release = system.release().to_bytes();
     let mut path = PathBuffer::new();
@@ -76,9 +77,9 @@ fn load_name(name: &[u8], buffer: &mut [u8], missing: &mut Line) -> bool {
         for file in line.rsplit(|&byte| byte == b' ').filter(|file| !file.is_empty()) {
             let file = file.strip_suffix(b":").unwrap_or(file);
             if file.starts_with(b"/") {
-                load_file(&[file], missing);
+                load_file(&[file]);
             } else {
-                load_file(&[b"/lib/modules/", release, b"/", file], missing);
+                load_file(&[b"/lib/modules/", release, b"/", file]);
             }
         }
         return true;
@@ -96,7 +97,7 @@ fn is_about(line: &[u8], name: &[u8]) -> bool {
 }
 
 /// Loads the file of this path. One that is loaded already is fine.
-fn load_file(path: &[&[u8]], missing: &mut Line) {
+fn load_file(path: &[&[u8]]) {
     /// MODULE_INIT_COMPRESSED_FILE: the kernel decompresses, since Linux 5.17.
     const COMPRESSED: i32 = 4;
     let name = path.last().copied().unwrap_or_default();
@@ -106,17 +107,7 @@ fn load_file(path: &[&[u8]], missing: &mut Line) {
         buffer.join(path).and_then(open).and_then(|file| rustix::system::finit_module(&file, c"", flags));
     match loaded {
         Ok(()) | Err(Errno::EXIST) => {}
-        Err(errno) => {
-            let file = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-            missing.append(&[
-                Part::Text(" "),
-                Part::Bytes(file),
-                Part::Text(" ("),
-                Part::Error(errno),
-                Part::Text(")"),
-            ]);
-            log::info(&[Part::Text("cannot load "), Part::Bytes(name), Part::Text(": "), Part::Error(errno)]);
-        }
+        Err(errno) => log::failure("load", name, errno),
     }
 }
 

@@ -6,7 +6,6 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, StatxAttributes, StatxFlags, make
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
-use crate::line::Part;
 use crate::log;
 use crate::path::PathBuffer;
 
@@ -72,12 +71,7 @@ fn mount_missing(table: &[Mount]) {
         }
         match rustix::mount::mount(mount.kind, mount.at, mount.kind, mount.flags, mount.data) {
             Ok(()) | Err(Errno::BUSY) => {}
-            Err(errno) => log::warning(&[
-                Part::Text("cannot mount "),
-                Part::Bytes(mount.at.to_bytes()),
-                Part::Text(": "),
-                Part::Error(errno),
-            ]),
+            Err(errno) => log::failure("mount", mount.at.to_bytes(), errno),
         }
     }
 }
