@@ -9,7 +9,7 @@ use vsock_shell_proto::mux::Event;
 
 use crate::connection::Core;
 use crate::error::{Error, Failure, Refusal};
-use crate::signals::{Caught, Signals, arm};
+use crate::signals::{Signals, arm};
 
 /// A channel that was opened, until it has an outcome.
 pub(crate) struct Call<'s> {
@@ -58,6 +58,11 @@ impl<'s> Call<'s> {
         self.outcome.is_some() || self.has_failed()
     }
 
+    /// How it ended is known.
+    pub(crate) fn has_outcome(&self) -> bool {
+        self.outcome.is_some()
+    }
+
     /// It will not get an outcome.
     pub(crate) fn has_failed(&self) -> bool {
         self.failure.is_some()
@@ -77,7 +82,7 @@ impl<'s> Call<'s> {
             Event::Accepted { .. } => self.is_accepted = true,
             Event::Exited { outcome, .. } => self.outcome = Some(outcome),
             Event::Reset { code, .. } => self.fail(Error::Reset(code)),
-            Event::Closed { code } => self.fail(Error::Ended(code)),
+            Event::Closed { code } if self.outcome.is_none() => self.fail(Error::Ended(code)),
             _ => {}
         }
     }
@@ -102,12 +107,10 @@ impl<'s> Call<'s> {
     /// # Errors
     /// [`Error::Interrupted`] when a signal has arrived that ends the client.
     pub(crate) fn step(&mut self, core: &mut Core) -> Result<bool, Error> {
-        if std::mem::take(&mut self.is_signalled) {
-            while let Some(caught) = self.signals.as_mut().and_then(|signals| signals.poll()) {
-                if Caught::ENDS.contains(&caught) {
-                    return Err(Error::Interrupted(caught.number()));
-                }
-            }
+        if std::mem::take(&mut self.is_signalled)
+            && let Some(signals) = &mut self.signals
+        {
+            signals.ended()?;
         }
         let Some((request, at)) = &mut self.request else { return Ok(false) };
         let sent = core.send(self.channel, Flow::Request, request.get(*at..).unwrap_or_default());

@@ -263,6 +263,10 @@ impl Task for Drain {
         Ok(false)
     }
 
+    fn has_outcome(&self) -> bool {
+        true
+    }
+
     fn is_done(&self, _: &Core) -> bool {
         true
     }

@@ -26,6 +26,9 @@ pub(crate) trait Task {
     /// Does what can be done without blocking; whether anything was done.
     fn step(&mut self, core: &mut Core) -> Result<bool, Error>;
 
+    /// How the task ended is known. What came before may still wait for its sinks, which need no connection.
+    fn has_outcome(&self) -> bool;
+
     /// The task is over.
     fn is_done(&self, core: &Core) -> bool;
 
@@ -69,21 +72,21 @@ pub(crate) fn drive(connection: &mut Connection, task: &mut dyn Task) -> Result<
         if task.is_done(&connection.core) {
             return Ok(());
         }
-        if rounds > 0
-            && let Some(error) = lost
-        {
+        if rounds > 0 && !task.has_outcome() && lost.is_some() {
             connection.ended()?;
-            return Err(error);
+            return lost.map_or(Ok(()), Err);
         }
         if transmit(connection, task, &mut lost) {
             continue;
         }
-        connection.ended()?;
+        if !task.has_outcome() {
+            connection.ended()?;
+        }
         if !is_prepared {
             task.prepare()?;
             is_prepared = true;
         }
-        readable = wait(connection, task, rounds == 0)?;
+        readable = wait(connection, lost.is_none(), task, rounds == 0)?;
     }
 }
 
@@ -101,13 +104,23 @@ fn transmit(connection: &mut Connection, task: &mut dyn Task, lost: &mut Option<
     lost.is_some()
 }
 
-/// Waits for the stream, the task's descriptors, or a deadline, or only asks where the task is busy; whether the stream can be read.
-fn wait(connection: &mut Connection, task: &mut dyn Task, is_busy: bool) -> Result<bool, Error> {
+/// Waits for the stream, where it is still there, the task's descriptors, or a deadline, or only asks where the task is
+/// busy; whether the stream can be read.
+fn wait(
+    connection: &mut Connection,
+    is_connected: bool,
+    task: &mut dyn Task,
+    is_busy: bool,
+) -> Result<bool, Error> {
     let own = task.deadline().map(|deadline| deadline.saturating_duration_since(Clock::now()));
     let busy = is_busy.then_some(Duration::ZERO);
-    let timeout = [busy, connection.timeout(), own].into_iter().flatten().min();
+    let core = connection.timeout().filter(|_| is_connected);
+    let timeout = [busy, core, own].into_iter().flatten().min();
     let mut fds = Vec::with_capacity(8);
-    connection.interests(&mut fds);
+    if is_connected {
+        connection.interests(&mut fds);
+    }
+    let of_stream = fds.len();
     task.interests(&connection.core, &mut fds);
     match poll(&mut fds, timeout.map(timespec).as_ref()) {
         Ok(_) | Err(Errno::INTR) => {}
@@ -115,9 +128,10 @@ fn wait(connection: &mut Connection, task: &mut dyn Task, is_busy: bool) -> Resu
     }
     let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
     drop(fds);
-    let &[input, output, ref rest @ ..] = &ready[..] else { return Ok(false) };
-    connection.set_writable(output);
+    let (stream, rest) = ready.split_at(of_stream);
     task.set_ready(rest);
+    let &[input, output] = stream else { return Ok(false) };
+    connection.set_writable(output);
     Ok(!input.is_empty())
 }
 

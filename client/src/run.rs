@@ -324,6 +324,10 @@ impl Task for Run<'_> {
         Ok(moved || output || error)
     }
 
+    fn has_outcome(&self) -> bool {
+        self.call.has_outcome()
+    }
+
     fn is_done(&self, core: &Core) -> bool {
         let drained =
             || [Flow::Output, Flow::Error].iter().all(|&flow| core.is_drained(self.call.channel(), flow));

@@ -22,6 +22,9 @@ use crate::terminal::{self, RawMode};
 
 /// Bytes of keys read at once.
 const KEYS: usize = 4096;
+/// Keys that may wait for a guest that takes none: far more than anybody pastes, so that the escapes behind them are
+/// heard all the same.
+const WAITING_MAX: usize = 1024 * 1024;
 
 /// A command with a terminal, and the person in front of ours.
 pub(crate) struct Shell<'s> {
@@ -65,6 +68,10 @@ impl<'s> Shell<'s> {
 
     pub(crate) fn into_run(self) -> Run<'s> {
         self.run
+    }
+
+    fn wants_keys(&self) -> bool {
+        !self.is_at_end && self.waiting.len() < WAITING_MAX
     }
 
     fn read_keys(&mut self, core: &mut Core) -> Result<bool, Error> {
@@ -155,7 +162,7 @@ impl Task for Shell<'_> {
             self.handle_signals(core)?;
         }
         let mut moved = false;
-        if self.waiting.is_empty() && self.is_ready && !self.is_at_end {
+        if self.wants_keys() && self.is_ready {
             moved = self.read_keys(core)?;
         }
         if !self.waiting.is_empty() {
@@ -168,6 +175,10 @@ impl Task for Shell<'_> {
         Ok(self.run.step(core)? || moved)
     }
 
+    fn has_outcome(&self) -> bool {
+        self.run.has_outcome()
+    }
+
     fn is_done(&self, core: &Core) -> bool {
         self.run.is_done(core)
     }
@@ -176,7 +187,7 @@ impl Task for Shell<'_> {
         if let Some(signals) = self.signals.fd() {
             fds.push(PollFd::from_borrowed_fd(signals, PollFlags::IN));
         }
-        let wants_keys = !self.is_at_end && self.waiting.is_empty() && !self.is_ready;
+        let wants_keys = self.wants_keys() && !self.is_ready;
         self.polled.set(wants_keys);
         if wants_keys {
             fds.push(PollFd::from_borrowed_fd(self.keys.as_fd(), PollFlags::IN));

@@ -104,6 +104,19 @@ impl Signals {
         self.armed.as_ref().map(|armed| armed.wake.as_fd())
     }
 
+    /// Takes the signals that arrived; see [`Self::poll`].
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when one of them ends the client.
+    pub fn ended(&mut self) -> Result<(), Error> {
+        while let Some(caught) = self.poll() {
+            if Caught::ENDS.contains(&caught) {
+                return Err(Error::Interrupted(caught.number()));
+            }
+        }
+        Ok(())
+    }
+
     /// The next signal that arrived, each kind once however often it did. Call until `None` when [`Self::fd`]
     /// is readable; never blocks.
     pub fn poll(&mut self) -> Option<Caught> {

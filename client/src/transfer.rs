@@ -11,6 +11,8 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use vsock_shell_proto::fields::{FLAG_DIRECTORY, FLAG_SYNC, tag};
 use vsock_shell_proto::frame::ChannelKind;
@@ -30,6 +32,9 @@ use crate::target::Target;
 use landing::Landing;
 use receive::Receive;
 use send::{Origin, Send};
+
+/// Between two looks for a signal while a guest is reached for.
+const LISTEN: Duration = Duration::from_millis(50);
 
 /// The errno of a guest that finds nobody who reads what it sends.
 const EPIPE: u32 = rustix::io::Errno::PIPE.raw_os_error().unsigned_abs();
@@ -208,20 +213,21 @@ struct Guests<'c> {
 
 impl<'c> Guests<'c> {
     /// The session with a guest; a session that failed is opened anew.
-    fn take(&mut self, target: &Target) -> Result<Client, Error> {
+    fn take(&mut self, target: &Target, signals: &mut Signals) -> Result<Client, Error> {
         match self.open.iter().position(|(open, _)| open == target) {
             Some(at) => Ok(self.open.swap_remove(at).1),
-            None => Client::connect(target, self.copy.settings.timeout),
+            None => connect(target, self.copy.settings.timeout, signals),
         }
     }
 
     fn with<T>(
         &mut self,
         target: &Target,
-        work: impl FnOnce(&mut Client) -> Result<T, Error>,
+        signals: &mut Signals,
+        work: impl FnOnce(&mut Client, &mut Signals) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut client = self.take(target)?;
-        let result = work(&mut client);
+        let mut client = self.take(target, signals)?;
+        let result = work(&mut client, signals);
         let is_lost =
             matches!(result, Err(Error::Closed | Error::Lost(_) | Error::Ended(_) | Error::Broken(_)));
         if !is_lost && client.connection.core.end().is_none() {
@@ -252,25 +258,31 @@ impl<'c> Guests<'c> {
                 if is_several && !to.is_dir() {
                     return Err(not_a_directory(to).into());
                 }
-                self.with(target, |client| client.get(path, to, copy.is_synced, Some(signals), is_quiet))?;
+                self.with(target, signals, |client, signals| {
+                    client.get(path, to, copy.is_synced, Some(signals), is_quiet)
+                })?;
                 Ok(())
             }
             (Operand::Remote { target, path }, Operand::Stream) => {
                 let landing = Landing::stream()?;
-                self.with(target, |client| client.get_to(path, landing, Some(signals), is_quiet))?;
+                self.with(target, signals, |client, signals| {
+                    client.get_to(path, landing, Some(signals), is_quiet)
+                })?;
                 Ok(())
             }
             (Operand::Local(from), Operand::Remote { target, path }) => {
                 let to = self.destination(path, from.file_name(), is_several);
-                self.with(target, |client| client.put(from, &to, Some(signals), is_quiet))
+                self.with(target, signals, |client, signals| client.put(from, &to, Some(signals), is_quiet))
                     .map_err(Failing::Destination)
             }
             (Operand::Stream, Operand::Remote { target, path }) => {
                 let to = self.destination(path, None, is_several);
                 let origin = Origin::stdin()?;
                 let progress = Progress::new(OsStr::new("-"), None, is_quiet);
-                self.with(target, |client| client.put_from(origin, &to, Some(signals), progress))
-                    .map_err(Failing::Destination)
+                self.with(target, signals, |client, signals| {
+                    client.put_from(origin, &to, Some(signals), progress)
+                })
+                .map_err(Failing::Destination)
             }
             (Operand::Remote { target: from, path }, Operand::Remote { target, path: to }) => {
                 let to = self.destination(to, file_name(path), is_several);
@@ -303,8 +315,8 @@ impl<'c> Guests<'c> {
         drop((read, write));
         // A signal ends both, however the guests behave.
         let mut signals_too = Signals::new(Caught::ENDS);
-        let mut getting = self.take(from)?;
-        let mut putting = self.take(to)?;
+        let mut getting = self.take(from, signals)?;
+        let mut putting = self.take(to, signals)?;
         let get = getting.get_request(path)?;
         let put = putting.put_request(destination)?;
         let (got, was_put) = std::thread::scope(|scope| {
@@ -329,6 +341,27 @@ impl<'c> Guests<'c> {
                 Err(Failing::Destination(error))
             }
             (Err(error), _) => Err(Failing::Source(error)),
+        }
+    }
+}
+
+/// Begins a session. Once signals are caught they do not end the process by themselves: the guest is then reached for
+/// by a thread, and they are listened to meanwhile.
+fn connect(target: &Target, timeout: Duration, signals: &mut Signals) -> Result<Client, Error> {
+    if signals.fd().is_none() {
+        return Client::connect(target, timeout);
+    }
+    let target = target.clone();
+    let (tell, told) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        // Nobody listens any more once a signal came.
+        _ = tell.send(Client::connect(&target, timeout));
+    });
+    loop {
+        match told.recv_timeout(LISTEN) {
+            Ok(connected) => return connected,
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::Closed),
+            Err(RecvTimeoutError::Timeout) => signals.ended()?,
         }
     }
 }

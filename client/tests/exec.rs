@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use guest::processes::Mark;
+use guest::processes::{Mark, children, state};
 use guest::{
     DEADLINE, Directory, Finished, Guest, Running, TARGET, agent_binary, assert_same, client, payload,
     read_line, until,
@@ -185,6 +185,27 @@ fn all_output_comes_before_the_status() {
     assert_eq!(finished.status(), 5);
     assert_same(&finished.0.stdout, numbers(200_000).as_bytes());
     assert_same(&finished.0.stderr, numbers(100_000).as_bytes());
+}
+
+#[test]
+fn what_came_before_the_status_is_delivered_also_when_the_session_dies_then() {
+    const LENGTH: usize = 300_000;
+    let guest = Guest::start();
+    let mark = Mark::new();
+    let line = format!("echo ready; head -c {LENGTH} /dev/zero; exit 3");
+    // Nobody reads meanwhile: our pipe holds less than that.
+    let mut client = guest.start_command(&["-E", mark.variable()], &line);
+    let session = guest.sessions()[0];
+    mark.is_gone();
+    until("its session has said all and waits", || {
+        children(session).is_empty() && state(session) == Some('S')
+    });
+    kill_process(Pid::from_raw(session).unwrap(), Signal::KILL).unwrap();
+    guest.is_idle();
+    let mut output = Vec::new();
+    client.0.stdout.take().unwrap().read_to_end(&mut output).unwrap();
+    assert_eq!(output.len(), LENGTH);
+    assert_eq!(client.end().code(), Some(3));
 }
 
 #[test]

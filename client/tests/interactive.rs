@@ -185,6 +185,16 @@ fn tilde_dot_ends_the_session_at_the_beginning_of_a_line_only() {
 }
 
 #[test]
+fn tilde_dot_is_heard_behind_more_keys_than_the_guest_takes() {
+    let guest = Guest::start();
+    let mut terminal = command(&guest, &[], "stty raw -echo; echo ready; exec sleep 1000");
+    let mut keys = vec![b'x'; 100_000];
+    keys.extend(b"\r~.");
+    terminal.type_keys(keys);
+    assert_eq!(terminal.end().code(), Some(255));
+}
+
+#[test]
 fn tilde_question_mark_helps_and_two_tildes_are_one() {
     let guest = Guest::start();
     let mut terminal = command(&guest, &[], "stty -echo; echo ready; cat");

@@ -442,6 +442,26 @@ fn a_transfer_that_waits_for_a_pipe_can_be_interrupted() {
 }
 
 #[test]
+fn a_copy_that_waits_for_its_second_guest_can_be_interrupted() {
+    let guest = Guest::start();
+    let from = guest.directory.file("from", b"content");
+    let to = guest.directory.subdirectory("to");
+    let nobody = format!("unix%{}:/nothing", guest.directory.path("nobody").display());
+    let words = [
+        "cp".into(),
+        "--timeout".into(),
+        "600".into(),
+        guest.remote(&from),
+        nobody.into(),
+        to.clone().into(),
+    ];
+    let mut client = Running::start(&mut guest.client::<OsString>(words));
+    until("the first file is there", || to.join("from").exists());
+    client.signal(Signal::INT);
+    assert_eq!(client.end().code(), Some(130));
+}
+
+#[test]
 fn a_session_that_dies_costs_one_file_of_several() {
     let guest = Guest::start();
     let [endless, small, to] = ["endless", "small", "to"].map(|name| guest.directory.path(name));

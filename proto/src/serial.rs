@@ -2,8 +2,11 @@
 //! virtio-serial or a UART. Bytes of a client that was killed can still be in the pipe; a checksum and the id of the
 //! connection keep them out of the next client's stream.
 
+mod port;
+
 use crate::limits::SERIAL_PAYLOAD_MAX;
 use crate::wire::{put, u16_at, u32_at};
+pub use port::{Arrival, Port};
 
 /// Bytes before the payload of a serial record.
 pub const SERIAL_HEADER_LEN: usize = 16;

@@ -164,6 +164,10 @@ impl Task for Receive<'_> {
         Ok(moved)
     }
 
+    fn has_outcome(&self) -> bool {
+        self.call.has_outcome()
+    }
+
     fn is_done(&self, core: &Core) -> bool {
         let landed = || core.is_drained(self.call.channel(), Flow::Output) && !self.landing.is_blocked();
         self.call.has_failed() || (self.call.is_over() && landed())

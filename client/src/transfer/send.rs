@@ -233,6 +233,10 @@ impl Task for Send<'_> {
         Ok(moved)
     }
 
+    fn has_outcome(&self) -> bool {
+        self.call.has_outcome()
+    }
+
     fn is_done(&self, _: &Core) -> bool {
         self.call.is_over()
     }

@@ -38,6 +38,13 @@ pub fn ticks(pid: i32) -> u64 {
     stat.iter().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
 
+/// Who traces a process; `None` when nobody does.
+pub fn tracer(pid: i32) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim().parse().ok()?;
+    (tracer != 0).then_some(tracer)
+}
+
 /// A variable for the environment of a command, by which it and all its descendants are found.
 pub struct Mark(String);
 

@@ -124,7 +124,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
             return Ok(State::Skip { left: header.length });
         }
         let id = ChannelId(header.channel);
-        let channel = self.peers_channel(id)?;
+        let channel = self.talking_channel(id)?;
         let flow =
             Flow::from_number(header.flow).filter(|&flow| !channel.sends(flow)).ok_or(CloseCode::Flow)?;
         let early = channel.is_ours() && !channel.marks.has(Marks::ANSWERED.and(Marks::LEFT));
@@ -156,6 +156,13 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
             .ok_or(CloseCode::ChannelState)
     }
 
+    /// A channel on which the peer may say something else than RELEASE: not after its REFUSED or EXIT (`R-6.12`).
+    fn talking_channel(&mut self, id: ChannelId) -> Result<&mut Channel, CloseCode> {
+        self.peers_channel(id).and_then(|channel| {
+            if channel.marks.has(Marks::OVER) { Err(CloseCode::ChannelState) } else { Ok(channel) }
+        })
+    }
+
     #[inline(never)]
     fn handle_control(
         &mut self,
@@ -183,7 +190,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
             Some(FrameType::Release) => return self.handle_release(id),
             _ => {}
         }
-        let ours = self.peers_channel(id)?.is_ours();
+        let ours = self.talking_channel(id)?.is_ours();
         match header.kind {
             Some(FrameType::Accepted | FrameType::Refused | FrameType::Exit) => {
                 if ours {
@@ -234,15 +241,14 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         header: Header,
         payload: &[u8],
     ) -> Result<Option<Event<'static>>, CloseCode> {
-        let channel = self.peers_channel(id)?;
+        let channel = self.talking_channel(id)?;
         let left = channel.marks.has(Marks::LEFT);
         let answered = channel.marks.has(Marks::ANSWERED);
-        let over = channel.marks.has(Marks::OVER);
         let finished = [Flow::Output, Flow::Error]
             .iter()
             .all(|&flow| channel.flow_ref(flow).marks.has(FlowMarks::FINISHED));
         let event = match header.kind {
-            Some(FrameType::Exit) if answered && !over && finished => {
+            Some(FrameType::Exit) if answered && finished => {
                 channel.marks.set(Marks::OVER);
                 Event::Exited { channel: id, outcome: Outcome::parse(payload)? }
             }
@@ -273,7 +279,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         header: Header,
         payload: &[u8],
     ) -> Result<Option<Event<'static>>, CloseCode> {
-        let channel = self.peers_channel(id)?;
+        let channel = self.talking_channel(id)?;
         let flow = Flow::from_number(header.flow).ok_or(CloseCode::Flow)?;
         let sends = channel.sends(flow);
         let left = channel.marks.has(Marks::LEFT);
@@ -318,7 +324,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
     }
 
     fn handle_reset(&mut self, id: ChannelId, code: CloseCode) -> Result<Option<Event<'static>>, CloseCode> {
-        let channel = self.peers_channel(id)?;
+        let channel = self.talking_channel(id)?;
         let left = channel.marks.has(Marks::LEFT);
         channel.marks.set(Marks::PEER_RELEASED);
         if !left {

@@ -6,12 +6,14 @@
 mod application;
 mod plan;
 mod random;
+mod tally;
 mod transport;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use plan::Plan;
+use tally::Tally;
 use transport::Direction;
 use world::World;
 
@@ -37,7 +39,7 @@ fn a_hostile_transport_loses_nothing_repeats_nothing_and_stops_nothing() {
         return;
     }
     let runs = number("VSOCK_SHELL_RUNS").unwrap_or(RUNS);
-    let mut sum = world::Tally::default();
+    let mut sum = Tally::default();
     for seed in 0..runs {
         match catch_unwind(AssertUnwindSafe(|| World::new(seed).run())) {
             Ok(tally) => sum.add(&tally),

@@ -1,0 +1,286 @@
+//! One side of a port: the connections in what comes, and records for what goes (`R-8.2`, `R-8.3`).
+//!
+//! A driver reads the port into [`Port::places`], takes what [`Port::poll`] tells, gives the bytes of its connection to
+//! [`Port::send`] and writes [`Port::transmit`] to the port. It knows nothing of what the connection carries.
+
+use super::{SERIAL_RECORD_MAX, Scanned, SerialHeader, encode, scan};
+use crate::limits::SERIAL_PAYLOAD_MAX;
+
+/// Bytes that came and wait: a record that is being taken, and one that is not complete.
+const INPUT_LEN: usize = 2 * SERIAL_RECORD_MAX;
+
+/// What came on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival<'p> {
+    /// A client began a connection, which ends the one before. Agents only.
+    Begun,
+    /// Bytes of the connection, told again until all of them are [consumed](Port::consume).
+    Bytes(&'p [u8]),
+    /// The other side has ended the connection.
+    Ended,
+}
+
+/// One side of a port.
+#[derive(Debug, Clone)]
+pub struct Port {
+    is_client: bool,
+    connection: Option<u32>,
+    /// The next record that we send is the first of its connection.
+    start_due: bool,
+    /// The record that was taken last ended the connection.
+    end_due: bool,
+
+    input: [u8; INPUT_LEN],
+    from: usize,
+    to: usize,
+    /// Bytes at `from` that belong to the connection.
+    payload: usize,
+
+    output: [u8; SERIAL_RECORD_MAX],
+    sent: usize,
+    length: usize,
+}
+
+impl Port {
+    const fn new(is_client: bool, connection: Option<u32>) -> Self {
+        Self {
+            is_client,
+            connection,
+            start_due: is_client,
+            end_due: false,
+            input: [0; INPUT_LEN],
+            from: 0,
+            to: 0,
+            payload: 0,
+            output: [0; SERIAL_RECORD_MAX],
+            sent: 0,
+            length: 0,
+        }
+    }
+
+    /// The side that waits for connections. All zero.
+    #[must_use]
+    pub const fn agent() -> Self {
+        Self::new(false, None)
+    }
+
+    /// The side that begins one, with an id that it draws.
+    #[must_use]
+    pub const fn client(connection: u32) -> Self {
+        Self::new(true, Some(connection))
+    }
+
+    /// Places for bytes of the port; none while [`Self::poll`] has something to tell.
+    pub fn places(&mut self) -> &mut [u8] {
+        self.input.copy_within(self.from..self.to, 0);
+        self.to -= self.from;
+        self.from = 0;
+        self.input.get_mut(self.to..).unwrap_or_default()
+    }
+
+    /// The first `length` places are filled.
+    pub fn fill(&mut self, length: usize) {
+        self.to = self.input.len().min(self.to + length);
+    }
+
+    /// What came, one thing after the other. Work is bounded by the bytes that were filled, and a checksum for each place
+    /// where a record could begin.
+    pub fn poll(&mut self) -> Option<Arrival<'_>> {
+        while self.payload == 0 {
+            if core::mem::take(&mut self.end_due) {
+                if !self.is_client {
+                    self.connection = None;
+                }
+                return Some(Arrival::Ended);
+            }
+            match scan(self.input.get(self.from..self.to).unwrap_or_default()) {
+                Scanned::Partial => return None,
+                Scanned::Garbage(length) => self.from += length,
+                Scanned::Record(length, header, payload) => {
+                    let begins = header.start && !self.is_client;
+                    let is_ours = begins || self.connection == Some(header.connection);
+                    if !is_ours {
+                        self.from += length;
+                        continue;
+                    }
+                    self.payload = payload.len();
+                    self.from += length - payload.len();
+                    self.end_due = header.end;
+                    if begins {
+                        self.begin(header.connection);
+                        return Some(Arrival::Begun);
+                    }
+                }
+            }
+        }
+        self.input.get(self.from..self.from + self.payload).map(Arrival::Bytes)
+    }
+
+    fn begin(&mut self, connection: u32) {
+        self.connection = Some(connection);
+        // What is left of a record of the connection before is no use to anybody, but half of it may be on its way.
+        if self.sent == 0 {
+            self.length = 0;
+        }
+    }
+
+    /// The first `length` bytes of the latest [`Arrival::Bytes`] were taken.
+    pub fn consume(&mut self, length: usize) {
+        let length = length.min(self.payload);
+        self.payload -= length;
+        self.from += length;
+    }
+
+    /// A record can be made: the one before has left.
+    #[must_use]
+    pub fn can_send(&self) -> bool {
+        self.sent == self.length
+    }
+
+    /// Makes a record of the first bytes, as many as fit; says how many. Without a connection they are dropped.
+    pub fn send(&mut self, bytes: &[u8]) -> usize {
+        if !self.can_send() {
+            return 0;
+        }
+        let bytes = bytes.get(..SERIAL_PAYLOAD_MAX).unwrap_or(bytes);
+        self.make(bytes, false);
+        bytes.len()
+    }
+
+    /// Makes the record that ends our side of the connection; whether it could.
+    pub fn finish(&mut self) -> bool {
+        let can = self.can_send();
+        if can {
+            self.make(&[], true);
+            if !self.is_client {
+                self.connection = None;
+            }
+        }
+        can
+    }
+
+    fn make(&mut self, payload: &[u8], end: bool) {
+        let Some(connection) = self.connection else { return };
+        let header = SerialHeader { connection, start: core::mem::take(&mut self.start_due), end };
+        self.sent = 0;
+        self.length = encode(header, payload, &mut self.output).unwrap_or(0);
+    }
+
+    /// What is to be written to the port.
+    #[must_use]
+    pub fn transmit(&self) -> &[u8] {
+        self.output.get(self.sent..self.length).unwrap_or_default()
+    }
+
+    /// The port took the first `length` bytes of it.
+    pub fn handle_transmitted(&mut self, length: usize) {
+        self.sent = self.length.min(self.sent + length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything that `port` tells of `bytes`, which come in pieces.
+    fn arrivals(port: &mut Port, bytes: &[u8], piece: usize) -> Vec<Result<&'static str, Vec<u8>>> {
+        let mut told: Vec<Result<&'static str, Vec<u8>>> = Vec::new();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let places = port.places();
+            let length = piece.min(rest.len()).min(places.len());
+            places[..length].copy_from_slice(&rest[..length]);
+            port.fill(length);
+            rest = &rest[length..];
+            while let Some(arrival) = port.poll() {
+                let taken = match arrival {
+                    Arrival::Begun => {
+                        told.push(Ok("begun"));
+                        0
+                    }
+                    Arrival::Ended => {
+                        told.push(Ok("ended"));
+                        0
+                    }
+                    Arrival::Bytes(bytes) => {
+                        let part = &bytes[..bytes.len().min(3)];
+                        match told.last_mut() {
+                            Some(Err(before)) => before.extend_from_slice(part),
+                            _ => told.push(Err(part.to_vec())),
+                        }
+                        part.len()
+                    }
+                };
+                port.consume(taken);
+            }
+        }
+        told
+    }
+
+    /// The records in which a port sends `bytes`, and its end.
+    fn sends(port: &mut Port, bytes: &[u8], ends: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let taken = port.send(rest);
+            rest = &rest[taken..];
+            while !port.transmit().is_empty() {
+                out.push(port.transmit()[0]);
+                port.handle_transmitted(1);
+            }
+        }
+        if ends && port.finish() {
+            out.extend_from_slice(port.transmit());
+            port.handle_transmitted(usize::MAX);
+        }
+        out
+    }
+
+    #[test]
+    fn r_8_2_the_bytes_of_a_connection_arrive_whole_whatever_the_pieces() {
+        let content: Vec<u8> = (0..10_000).map(|at: u32| at.wrapping_mul(31) as u8).collect();
+        let wire = sends(&mut Port::client(7), &content, true);
+        for piece in [1, 5, 4000, SERIAL_RECORD_MAX, usize::MAX] {
+            let told = arrivals(&mut Port::agent(), &wire, piece);
+            assert_eq!(told, [Ok("begun"), Err(content.clone()), Ok("ended")], "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn r_8_2_a_client_that_was_killed_leaves_nothing_to_the_next() {
+        let dead = sends(&mut Port::client(1), &[1; 9000], false);
+        for cut in [1, 15, 16, 17, 100, 4111, 4112, 4113, 9000] {
+            let next = sends(&mut Port::client(2), b"next", true);
+            let mut agent = Port::agent();
+            let told = arrivals(&mut agent, &[&dead[..cut], &next, &[0; SERIAL_RECORD_MAX]].concat(), 64);
+            let begun = told.iter().rposition(|one| *one == Ok("begun")).unwrap();
+            assert_eq!(told[begun..], [Ok("begun"), Err(b"next".to_vec()), Ok("ended")], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn r_8_2_records_of_another_connection_are_dropped_by_both_sides() {
+        let mut agent = Port::agent();
+        arrivals(&mut agent, &sends(&mut Port::client(1), b"one", false), 64);
+        let late = sends(&mut agent, b"for one", false);
+        arrivals(&mut agent, &sends(&mut Port::client(2), b"two", false), 64);
+        let mut client = Port::client(2);
+        assert_eq!(arrivals(&mut client, &late, 64), []);
+        assert_eq!(
+            arrivals(&mut client, &sends(&mut agent, b"for two", true), 64),
+            [Err(b"for two".to_vec()), Ok("ended")]
+        );
+        // A client takes no beginning from anybody.
+        assert_eq!(arrivals(&mut client, &sends(&mut Port::client(3), b"three", false), 64), []);
+    }
+
+    #[test]
+    fn without_a_connection_an_agent_sends_nothing() {
+        let mut agent = Port::agent();
+        assert_eq!(agent.send(b"to nobody"), 9);
+        assert!(agent.transmit().is_empty());
+        arrivals(&mut agent, &sends(&mut Port::client(1), b"one", true), 64);
+        assert_eq!(agent.send(b"to nobody"), 9);
+        assert!(agent.transmit().is_empty());
+    }
+}
