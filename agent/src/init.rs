@@ -65,8 +65,9 @@ pub fn run(start: &Start, mut options: Options<'static>) -> ! {
     options.daemon = false;
     options.verbosity = options.verbosity.max(settings.verbosity);
     if options.addresses.is_empty() {
-        options.addresses.clone_from(&settings.listen);
+        options.addresses = core::mem::take(&mut settings.listen);
     }
+    options.notify = options.notify.or(settings.notify);
     log::set_verbosity(options.verbosity);
     set_up(&settings, &options);
     let mut supervisor = Supervisor {
@@ -194,11 +195,10 @@ impl Supervisor<'_> {
         let now = now_ms();
         let is_due = |child: &Supervised| child.due_ms().is_some_and(|due| due <= now);
         if is_due(&self.agent) {
-            let pid =
-                self.start_child(&|child| match startup::serve(child.start, child.options.clone(), true) {
-                    Ok(()) => 0,
-                    Err(status) => status,
-                });
+            let pid = self.start_child(&|child| match startup::serve(child.start, &child.options, true) {
+                Ok(()) => 0,
+                Err(status) => status,
+            });
             self.agent.handle_started(pid, now);
         }
         if self.has_shell() && is_due(&self.shell) {

@@ -60,7 +60,7 @@ pub fn run(start: Start) -> i32 {
         init::run(&start, options);
     }
     log::set_verbosity(options.verbosity);
-    match serve(&start, options, hangup_ignored) {
+    match serve(&start, &options, hangup_ignored) {
         Ok(()) => 0,
         Err(status) => status,
     }
@@ -89,11 +89,11 @@ fn print(parts: &[Part<'_>]) -> i32 {
 ///
 /// # Errors
 /// The exit status.
-pub fn serve(start: &Start, options: Options<'static>, hangup_ignored: bool) -> Result<(), i32> {
+pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) -> Result<(), i32> {
     root::remember();
     let config =
         Config { path: start.variable(b"PATH").filter(|path| !path.is_empty()).unwrap_or(DEFAULT_PATH) };
-    let addresses = addresses(start, &options)?;
+    let addresses = addresses(start, options)?;
     let mut sockets = ArrayVec::new();
     for &address in &addresses {
         let opened = listen::open(address).map_err(|error| {
@@ -133,6 +133,9 @@ pub fn serve(start: &Start, options: Options<'static>, hangup_ignored: bool) -> 
     {
         log::error(&[Part::Text("cannot go to the background: "), Part::Error(errno)]);
         return remove_files(&sockets, FAILURE);
+    }
+    if let Some(Err(errno)) = options.notify.map(listen::notify) {
+        log::failure("tell that it listens", b"", errno);
     }
     listen_and_serve(sockets, hangup_ignored || options.daemon, &config)
 }

@@ -7,7 +7,6 @@ use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
 use crate::log;
-use crate::path::PathBuffer;
 
 struct Mount {
     kind: &'static CStr,
@@ -76,15 +75,11 @@ fn mount_missing(table: &[Mount]) {
     }
 }
 
-/// Whether something is mounted there: the kernel says so since Linux 5.8; before, another device tells it.
+/// Whether something is mounted there, as far as the kernel says so, which it does since Linux 5.8. Before, a second proc, sysfs
+/// or devtmpfs in the same place is refused anyway.
 fn is_mount_point(path: &CStr) -> bool {
-    let look = |path: &CStr| rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::empty());
-    let Ok(here) = look(path) else { return false };
-    let parent = PathBuffer::new().join(&[path.to_bytes(), b"/.."]).and_then(look);
-    here.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
-        || parent.is_ok_and(|parent| {
-            (parent.stx_dev_major, parent.stx_dev_minor) != (here.stx_dev_major, here.stx_dev_minor)
-        })
+    rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::empty())
+        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 #[cfg(test)]

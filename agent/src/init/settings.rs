@@ -1,8 +1,8 @@
 //! What process 1 is told: the keys of the kernel's command line and of `/etc/vsock-shell.conf`.
 //!
-//! Pure. On the command line a key is written `vsock_shell.KEY=VALUE`; quotes hold blanks together, as the kernel has it. The
-//! file has one `KEY=VALUE` a line, `#` begins a comment. A value that cannot be understood is told to the caller and
-//! changes nothing.
+//! Pure. Both consist of words `KEY=VALUE` between blanks and newlines; quotes hold blanks together, as the kernel has it, and
+//! a word that begins with `#` makes the rest of its line a comment. On the command line, where others have words too, a key
+//! begins with `vsock_shell.`; in the file it may. A word that cannot be understood is told to the caller and changes nothing.
 
 use core::ffi::CStr;
 
@@ -10,10 +10,8 @@ use arrayvec::ArrayVec;
 
 use crate::args::{ADDRESSES_MAX, Address, DEFAULT_PORT, parse_address};
 
-/// What stands before the keys on the kernel's command line, where others have theirs too; it may stand in the file.
+/// What keys begin with.
 const PREFIX: &[u8] = b"vsock_shell.";
-/// HOST_NAME_MAX, `sethostname(2)`.
-const HOSTNAME_MAX: usize = 64;
 
 /// Where settings stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +37,7 @@ pub struct Settings<'t> {
     pub console: &'t [u8],
     /// `hostname`.
     pub hostname: &'t [u8],
-    /// `notify`: where to tell that the agent listens; the address of its `--notify`.
+    /// `notify`: as `--notify`.
     pub notify: Option<&'t CStr>,
 }
 
@@ -61,18 +59,17 @@ impl<'t> Settings<'t> {
     /// many. `wrong` is told the words that cannot be understood.
     pub fn read(&mut self, text: &'t mut [u8], source: Source, wrong: &mut dyn FnMut(&[u8])) {
         let mut lists_addresses = false;
-        for word in cut(text, source).split_inclusive(|&byte| byte == 0) {
-            let stripped = word.strip_prefix(PREFIX);
-            let setting = match source {
-                Source::CommandLine => stripped,
-                Source::File => stripped.or(Some(word)).filter(|word| !matches!(word, [0 | b'#', ..])),
+        for word in cut(text).split_inclusive(|&byte| byte == 0).filter(|word| word.len() > 1) {
+            let setting = match word.strip_prefix(PREFIX) {
+                Some(setting) => setting,
+                None if source == Source::File => word,
+                None => continue,
             };
-            let Some(setting) = setting else { continue };
             let is_understood = split(setting).is_some_and(|(key, value)| {
                 if key == b"listen" && !core::mem::replace(&mut lists_addresses, true) {
                     self.listen.clear();
                 }
-                self.assign(key, value)
+                self.assign(key, value).is_some()
             });
             if !is_understood {
                 wrong(word.strip_suffix(b"\0").unwrap_or(word));
@@ -80,33 +77,34 @@ impl<'t> Settings<'t> {
         }
     }
 
-    /// Whether the key is one, and the value one of it.
+    /// Nothing where the key is none, or the value none of it.
     #[inline(never)]
-    fn assign(&mut self, key: &[u8], value: &'t CStr) -> bool {
+    fn assign(&mut self, key: &[u8], value: &'t CStr) -> Option<()> {
         let bytes = value.to_bytes();
+        let first = bytes.first()?;
         match key {
-            b"listen" => match parse_address(value, DEFAULT_PORT) {
-                Ok(address @ (Address::Vsock(_) | Address::Unix(_))) => self.listen.try_push(address).is_ok(),
-                _ => false,
-            },
-            b"init" if bytes.starts_with(b"/") => {
-                self.init = Some(value);
-                true
+            b"listen" => {
+                let address = parse_address(value, DEFAULT_PORT).ok();
+                let address =
+                    address.filter(|address| matches!(address, Address::Vsock(_) | Address::Unix(_)))?;
+                self.listen.try_push(address).ok()?;
             }
+            b"init" if *first == b'/' => self.init = Some(value),
             b"log" => {
-                let level = ["warning", "info", "debug"].iter().position(|name| name.as_bytes() == bytes);
-                self.verbosity = level.map_or(self.verbosity, |level| level as u8);
-                level.is_some()
+                self.verbosity = match bytes {
+                    b"warning" => 0,
+                    b"info" => 1,
+                    b"debug" => 2,
+                    _ => return None,
+                }
             }
-            b"modules" => set(&mut self.modules, bytes, true),
-            b"console" => set(&mut self.console, bytes, !bytes.is_empty() && !bytes.contains(&b'/')),
-            b"hostname" => set(&mut self.hostname, bytes, (1..=HOSTNAME_MAX).contains(&bytes.len())),
-            b"notify" if bytes.starts_with(b"vsock:") || bytes.starts_with(b"unix:") => {
-                self.notify = Some(value);
-                true
-            }
-            _ => false,
+            b"modules" => self.modules = bytes,
+            b"console" if !bytes.contains(&b'/') => self.console = bytes,
+            b"hostname" => self.hostname = bytes,
+            b"notify" => self.notify = Some(value),
+            _ => return None,
         }
+        Some(())
     }
 }
 
@@ -116,13 +114,6 @@ impl Default for Settings<'_> {
     }
 }
 
-fn set<'t>(place: &mut &'t [u8], value: &'t [u8], is_allowed: bool) -> bool {
-    if is_allowed {
-        *place = value;
-    }
-    is_allowed
-}
-
 /// The key, and what stands behind the first equals sign.
 fn split(setting: &[u8]) -> Option<(&[u8], &CStr)> {
     let at = setting.iter().position(|&byte| byte == b'=')?;
@@ -130,34 +121,23 @@ fn split(setting: &[u8]) -> Option<(&[u8], &CStr)> {
     Some((key, CStr::from_bytes_with_nul(value.get(1..)?).ok()?))
 }
 
-/// Ends every word, or every line, with a NUL instead of what separates them, and takes quotes and the blanks around lines
-/// out.
-fn cut(text: &mut [u8], source: Source) -> &[u8] {
-    let is_file = source == Source::File;
-    let (mut written, mut is_quoted, mut starts) = (0, false, true);
+/// Ends every word with a NUL instead of what separates it from the next, and takes quotes and comments out.
+fn cut(text: &mut [u8]) -> &[u8] {
+    let (mut written, mut is_quoted, mut is_comment) = (0, false, false);
+    let mut starts = true;
     let last = text.len().saturating_sub(1);
     for at in 0..text.len() {
-        let byte = text.get(at).copied().unwrap_or(0);
-        let is_blank = byte.is_ascii_whitespace();
-        let ends = at == last || if is_file { byte == b'\n' } else { is_blank && !is_quoted };
-        if !is_file && byte == b'"' && !ends {
+        let byte = text.get(at).copied().filter(|_| at < last).unwrap_or(0);
+        is_comment = (is_comment || starts && byte == b'#') && byte != b'\n' && byte != 0;
+        if byte == b'"' {
             is_quoted = !is_quoted;
+        }
+        if is_comment || byte == b'"' {
             continue;
         }
-        if is_file && is_blank && starts && !ends {
-            continue;
-        }
-        while is_file
-            && ends
-            && !starts
-            && written > 0
-            && text.get(written - 1).is_some_and(u8::is_ascii_whitespace)
-        {
-            written -= 1;
-        }
-        starts = ends;
+        starts = byte == 0 || byte.is_ascii_whitespace() && !is_quoted;
         if let Some(place) = text.get_mut(written) {
-            *place = if ends { 0 } else { byte };
+            *place = if starts { 0 } else { byte };
         }
         written += 1;
     }
@@ -201,9 +181,11 @@ mod tests {
 
     #[test]
     fn the_file_has_a_setting_a_line_and_comments() {
-        let (settings, wrong) =
-            settings("# log=debug\n\n  hostname=my box \t\r\n\t#x\nvsock_shell.init=/a\nconsole=hvc0", "");
-        assert_eq!((settings.hostname, settings.init), (&b"my box"[..], Some(c"/a")));
+        let (settings, wrong) = settings(
+            "# log=debug\n\n  hostname=\"my box\" \t\r\n\t#x \" log=debug\nvsock_shell.init=/a#b\nconsole=hvc0",
+            "",
+        );
+        assert_eq!((settings.hostname, settings.init), (&b"my box"[..], Some(c"/a#b")));
         assert_eq!((settings.console, settings.verbosity), (&b"hvc0"[..], 1));
         assert_eq!(wrong, [""; 0]);
     }
@@ -221,15 +203,16 @@ mod tests {
     #[test]
     fn what_cannot_be_understood_is_told_and_changes_nothing() {
         let (file, line) = (
-            "hostname=good\nfrob=1\nno equals",
+            "hostname=good\nfrob=1\nnothing",
             "vsock_shell.hostname= vsock_shell.listen=stdio vsock_shell.log=2",
         );
         let (settings, wrong) = settings(file, line);
         assert_eq!((settings.hostname, settings.verbosity, settings.listen.len()), (&b"good"[..], 1, 0));
         let words =
-            ["frob=1", "no equals", "vsock_shell.hostname=", "vsock_shell.listen=stdio", "vsock_shell.log=2"];
+            ["frob=1", "nothing", "vsock_shell.hostname=", "vsock_shell.listen=stdio", "vsock_shell.log=2"];
         assert_eq!(wrong, words);
-        let bad = "vsock_shell.init=sbin vsock_shell.console=../x vsock_shell.notify=tcp:x vsock_shell.listen=vsock:x";
+        let bad =
+            "vsock_shell.init=sbin vsock_shell.console=../x vsock_shell.notify= vsock_shell.listen=vsock:x";
         let (nothing, wrong) = self::settings("", bad);
         assert_eq!((nothing, wrong.len()), (Settings::new(), 4));
     }
@@ -247,15 +230,9 @@ mod tests {
         for len in 0..=line.len() {
             for source in [Source::File, Source::CommandLine] {
                 let mut text = line[..len].to_vec();
-                assert!(cut(&mut text, source).len() <= len);
+                assert!(cut(&mut text).len() <= len);
                 Settings::new().read(&mut text, source, &mut |_| {});
             }
         }
-    }
-
-    #[test]
-    fn a_host_name_has_at_most_64_bytes() {
-        let (long, wrong) = settings(&format!("hostname={}", "x".repeat(65)), "");
-        assert_eq!((long.hostname, wrong.len()), (&b""[..], 1));
     }
 }

@@ -25,18 +25,24 @@ struct RawVsock {
 const _: () = assert!(size_of::<RawVsock>() == 16);
 const AF_VSOCK: u16 = 40;
 
-/// The vsock address of a port of this machine, on whatever CID it has.
+/// A vsock address.
 pub struct VsockAddress {
+    /// Whose it is.
+    pub cid: u32,
     /// The port.
     pub port: u32,
+}
+
+impl VsockAddress {
+    /// This machine, on whatever CID it has.
+    pub const ANY: u32 = u32::MAX;
 }
 
 // SAFETY: the pointer and length are those of a whole `sockaddr_vm`, which lives during the call of `f`.
 unsafe impl SocketAddrArg for VsockAddress {
     unsafe fn with_sockaddr<R>(&self, f: impl FnOnce(*const SocketAddrOpaque, SocketAddrLen) -> R) -> R {
-        const CID_ANY: u32 = u32::MAX;
-        let raw =
-            RawVsock { family: AF_VSOCK, reserved: 0, port: self.port, cid: CID_ANY, flags: 0, zero: [0; 3] };
+        let (port, cid) = (self.port, self.cid);
+        let raw = RawVsock { family: AF_VSOCK, reserved: 0, port, cid, flags: 0, zero: [0; 3] };
         f(core::ptr::from_ref(&raw).cast(), 16)
     }
 }
@@ -54,7 +60,6 @@ pub enum Vsock {
 
 /// Whether there is vsock, and a transport of it: IOCTL_VM_SOCKETS_GET_LOCAL_CID, `vsock(7)`.
 pub fn vsock() -> Vsock {
-    const CID_ANY: u32 = u32::MAX;
     const GET_LOCAL_CID: Opcode = opcode::none(7, 0xB9);
     let family = AddressFamily::VSOCK;
     if rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).is_err() {
@@ -64,7 +69,7 @@ pub fn vsock() -> Vsock {
     // SAFETY: this request writes one unsigned int.
     let cid = device.and_then(|device| unsafe { ioctl(device, Getter::<GET_LOCAL_CID, u32>::new()) });
     match cid {
-        Ok(CID_ANY) => Vsock::Alone,
+        Ok(VsockAddress::ANY) => Vsock::Alone,
         // Without the device nobody can tell; listening will.
         _ => Vsock::Carried,
     }
