@@ -1,11 +1,10 @@
 //! Process 1: sets the machine up, keeps the agent running in a child, reaps what is left to it, and ends the machine.
 //!
 //! Everything that talks to a peer is in the child, so that nothing a peer does can end process 1: it reads two files
-//! ([`settings`]) and signals. It never exits. The same loop, in a child of a real init ([`handover`]), only keeps the agent
+//! ([`settings`]) and signals. It never exits. The same loop, in a child of a real init ([`Start::execute`]), only keeps the agent
 //! running.
 
 pub mod console;
-pub mod handover;
 pub mod modules;
 pub mod mounts;
 pub mod power;
@@ -25,7 +24,7 @@ use crate::config::{Config, DEFAULT_PATH};
 use crate::line::Part;
 use crate::sys::descriptor;
 use crate::sys::process::{Forked, fork};
-use crate::sys::signal::{HANDLED_BY_INIT, Signals};
+use crate::sys::signal::{self, HANDLED_BY_INIT, Signals};
 use crate::sys::start::{Start, exit};
 use crate::sys::storage::Storage;
 use crate::{log, startup};
@@ -164,7 +163,9 @@ impl Supervisor<'_> {
             Ok(Forked::Parent(pid)) => self.agent.handle_started(Some(pid), now_ms()),
             Err(errno) => log::failure("fork", b"", errno),
         }
-        let errno = handover::become_init(init, self.start);
+        signal::restore_for_command();
+        let errno = self.start.execute(init);
+        signal::take_over();
         log::failure("execute", init.to_bytes(), errno);
     }
 
@@ -261,8 +262,10 @@ impl Supervisor<'_> {
 
     /// Ends the sessions, everybody else, and the machine. Where the kernel refuses that, the machine stays up.
     fn end(&mut self, action: Action) {
-        log::warning(&[Part::Text("ending the machine")]);
         self.is_ending = true;
+        if self.is_init {
+            log::warning(&[Part::Text("ending the machine")]);
+        }
         if let Some(pid) = self.agent.pid() {
             let _ = kill_process(pid, Signal::TERM);
         }

@@ -129,10 +129,11 @@ fn cut(text: &mut [u8]) -> &[u8] {
     for at in 0..text.len() {
         let byte = text.get(at).copied().filter(|_| at < last).unwrap_or(0);
         is_comment = (is_comment || starts && byte == b'#') && byte != b'\n' && byte != 0;
+        if is_comment {
+            continue;
+        }
         if byte == b'"' {
             is_quoted = !is_quoted;
-        }
-        if is_comment || byte == b'"' {
             continue;
         }
         starts = byte == 0 || byte.is_ascii_whitespace() && !is_quoted;

@@ -5,6 +5,7 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
+use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::ffi;
@@ -37,9 +38,17 @@ impl Start {
         self.arguments
     }
 
-    /// The environment.
-    pub fn environment(&self) -> Vector {
-        self.environment
+    /// Becomes the program `path` with the arguments and the environment of this one; the name is its own. Returns only when
+    /// that failed.
+    pub fn execute(&self, path: &'static CStr) -> Errno {
+        if self.arguments().next().is_some() {
+            // SAFETY: the kernel put the array on the stack of this process, where it may be written to, and it has a first
+            // element. Nobody looks at it between this and the call.
+            unsafe { self.arguments.0.cast_mut().write(path.as_ptr()) };
+        }
+        // SAFETY: both are arrays of strings that end with a null pointer, as `Start::new` was promised.
+        unsafe { ffi::execve(path.as_ptr(), self.arguments.0, self.environment.0) };
+        ffi::last_error()
     }
 
     /// Puts `@` at the beginning of the program's name as `ps` shows it: systemd spares processes with such a name when it
