@@ -76,7 +76,7 @@ struct Driver<'c> {
 }
 
 /// Runs the session to its end. The process is this session's alone: no descriptor of the listener is open, the
-/// signals of [`HANDLED`](crate::sys::signal::HANDLED) are blocked, SIGPIPE is ignored, both streams do not block.
+/// signals of [`HANDLED`] are blocked, SIGPIPE is ignored, both streams do not block.
 pub fn run(input: OwnedFd, output: OwnedFd, preamble: &[u8; PREAMBLE_LEN], config: &Config) -> ! {
     // What is no preamble gets no answer.
     let Ok(preamble) = Preamble::parse(preamble) else { exit(0) };
