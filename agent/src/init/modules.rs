@@ -30,7 +30,7 @@ pub fn load(settings: &Settings<'_>, wants_vsock: bool) {
         while let Some(line) = lines.next(read) {
             load_file(&[line]);
         }
-    } else if wants_vsock && socket::vsock() != Vsock::Carried {
+    } else if wants_vsock {
         load_names(CARRIERS, &mut buffer, &mut missing);
     }
     load_names(settings.modules, &mut buffer, &mut missing);

