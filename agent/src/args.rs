@@ -13,7 +13,7 @@ pub const DEFAULT_PORT: u32 = 5000;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
-Usage: vsock-shell-agent [-p PORT] [-d] [-v]... [--listen ADDR]...
+Usage: vsock-shell-agent [-p PORT] [-d] [-v]... [--listen ADDR]... [--notify ADDR]
 Gives the host of this machine shells, commands and files over vsock.
 
   -p PORT         vsock port (default 5000)
@@ -22,6 +22,7 @@ Gives the host of this machine shells, commands and files over vsock.
   --listen ADDR   vsock[:PORT] (default), unix:PATH, serial:NAME for a port of
                   virtio-serial or serial:/dev/... for a line, stdio, or fd:N for a
                   socket that is open already; without it also systemd's LISTEN_FDS
+  --notify ADDR   send READY=1 to vsock:CID:PORT or unix:PATH once it listens
   -h, --help      print this
   -V, --version   print the version
 ";
@@ -54,7 +55,7 @@ pub enum Request<'a> {
 }
 
 /// How to serve.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options<'a> {
     /// Go to the background.
     pub daemon: bool,
@@ -64,6 +65,19 @@ pub struct Options<'a> {
     pub port: u32,
     /// The addresses in order; none where none was given.
     pub addresses: ArrayVec<Address<'a>, ADDRESSES_MAX>,
+    /// Where to tell that it listens.
+    pub notify: Option<&'a CStr>,
+}
+
+impl Options<'_> {
+    /// Those of an empty command line.
+    pub const NONE: Self = Self {
+        daemon: false,
+        verbosity: 0,
+        port: DEFAULT_PORT,
+        addresses: ArrayVec::new_const(),
+        notify: None,
+    };
 }
 
 /// What is wrong with the command line, and the argument that is.
@@ -88,6 +102,7 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
     let mut port = None;
     let mut daemon = false;
     let mut verbosity = 0_u8;
+    let mut notify = None;
     let mut listen = ArrayVec::<&'a CStr, ADDRESSES_MAX>::new();
     while let Some(argument) = arguments.next() {
         let bytes = argument.to_bytes();
@@ -96,9 +111,14 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
             _ if bytes == b"--help" => return Ok(Request::Help),
             _ if bytes == b"--version" => return Ok(Request::Version),
             _ if bytes == b"--listen" => push(&mut listen, value_of(arguments.next(), bytes)?)?,
+            _ if bytes == b"--notify" => notify = Some(value_of(arguments.next(), bytes)?),
             _ => {
                 if let Some(address) = suffix(argument, b"--listen=") {
                     push(&mut listen, address)?;
+                    continue;
+                }
+                if let Some(address) = suffix(argument, b"--notify=") {
+                    notify = Some(address);
                     continue;
                 }
                 let Some(mut letters) = suffix(argument, b"-").filter(|rest| !is_long_or_empty(rest)) else {
@@ -131,7 +151,7 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
         // As many as there were arguments, which were bounded.
         let _ = addresses.try_push(parse_address(address, port)?);
     }
-    Ok(Request::Serve(Options { daemon, verbosity, port, addresses }))
+    Ok(Request::Serve(Options { daemon, verbosity, port, addresses, notify }))
 }
 
 fn value_of<'a>(value: Option<&'a CStr>, option: &'a [u8]) -> Result<&'a CStr, UsageError<'a>> {
@@ -150,7 +170,7 @@ fn is_long_or_empty(rest: &&CStr) -> bool {
 }
 
 /// What stands behind `prefix`, still with its NUL.
-fn suffix<'a>(argument: &'a CStr, prefix: &[u8]) -> Option<&'a CStr> {
+pub fn suffix<'a>(argument: &'a CStr, prefix: &[u8]) -> Option<&'a CStr> {
     argument.to_bytes_with_nul().strip_prefix(prefix).map(c_str)
 }
 
@@ -167,7 +187,11 @@ fn parse_port(text: &[u8]) -> Result<u32, UsageError<'_>> {
     }
 }
 
-fn parse_address(address: &CStr, port: u32) -> Result<Address<'_>, UsageError<'_>> {
+/// Reads an address; `port` is that of a vsock address without one.
+///
+/// # Errors
+/// It is none.
+pub fn parse_address(address: &CStr, port: u32) -> Result<Address<'_>, UsageError<'_>> {
     let bytes = address.to_bytes();
     if bytes == b"vsock" {
         Ok(Address::Vsock(port))

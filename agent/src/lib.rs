@@ -2,7 +2,7 @@
 //!
 //! [`startup`] reads the command line and opens what it names ([`args`], [`listen`]). The [`listener`] process accepts
 //! and reads preambles; each session is a process of its own ([`session`]), which starts commands ([`spawn`]) and
-//! ends them ([`hangup`]). System calls that rustix does not have, and all `unsafe`, are in [`sys`].
+//! ends them ([`hangup`]). As process 1 the program is [`init`] first. System calls that rustix does not have, and all `unsafe`, are in [`sys`].
 //!
 //! `#[inline(never)]` stands at large functions that have one caller: merged into one, they are larger than apart, because
 //! the variables of all of them are reached through one large frame.
@@ -19,6 +19,7 @@ pub mod exec;
 pub mod failure;
 pub mod half_open;
 pub mod hangup;
+pub mod init;
 pub mod line;
 pub mod listen;
 pub mod listener;
@@ -26,6 +27,7 @@ pub mod log;
 pub mod modes;
 pub mod path;
 pub mod port;
+pub mod root;
 pub mod serial;
 pub mod session;
 pub mod sessions;

@@ -134,6 +134,7 @@ fn text_of(errno: Errno) -> Option<&'static str> {
         Errno::NOMEM => "out of memory",
         Errno::NOTDIR => "not a directory",
         Errno::NOTSOCK => "not a socket",
+        Errno::OPNOTSUPP => "not supported by this kernel",
         Errno::PERM => "operation not permitted",
         Errno::ROFS => "read-only file system",
         _ => return None,

@@ -7,7 +7,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::{Errno, Result as SystemResult};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
-use crate::args::Address;
+use crate::account::decimal;
+use crate::args::{Address, suffix};
 use crate::serial;
 use crate::sys::descriptor;
 use crate::sys::socket::{PeerAddress, VsockAddress, peer_of};
@@ -99,10 +100,34 @@ fn new_socket(family: AddressFamily) -> SystemResult<OwnedFd> {
     rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
 }
 
+/// Tells a service manager that the agent listens, as `sd_notify(3)` has it: to a datagram socket `unix:PATH`, or to a stream
+/// at `vsock:CID:PORT`, by which the manager of a virtual machine waits for its guest.
+///
+/// # Errors
+/// EINVAL for another address; what `connect` and `write` have.
+pub fn notify(address: &CStr) -> SystemResult<()> {
+    let socket = |family, kind| rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None);
+    let connected = if let Some(path) = suffix(address, b"unix:") {
+        let socket = socket(AddressFamily::UNIX, SocketType::DGRAM)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        socket
+    } else {
+        let mut numbers = address.to_bytes().split(|&byte| byte == b':').skip(1).map(decimal);
+        let (Some(Some(cid)), Some(Some(port))) = (numbers.next(), numbers.next()) else {
+            return Err(Errno::INVAL);
+        };
+        let socket = socket(AddressFamily::VSOCK, SocketType::STREAM)?;
+        rustix::net::connect(&socket, &VsockAddress { cid, port })?;
+        socket
+    };
+    rustix::io::write(connected, b"READY=1\n").map(drop)
+}
+
 #[inline(never)]
 fn open_vsock<'a>(port: u32) -> Result<Listening<'a>, ListenError> {
     let socket = new_socket(AddressFamily::VSOCK).map_err(failed("no vsock socket"))?;
-    rustix::net::bind(&socket, &VsockAddress { port }).map_err(failed("cannot bind"))?;
+    rustix::net::bind(&socket, &VsockAddress { cid: VsockAddress::ANY, port })
+        .map_err(failed("cannot bind"))?;
     rustix::net::listen(&socket, BACKLOG).map_err(failed("cannot listen"))?;
     Ok(Listening { socket, is_vsock: true, file: None })
 }

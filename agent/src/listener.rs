@@ -12,7 +12,7 @@ use vsock_shell_proto::limits::PREAMBLE_LEN;
 use vsock_shell_proto::preamble::{Answer, Preamble, Status};
 
 use crate::args::ADDRESSES_MAX;
-use crate::clock::{earliest, now_ms};
+use crate::clock::{earliest, now_ms, until};
 use crate::half_open::{HalfOpen, Partial, Progress};
 use crate::hangup::KILL_AFTER_MS;
 use crate::line::Part;
@@ -21,7 +21,7 @@ use crate::log;
 use crate::session::LINGER_US;
 use crate::sessions::Sessions;
 use crate::sys::process::{Forked, fork};
-use crate::sys::signal::Signals;
+use crate::sys::signal::{HANDLED, Signals};
 use crate::sys::{random, socket};
 
 /// Connections accepted from one socket before the others have their turn.
@@ -77,7 +77,7 @@ impl<'a> Listener<'a> {
         ports: ArrayVec<OwnedFd, ADDRESSES_MAX>,
         ignores_hangup: bool,
     ) -> Result<Self, Errno> {
-        let signals = Signals::open()?;
+        let signals = Signals::open(&HANDLED)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let seed =
             random::seed() ^ now_ms().rotate_left(32) ^ u64::from(getpid().as_raw_pid().unsigned_abs());
@@ -138,8 +138,7 @@ impl<'a> Listener<'a> {
     fn timeout(&self) -> Option<Timespec> {
         let ports = self.ports_due_ms;
         let deadlines = [self.half_open.next_deadline_ms(), self.paused_until_ms, self.ending_at_ms, ports];
-        let left = earliest(&deadlines)?.saturating_sub(now_ms());
-        Some(Timespec { tv_sec: (left / 1000) as i64, tv_nsec: ((left % 1000) * 1_000_000) as i64 })
+        earliest(&deadlines).map(until)
     }
 
     /// What is due. Whether everything is over.

@@ -6,6 +6,7 @@
 use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::clock;
 use crate::line::{Line, Part};
@@ -52,6 +53,14 @@ pub fn use_kernel_log() {
 /// Something failed that the one who started the agent wanted.
 pub fn error(parts: &[Part<'_>]) {
     write(Level::Error, parts);
+}
+
+/// An error of the system: what could not be done, on what, and why.
+#[inline(never)]
+pub fn failure(what: &'static str, on: &[u8], errno: Errno) {
+    let blank = if on.is_empty() { "" } else { " " };
+    let parts = [Part::Text(what), Part::Text(blank), Part::Bytes(on), Part::Text(": "), Part::Error(errno)];
+    error(&[Part::Text("cannot "), Part::Line(&Line::of(&parts))]);
 }
 
 /// Something is wrong, and the agent goes on.

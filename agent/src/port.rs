@@ -19,7 +19,7 @@ use crate::log;
 use crate::session::wire::Wire;
 use crate::sessions::Sessions;
 use crate::sys::process::{Forked, fork};
-use crate::sys::signal::Signals;
+use crate::sys::signal::{HANDLED, Signals};
 use crate::sys::storage::Storage;
 
 /// How long a port is left alone that nobody holds at the other end: it would be ready all the time.
@@ -41,7 +41,7 @@ pub fn serve(fd: OwnedFd) -> Option<(OwnedFd, Wire)> {
     let keeper = Keeper {
         fd,
         port: PORT.take()?,
-        signals: Signals::open().ok()?,
+        signals: Signals::open(&HANDLED).ok()?,
         sessions: Sessions::new(),
         is_ending: false,
     };

@@ -10,6 +10,7 @@ pub mod dying;
 pub mod exec;
 pub mod get;
 pub mod identity;
+mod power;
 pub mod put;
 pub mod request;
 pub mod tasks;
@@ -31,7 +32,7 @@ use crate::clock::{earliest, now_us};
 use crate::config::Config;
 use crate::line::{Line, Part};
 use crate::log;
-use crate::sys::signal::Signals;
+use crate::sys::signal::{HANDLED, Signals};
 use crate::sys::start::exit;
 use crate::sys::storage::Storage;
 use dying::Dying;
@@ -77,7 +78,7 @@ struct Driver<'c> {
 }
 
 /// Runs the session to its end. The process is this session's alone: no descriptor of the listener is open, the
-/// signals of [`HANDLED`](crate::sys::signal::HANDLED) are blocked, SIGPIPE is ignored, both streams do not block.
+/// signals of [`HANDLED`] are blocked, SIGPIPE is ignored, both streams do not block.
 pub fn run(mut transport: Transport, preamble: &[u8; PREAMBLE_LEN], config: &Config) -> ! {
     // What is no preamble gets no answer.
     let Ok(preamble) = Preamble::parse(preamble) else { exit(0) };
@@ -112,7 +113,7 @@ impl<'c> Driver<'c> {
         let mut core = Core::new(Side::Agent, memory, hello, None);
         let now = Instant::from_micros(now_us());
         core.attach(0, now).ok()?;
-        let signals = Signals::open().ok()?;
+        let signals = Signals::open(&HANDLED).ok()?;
         let watch = Watch::new().ok()?;
         watch.add(&signals, Token::Signals).ok()?;
         transport.watch(&watch).ok()?;

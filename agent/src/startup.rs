@@ -1,14 +1,14 @@
 //! From the start of the process to its role: the listener, or the one session over streams that exist already.
 
 use arrayvec::ArrayVec;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::getpid;
 
 use crate::account::decimal;
 use crate::args::{self, ADDRESSES_MAX, Address, Options, Request};
-use crate::clock::now_ms;
+use crate::clock::{now_ms, until};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::half_open::{DEADLINE_MS, Partial, Progress};
 use crate::line::{Line, Part};
@@ -18,7 +18,7 @@ use crate::session::transport::Transport;
 use crate::sys::process::{Forked, fork};
 use crate::sys::start::{Start, exit};
 use crate::sys::{descriptor, signal};
-use crate::{log, port, session};
+use crate::{init, log, port, root, session};
 
 /// Exit status for a wrong command line.
 const USAGE: i32 = 2;
@@ -33,23 +33,35 @@ pub fn run(start: Start) -> i32 {
     let has_stderr = descriptor::is_open(2);
     descriptor::fill_standard();
     descriptor::mark_inherited();
-    if !has_stderr {
+    let is_init = getpid().is_init();
+    if is_init {
+        init::prepare(has_stderr);
+    } else if !has_stderr {
         log::use_kernel_log();
     }
-    let options = match args::parse(start.arguments().skip(1)) {
+    // Process 1 also gets the words that the kernel did not understand.
+    let words = start.arguments().skip(1).filter(|word| !is_init || word.to_bytes().starts_with(b"-"));
+    let options = match args::parse(words) {
+        Ok(Request::Serve(options)) => options,
+        Ok(_) if is_init => Options::NONE,
         Ok(Request::Help) => return print(&[Part::Text(args::HELP)]),
         Ok(Request::Version) => {
             let version = env!("CARGO_PKG_VERSION");
             return print(&[Part::Text(log::NAME), Part::Text(" "), Part::Text(version), Part::Text("\n")]);
         }
-        Ok(Request::Serve(options)) => options,
         Err(error) => {
             log::error(&[Part::Text(error.problem), Part::Text(": "), Part::Bytes(error.argument)]);
-            return USAGE;
+            if !is_init {
+                return USAGE;
+            }
+            Options::NONE
         }
     };
+    if is_init {
+        init::run(&start, options);
+    }
     log::set_verbosity(options.verbosity);
-    match serve(&start, options, hangup_ignored) {
+    match serve(&start, &options, hangup_ignored) {
         Ok(()) => 0,
         Err(status) => status,
     }
@@ -74,10 +86,15 @@ fn print(parts: &[Part<'_>]) -> i32 {
     0
 }
 
-fn serve(start: &Start, options: Options<'static>, hangup_ignored: bool) -> Result<(), i32> {
+/// Opens what sessions come from, and serves them. In the process of a session it does not return.
+///
+/// # Errors
+/// The exit status.
+pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) -> Result<(), i32> {
+    root::remember();
     let config =
         Config { path: start.variable(b"PATH").filter(|path| !path.is_empty()).unwrap_or(DEFAULT_PATH) };
-    let addresses = addresses(start, &options)?;
+    let addresses = addresses(start, options)?;
     let mut sockets = ArrayVec::new();
     let mut ports = ArrayVec::new();
     for &address in &addresses {
@@ -119,6 +136,9 @@ fn serve(start: &Start, options: Options<'static>, hangup_ignored: bool) -> Resu
     {
         log::error(&[Part::Text("cannot go to the background: "), Part::Error(errno)]);
         return remove_files(&sockets, FAILURE);
+    }
+    if let Some(Err(errno)) = options.notify.map(listen::notify) {
+        log::failure("tell that it listens", b"", errno);
     }
     listen_and_serve(sockets, ports, hangup_ignored || options.daemon, &config)
 }
@@ -228,11 +248,9 @@ fn serve_one(mut transport: Transport, config: &Config) -> Result<(), i32> {
             }
             Progress::Pending => {}
         }
-        let left = deadline.saturating_sub(now_ms());
-        let timeout = Timespec { tv_sec: (left / 1000) as i64, tv_nsec: (left % 1000 * 1_000_000) as i64 };
         let Some(input) = transport.input() else { return Err(FAILURE) };
-        let ready = poll(&mut [PollFd::from_borrowed_fd(input, PollFlags::IN)], Some(&timeout));
-        if left == 0 || !matches!(ready, Ok(_) | Err(Errno::INTR)) {
+        let ready = poll(&mut [PollFd::from_borrowed_fd(input, PollFlags::IN)], Some(&until(deadline)));
+        if deadline <= now_ms() || !matches!(ready, Ok(_) | Err(Errno::INTR)) {
             log::error(&[Part::Text("no preamble came")]);
             transport.close();
             return Err(FAILURE);

@@ -6,12 +6,12 @@
 //! * options stand before or after TARGET, never after the command's first word, so that a command keeps its own;
 //! * a `--` before TARGET ends the options, and no verb follows it (scp writes `-- HOST COMMAND`);
 //! * a `--` after TARGET makes what follows a program and its arguments, run without a shell;
-//! * `cp`, `wait` and `info` in the place of TARGET are verbs. Options may stand anywhere after them.
+//! * `cp`, `wait`, `info`, `poweroff`, `reboot` and `halt` in the place of TARGET are verbs. Options may stand anywhere after them.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::invocation::{Ask, Copy, DEFAULT_ESCAPE, Invocation, Program, Pty, Run};
+use crate::invocation::{Action, Ask, Copy, DEFAULT_ESCAPE, Invocation, Power, Program, Pty, Run};
 use crate::operand::{Operand, split_pair};
 use crate::options::Options;
 use crate::suggest::nearest;
@@ -36,9 +36,17 @@ enum Verb {
     Copy,
     Wait,
     Info,
+    Power(Action),
 }
 
-const VERBS: [(&str, Verb); 3] = [("cp", Verb::Copy), ("wait", Verb::Wait), ("info", Verb::Info)];
+const VERBS: [(&str, Verb); 6] = [
+    ("cp", Verb::Copy),
+    ("wait", Verb::Wait),
+    ("info", Verb::Info),
+    ("poweroff", Verb::Power(Action::PowerOff)),
+    ("reboot", Verb::Power(Action::Reboot)),
+    ("halt", Verb::Power(Action::Halt)),
+];
 
 /// The words of a command line by their place.
 #[derive(Debug, Default)]
@@ -77,6 +85,7 @@ where
         Some(Verb::Info) => words
             .into_ask("info", &["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--json"])
             .map(Invocation::Info),
+        Some(Verb::Power(action)) => words.into_power(action),
         None if words.options.upload.is_some() || words.options.download.is_some() => words.into_transfer(),
         None => words.into_run(),
     }
@@ -274,6 +283,13 @@ impl Words {
         }
         let target = self.target()?;
         Ok(Ask { target, is_json: self.options.is_json, settings: self.options.settings() })
+    }
+
+    fn into_power(self, action: Action) -> Result<Invocation, ArgsError> {
+        let is_forced = self.options.is_forced;
+        let allowed = ["-p", "-q", "-v", "--timeout", "--reconnect", "--force"];
+        let Ask { target, settings, .. } = self.into_ask(action.verb(), &allowed)?;
+        Ok(Invocation::Power(Power { target, action, is_forced, settings }))
     }
 
     fn target(&self) -> Result<Target, ArgsError> {

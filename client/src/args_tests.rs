@@ -299,6 +299,22 @@ fn wait_and_info_take_one_target() {
 }
 
 #[test]
+fn the_end_of_a_guest_takes_one_target_and_force() {
+    for (word, action) in [("poweroff", Action::PowerOff), ("reboot", Action::Reboot), ("halt", Action::Halt)]
+    {
+        let settings = Settings { timeout: Duration::from_secs(2), is_quiet: false, verbosity: 0 };
+        let power =
+            |is_forced| Invocation::Power(Power { target: vsock(3, 5000), action, is_forced, settings });
+        assert_eq!(parsed(&[word, "3"]), power(false));
+        assert_eq!(parsed(&[word, "--force", "3"]), power(true));
+        refused(&[word], &["target"]);
+        refused(&[word, "3", "4"], &["`4`", word]);
+        refused(&[word, "-l", "user", "3"], &["-l", word]);
+    }
+    refused(&["--force", "3"], &["--force"]);
+}
+
+#[test]
 fn help_and_version_win_wherever_they_stand_before_a_command() {
     for words in [&["-h"][..], &["--help"], &["3", "-h"], &["cp", "-h"], &["-tVh", "3"]] {
         assert_eq!(parsed(words), Invocation::Help, "{words:?}");

@@ -16,6 +16,7 @@ pub(crate) struct Call<'s> {
     channel: ChannelId,
     /// The request, and how much of it was sent; gone once all of it was.
     request: Option<(Vec<u8>, usize)>,
+    is_accepted: bool,
     outcome: Option<Outcome>,
     failure: Option<Error>,
     signals: Option<&'s mut Signals>,
@@ -32,11 +33,24 @@ impl<'s> Call<'s> {
     ) -> Result<Self, Error> {
         let channel = core.open(kind).map_err(|_| Error::Broken(CloseCode::Internal))?;
         let request = Some((request, 0));
-        Ok(Self { channel, request, outcome: None, failure: None, signals, is_signalled: false })
+        Ok(Self {
+            channel,
+            request,
+            is_accepted: false,
+            outcome: None,
+            failure: None,
+            signals,
+            is_signalled: false,
+        })
     }
 
     pub(crate) fn channel(&self) -> ChannelId {
         self.channel
+    }
+
+    /// The agent has taken it on.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.is_accepted
     }
 
     /// It has an outcome, or will not get one.
@@ -65,6 +79,7 @@ impl<'s> Call<'s> {
             Event::Refused { code, errno, .. } => {
                 self.fail(Refusal { code, errno, text: core.text().to_vec() }.into());
             }
+            Event::Accepted { .. } => self.is_accepted = true,
             Event::Exited { outcome, .. } => self.outcome = Some(outcome),
             Event::Reset { code, .. } => self.fail(Error::Reset(code)),
             Event::Closed { code } if self.outcome.is_none() => self.fail(Error::Ended(code)),

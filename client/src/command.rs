@@ -40,7 +40,7 @@ pub struct Terminal {
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status(Outcome);
+pub struct Status(pub(crate) Outcome);
 
 impl Status {
     /// The status it exited with; `None` when a signal killed it.

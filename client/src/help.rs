@@ -12,6 +12,7 @@ Usage: vsock-shell [OPTIONS] [USER@]TARGET                     interactive shell
        vsock-shell cp [-q] [--sync] SRC... DST                 copy; TARGET:PATH on either side, `-` is stdin or stdout
        vsock-shell wait [--timeout SECONDS] TARGET             wait until the agent answers
        vsock-shell info [--json] TARGET                        what the agent and its guest are
+       vsock-shell poweroff|reboot|halt [--force] TARGET       end the guest
 
 TARGET is one of
   3, vsock:3[:PORT]    the guest with context id 3
@@ -33,6 +34,7 @@ Options, before or after TARGET, but before COMMAND:
   -u, --upload, -d, --download
                         upload or download one file, as above
       --sync            flush what was written to disk before success is told
+      --force           end the guest at once, without asking its init
       --timeout SECONDS keep trying to connect for so long (2); 0: try once
       --kill-after SECONDS
                         kill the command when it runs longer

@@ -25,6 +25,8 @@ pub enum Invocation {
     Wait(Ask),
     /// `info`: what the agent tells about itself and its guest.
     Info(Ask),
+    /// `poweroff`, `reboot`, `halt`: the end of the guest.
+    Power(Power),
     /// `-h`.
     Help,
     /// `-V`.
@@ -120,4 +122,40 @@ pub struct Ask {
     pub is_json: bool,
     /// How to reach the agent, and how much to say.
     pub settings: Settings,
+}
+
+/// The end of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Power {
+    /// Which guest.
+    pub target: Target,
+    /// How it ends.
+    pub action: Action,
+    /// `--force`: at once, without asking its init.
+    pub is_forced: bool,
+    /// How to reach the agent, and how much to say.
+    pub settings: Settings,
+}
+
+/// How a guest ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It is switched off.
+    PowerOff,
+    /// It starts again.
+    Reboot,
+    /// It stands still.
+    Halt,
+}
+
+impl Action {
+    /// The verb, on our command line and in the protocol.
+    #[must_use]
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Self::PowerOff => "poweroff",
+            Self::Reboot => "reboot",
+            Self::Halt => "halt",
+        }
+    }
 }

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! From a target to a result: [`target`] says whom to reach, [`dial`] reaches it, `connection` speaks the protocol,
-//! `drive` moves it along, and [`command`], [`transfer`] and [`info`] are what is done with it.
+//! `drive` moves it along, and [`command`], [`transfer`], [`info`] and [`power`] are what is done with it.
 #![forbid(unsafe_code)]
 
 pub mod args;
@@ -35,6 +35,7 @@ pub mod modes;
 pub mod operand;
 mod options;
 pub mod perform;
+pub mod power;
 pub mod progress;
 mod request;
 pub mod run;

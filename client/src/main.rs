@@ -31,6 +31,7 @@ fn run(invocation: Invocation) -> Result<u8, Box<dyn Error>> {
         Invocation::Copy(copy) => Ok(perform::copy(&copy)),
         Invocation::Wait(ask) => Ok(perform::wait(&ask)),
         Invocation::Info(ask) => Ok(perform::info(&ask)),
+        Invocation::Power(power) => Ok(perform::power(&power)),
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) struct Options {
     pub kill_after: Option<Duration>,
     pub is_json: bool,
     pub is_synced: bool,
+    pub is_forced: bool,
     pub upload: Option<OsString>,
     pub download: Option<OsString>,
     pub is_help: bool,
@@ -39,8 +40,8 @@ pub(crate) struct Options {
 }
 
 /// The long options, for guesses at what a mistyped one was meant to be.
-const LONG: [&str; 9] =
-    ["upload", "download", "sync", "timeout", "kill-after", "reconnect", "json", "help", "version"];
+const LONG: [&str; 10] =
+    ["upload", "download", "sync", "force", "timeout", "kill-after", "reconnect", "json", "help", "version"];
 
 impl Options {
     /// Reads one option and its value; `false` at the end of the words.
@@ -62,6 +63,7 @@ impl Options {
             Arg::Short('h') | Arg::Long("help") => "-h",
             Arg::Short('V') | Arg::Long("version") => "-V",
             Arg::Long("sync") => "--sync",
+            Arg::Long("force") => "--force",
             Arg::Long("timeout") => "--timeout",
             Arg::Long("kill-after") => "--kill-after",
             Arg::Long("reconnect") => "--reconnect",
@@ -91,6 +93,7 @@ impl Options {
             "-h" => self.is_help = true,
             "-V" => self.is_version = true,
             "--sync" => self.is_synced = true,
+            "--force" => self.is_forced = true,
             "--timeout" => self.timeout = Some(seconds(name, &value()?)?),
             "--kill-after" => self.kill_after = Some(seconds(name, &value()?)?),
             "--json" => self.is_json = true,

@@ -12,7 +12,7 @@ use crate::command::{Command, Output, Streams, Terminal};
 use crate::drive::drive;
 use crate::error::Error;
 use crate::escape::Escapes;
-use crate::invocation::{Ask, Copy, Program, Pty, Run as RunInvocation};
+use crate::invocation::{Ask, Copy, Power, Program, Pty, Run as RunInvocation};
 use crate::json::{CommandReport, Ended};
 use crate::modes::encode_modes;
 use crate::run::{Input, Output as RunOutput, Run};
@@ -234,6 +234,21 @@ pub fn info(ask: &Ask) -> u8 {
             FAILED
         }
     }
+}
+
+/// Ends a guest; the status to exit with: 0 where its end is under way.
+#[must_use]
+pub fn power(invocation: &Power) -> u8 {
+    let ended = Client::connect(&invocation.target, invocation.settings.timeout).and_then(|mut client| {
+        let error = RunOutput::sink(Sink::stderr().map_err(Error::local("use", "standard error"))?);
+        let status = client.end_guest(invocation.action, invocation.is_forced, error)?;
+        client.close();
+        Ok(status.exit_code())
+    });
+    ended.unwrap_or_else(|error| {
+        complain(&invocation.target.address.to_string(), &error);
+        FAILED
+    })
 }
 
 /// Writes our own text to standard output. Nobody reading it any more (`| head`) is no failure.

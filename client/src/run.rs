@@ -189,6 +189,11 @@ impl<'s> Run<'s> {
         Ok(Ended { outcome, output, error, timed_out: self.timed_out })
     }
 
+    /// The agent has taken it on.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.call.is_accepted()
+    }
+
     pub(crate) fn channel(&self) -> ChannelId {
         self.call.channel()
     }

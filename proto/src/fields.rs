@@ -32,7 +32,7 @@ pub mod tag {
     pub const PATH: u8 = 0x10;
     /// A string: the last component to use where PATH is a directory.
     pub const NAME: u8 = 0x11;
-    /// A u32 of flags ([`super::FLAG_SYNC`], [`super::FLAG_DIRECTORY`]).
+    /// A u32 of flags ([`super::FLAG_SYNC`], [`super::FLAG_DIRECTORY`], [`super::FLAG_FORCE`]).
     pub const FLAGS: u8 = 0x12;
     /// A string: what to do.
     pub const VERB: u8 = 0x18;
@@ -44,6 +44,8 @@ pub mod tag {
 pub const FLAG_SYNC: u32 = 1;
 /// PATH must be a directory.
 pub const FLAG_DIRECTORY: u32 = 2;
+/// End the machine at once, asking nobody.
+pub const FLAG_FORCE: u32 = 4;
 
 /// A request that breaks a rule of section 9.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,10 +23,15 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// That it was done, and nothing more.
+    pub fn nothing(channel: ChannelId) -> Self {
+        Self { channel, text: ArrayVec::new_const(), sent: 0 }
+    }
+
     /// What `info` tells (`R-9.10`): lines of `key=value`.
     #[inline(never)]
     pub fn info(channel: ChannelId) -> Self {
-        let mut answer = Self { channel, text: ArrayVec::new(), sent: 0 };
+        let mut answer = Self::nothing(channel);
         let system = rustix::system::uname();
         answer.line("agent", Part::Text(SOFTWARE));
         answer.line("protocol", Part::Number(u64::from(VERSION_MAX)));

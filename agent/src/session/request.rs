@@ -7,7 +7,7 @@ use core::ffi::CStr;
 
 use rustix::io::Errno;
 use vsock_shell_proto::code::RefusalCode;
-use vsock_shell_proto::fields::{Field, Fields, Malformed, tag};
+use vsock_shell_proto::fields::{FLAG_FORCE, Field, Fields, Malformed, tag};
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow};
 use vsock_shell_proto::limits::REQUEST_MAX;
 
@@ -16,6 +16,7 @@ use super::answer::Answer;
 use super::exec::Exec;
 use super::get::Get;
 use super::identity::{Identity, NoUser};
+use super::power::{self, Asked};
 use super::put::{Destination, Put};
 use super::tasks::Task;
 use super::watch::Watch;
@@ -23,7 +24,9 @@ use crate::command::ExecRequest;
 use crate::config::Config;
 use crate::failure::{Failure, Step, Told};
 use crate::hangup::Target;
+use crate::init::power::Action;
 use crate::line::{Line, Part};
+use crate::root;
 use crate::spawn::spawn;
 use crate::sys::storage::Storage;
 
@@ -109,17 +112,13 @@ impl Requests {
         place: &Place<'_>,
     ) -> Option<Task> {
         self.release(channel);
+        root::follow();
         let request = self.buffer.get(..self.length).unwrap_or_default();
         let memory = &mut self.memory[..];
         let started = match kind {
             ChannelKind::Exec => start_exec(request, memory, channel, core, place),
             ChannelKind::Put | ChannelKind::Get => start_transfer(kind, request, memory, channel, core),
-            _ => match parse_verb(request) {
-                Ok(verb) if verb == c"info" => Ok(Task::Answer(Answer::info(channel))),
-                Ok(_) => Err(RefusalCode::Unsupported),
-                Err(code) => Err(code),
-            }
-            .map_err(|code| core.refuse(channel, code, 0, b"")),
+            _ => start_system(request, memory, channel, core, place),
         };
         started.ok()
     }
@@ -156,6 +155,31 @@ fn start_exec(
         })
     });
     started.map_err(|Told| refuse_failure(core, channel, &failure))
+}
+
+fn start_system(
+    request: &[u8],
+    memory: &mut [u8],
+    channel: ChannelId,
+    core: &mut Core,
+    place: &Place<'_>,
+) -> Started {
+    let (verb, flags) = parse_verb(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
+    let Some(action) = Action::of_verb(verb) else {
+        if verb == c"info" {
+            return Ok(Task::Answer(Answer::info(channel)));
+        }
+        core.refuse(channel, RefusalCode::Unsupported, 0, b"");
+        return Err(());
+    };
+    match power::ask(action, flags & FLAG_FORCE != 0) {
+        Ok(Asked::Done) => Ok(Task::Answer(Answer::nothing(channel))),
+        Ok(Asked::Run(program)) => start_exec(program, memory, channel, core, place),
+        Err(errno) => {
+            core.refuse(channel, RefusalCode::System, number(errno), b"cannot end the machine");
+            Err(())
+        }
+    }
 }
 
 /// Tells why a command could not be started.
@@ -228,14 +252,16 @@ fn parse_file(request: &[u8]) -> Result<FileRequest<'_>, RefusalCode> {
     Ok(FileRequest { path, name, user, flags: flags.unwrap_or(0) })
 }
 
-fn parse_verb(request: &[u8]) -> Result<&CStr, RefusalCode> {
-    let mut verb = None;
+/// The verb and the flags.
+fn parse_verb(request: &[u8]) -> Result<(&CStr, u32), RefusalCode> {
+    let (mut verb, mut flags) = (None, None);
     for field in Fields::new(request) {
         let field = field.map_err(|_| RefusalCode::Malformed)?;
         match field.tag {
             tag::VERB => once(&mut verb, field.string())?,
+            tag::FLAGS => once(&mut flags, field.number())?,
             _ => unknown(&field)?,
         }
     }
-    verb.ok_or(RefusalCode::Malformed)
+    Ok((verb.ok_or(RefusalCode::Malformed)?, flags.unwrap_or(0)))
 }

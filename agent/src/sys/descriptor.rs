@@ -21,6 +21,11 @@ pub fn is_open(raw: RawFd) -> bool {
     borrow(raw).is_some_and(|fd| rustix::io::fcntl_getfd(fd).is_ok())
 }
 
+/// Whether the descriptor `raw` is a terminal.
+pub fn is_terminal(raw: RawFd) -> bool {
+    borrow(raw).is_some_and(rustix::termios::isatty)
+}
+
 /// A duplicate of the descriptor `raw` that is none of the standard three and is closed by `execve`.
 pub fn duplicate(raw: RawFd) -> Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(borrow(raw).ok_or(Errno::BADF)?, 3)

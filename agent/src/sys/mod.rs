@@ -7,6 +7,7 @@ mod call;
 pub mod clock;
 pub mod descriptor;
 pub mod identity;
+pub mod network;
 pub mod pointers;
 pub mod process;
 pub mod random;

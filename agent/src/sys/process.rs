@@ -1,6 +1,6 @@
 //! Making processes and turning them into programs.
 
-use core::ffi::{CStr, c_int};
+use core::ffi::{CStr, c_char, c_int};
 
 use linux_raw_sys::general::{__NR_clone, __NR_close_range, __NR_execve};
 use rustix::io::{Errno, Result};
@@ -29,10 +29,23 @@ pub fn fork() -> Result<Forked> {
 
 /// `execve(2)`. Returns only when it failed.
 pub fn execve(path: &CStr, argv: &Pointers<'_>, envp: &Pointers<'_>) -> Errno {
-    // SAFETY: the path ends with NUL, and `Pointers` keeps valid strings and a null pointer behind them.
+    // SAFETY: `Pointers` keeps valid strings and a null pointer behind them.
+    unsafe { execve_raw(path, argv.as_ptr(), envp.as_ptr()) }
+}
+
+/// The same with arrays of pointers.
+///
+/// # Safety
+/// Both are arrays of strings, and end with a null pointer.
+pub(super) unsafe fn execve_raw(
+    path: &CStr,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+) -> Errno {
+    // SAFETY: the path ends with NUL, the rest is the caller's promise.
     let result = unsafe {
         let path = path.as_ptr().expose_provenance();
-        call(__NR_execve, path, argv.as_ptr().expose_provenance(), envp.as_ptr().expose_provenance(), 0)
+        call(__NR_execve, path, argv.expose_provenance(), envp.expose_provenance(), 0)
     };
     result.err().unwrap_or(Errno::INVAL)
 }

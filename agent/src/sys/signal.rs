@@ -64,26 +64,29 @@ fn block_only(set: u64) {
 
 /// The signals that every process of the agent blocks and reads from a descriptor.
 pub const HANDLED: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::CHILD];
+/// Those of process 1, which has no other use for them than to end the machine.
+pub const HANDLED_BY_INIT: [Signal; 6] =
+    [Signal::TERM, Signal::INT, Signal::HUP, Signal::CHILD, Signal::POWER, Signal::USR1];
 
-fn handled() -> u64 {
-    HANDLED.iter().fold(0, |set, signal| set | 1 << (signal.as_raw() - 1))
+fn bits_of(signals: &[Signal]) -> u64 {
+    signals.iter().fold(0, |set, signal| set | 1 << (signal.as_raw() - 1))
 }
 
-/// Blocks the [`HANDLED`] signals; they wait until [`Signals`] reads them.
+/// Blocks the [`HANDLED`] signals and no other; they wait until [`Signals`] reads them.
 pub fn block_handled() {
-    block_only(handled());
+    block_only(bits_of(&HANDLED));
 }
 
-/// A descriptor that reads the [`HANDLED`] signals, `signalfd(2)`. Each process needs its own.
+/// A descriptor that reads signals, `signalfd(2)`. Each process needs its own.
 pub struct Signals(OwnedFd);
 
 impl Signals {
-    /// Blocks the signals and opens the descriptor.
-    pub fn open() -> Result<Self> {
+    /// Blocks the signals, [`HANDLED`] or [`HANDLED_BY_INIT`], and opens the descriptor.
+    pub fn open(signals: &[Signal]) -> Result<Self> {
         const NONBLOCK_CLOEXEC: usize = 0o2_004_000;
         const NEW: usize = usize::MAX;
-        block_handled();
-        let set = handled();
+        let set = bits_of(signals);
+        block_only(set);
         // SAFETY: the set is valid for the call.
         let raw = unsafe {
             call(__NR_signalfd4, NEW, (&raw const set).expose_provenance(), SET_LEN, NONBLOCK_CLOEXEC)

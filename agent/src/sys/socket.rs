@@ -1,11 +1,14 @@
-//! AF_VSOCK addresses, which rustix does not have, and accepting with the peer's address as bytes.
+//! AF_VSOCK, which rustix does not have: addresses, whether there is any; and accepting with the peer's address as bytes.
 
 use core::ffi::c_int;
 
 use linux_raw_sys::general::{__NR_accept4, __NR_getpeername};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Result;
+use rustix::ioctl::{Getter, Opcode, ioctl, opcode};
 use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::call::call;
 
@@ -23,19 +26,53 @@ struct RawVsock {
 const _: () = assert!(size_of::<RawVsock>() == 16);
 const AF_VSOCK: u16 = 40;
 
-/// The vsock address of a port of this machine, on whatever CID it has.
+/// A vsock address.
 pub struct VsockAddress {
+    /// Whose it is.
+    pub cid: u32,
     /// The port.
     pub port: u32,
+}
+
+impl VsockAddress {
+    /// This machine, on whatever CID it has.
+    pub const ANY: u32 = u32::MAX;
 }
 
 // SAFETY: the pointer and length are those of a whole `sockaddr_vm`, which lives during the call of `f`.
 unsafe impl SocketAddrArg for VsockAddress {
     unsafe fn with_sockaddr<R>(&self, f: impl FnOnce(*const SocketAddrOpaque, SocketAddrLen) -> R) -> R {
-        const CID_ANY: u32 = u32::MAX;
-        let raw =
-            RawVsock { family: AF_VSOCK, reserved: 0, port: self.port, cid: CID_ANY, flags: 0, zero: [0; 3] };
+        let (port, cid) = (self.port, self.cid);
+        let raw = RawVsock { family: AF_VSOCK, reserved: 0, port, cid, flags: 0, zero: [0; 3] };
         f(core::ptr::from_ref(&raw).cast(), 16)
+    }
+}
+
+/// What this kernel can do about vsock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vsock {
+    /// The address family is not known.
+    Missing,
+    /// Nothing connects it with a host.
+    Alone,
+    /// There is a transport, and this machine has a CID on it.
+    Carried,
+}
+
+/// Whether there is vsock, and a transport of it: IOCTL_VM_SOCKETS_GET_LOCAL_CID, `vsock(7)`.
+pub fn vsock() -> Vsock {
+    const GET_LOCAL_CID: Opcode = opcode::none(7, 0xB9);
+    let family = AddressFamily::VSOCK;
+    if rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).is_err() {
+        return Vsock::Missing;
+    }
+    let device = rustix::fs::open(c"/dev/vsock", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    // SAFETY: this request writes one unsigned int.
+    let cid = device.and_then(|device| unsafe { ioctl(device, Getter::<GET_LOCAL_CID, u32>::new()) });
+    match cid {
+        Ok(VsockAddress::ANY) => Vsock::Alone,
+        // Without the device nobody can tell; listening will.
+        _ => Vsock::Carried,
     }
 }
 

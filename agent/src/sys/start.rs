@@ -10,9 +10,11 @@
 use core::ffi::{CStr, c_char};
 
 use linux_raw_sys::general::__NR_exit_group;
+use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::call::call;
+use super::process::execve_raw;
 use super::random;
 use crate::line::{Line, Part};
 use crate::log;
@@ -58,6 +60,28 @@ impl Start {
     /// The arguments, the program's name first.
     pub fn arguments(&self) -> Vector {
         self.arguments
+    }
+
+    /// Becomes the program `path` with the arguments and the environment of this one; the name is its own. Returns only when
+    /// that failed.
+    pub fn execute(&self, path: &'static CStr) -> Errno {
+        if self.arguments().next().is_some() {
+            // SAFETY: the kernel put the array on the stack of this process, where it may be written to, and it has a first
+            // element. Nobody looks at it between this and the call.
+            unsafe { self.arguments.0.cast_mut().write(path.as_ptr()) };
+        }
+        // SAFETY: both are arrays of strings that end with a null pointer, as `Start::new` was promised.
+        unsafe { execve_raw(path, self.arguments.0, self.environment.0) }
+    }
+
+    /// Puts `@` at the beginning of the program's name as `ps` shows it: systemd spares processes with such a name when it
+    /// leaves an initramfs.
+    pub fn mark_name(&self) {
+        if let Some(name) = self.arguments().next().filter(|name| !name.is_empty()) {
+            // SAFETY: the kernel put the string on the stack of this process, where it may be written to, and its first byte
+            // is not its NUL. Nobody keeps what it was: the arguments behind it are all that is parsed.
+            unsafe { name.as_ptr().cast_mut().cast::<u8>().write(b'@') };
+        }
     }
 
     /// The value of the environment's variable `name`.
@@ -122,7 +146,10 @@ pub fn panicked() -> ! {
     }
     log::error(&[Part::Line(&line)]);
     let _ = kill_process(getpid(), Signal::ABORT);
-    // Only process 1 is still here.
+    // Only process 1 is still here, whose end would be the kernel's.
+    if getpid().is_init() {
+        crate::init::reap_forever();
+    }
     exit(FAILED_BY_BUG)
 }
 
