@@ -19,9 +19,9 @@ Gives the host of this machine shells, commands and files over vsock.
   -p PORT         vsock port (default 5000)
   -d              go to the background once it listens
   -v              tell more; repeat for still more
-  --listen ADDR   vsock[:PORT] (default), unix:PATH, serial:NAME for a port of
-                  virtio-serial or serial:/dev/... for a line, stdio, or fd:N for a
-                  socket that is open already; without it also systemd's LISTEN_FDS
+  --listen ADDR   vsock[:PORT] (default), unix:PATH, serial:PORT (/dev/... or the
+                  name of a virtio-serial port), stdio, or fd:N for an open socket;
+                  without it also systemd's LISTEN_FDS
   --notify ADDR   send READY=1 to vsock:CID:PORT or unix:PATH once it listens
   -h, --help      print this
   -V, --version   print the version
@@ -202,11 +202,7 @@ pub fn parse_address(address: &CStr, port: u32) -> Result<Address<'_>, UsageErro
     } else if let Some(path) = suffix(address, b"unix:") {
         if path.is_empty() { wrong("unix: needs a path", bytes) } else { Ok(Address::Unix(path)) }
     } else if let Some(port) = suffix(address, b"serial:") {
-        if port.is_empty() {
-            wrong("serial: needs a path or the name of a port", bytes)
-        } else {
-            Ok(Address::Serial(port))
-        }
+        if port.is_empty() { wrong("serial: needs a port", bytes) } else { Ok(Address::Serial(port)) }
     } else if let Some(number) = suffix(address, b"fd:") {
         match decimal(number.to_bytes()).and_then(|number| i32::try_from(number).ok()) {
             Some(number) if number > 2 => Ok(Address::Descriptor(number)),

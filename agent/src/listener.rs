@@ -103,6 +103,7 @@ impl<'a> Listener<'a> {
     ///
     /// # Errors
     /// Of `epoll_wait`, none of which happens.
+    #[inline(never)]
     pub fn run(&mut self) -> Result<Outcome, Errno> {
         let empty = epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
         loop {
@@ -322,12 +323,7 @@ impl<'a> Listener<'a> {
         match fork() {
             Ok(Forked::Child) => Some((stream, preamble)),
             Ok(Forked::Parent(pid)) => {
-                self.sessions.add(pid);
-                log::info(&[
-                    Part::Text("session "),
-                    Part::Number(u64::from(pid.as_raw_pid().unsigned_abs())),
-                    Part::Text(" began"),
-                ]);
+                self.sessions.begin(pid);
                 None
             }
             Err(errno) => {

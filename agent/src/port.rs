@@ -49,6 +49,7 @@ pub fn serve(fd: OwnedFd) -> Option<(OwnedFd, Wire)> {
 }
 
 impl Keeper {
+    #[inline(never)]
     fn run(mut self) -> Option<(OwnedFd, Wire)> {
         while !self.is_ending {
             match self.port.poll() {
@@ -116,12 +117,7 @@ impl Keeper {
             Forked::Child => Ok(Some(heir)),
             Forked::Parent(pid) => {
                 drop(heir);
-                self.sessions.add(pid);
-                log::info(&[
-                    Part::Text("session "),
-                    Part::Number(u64::from(pid.as_raw_pid().unsigned_abs())),
-                    Part::Text(" began"),
-                ]);
+                self.sessions.begin(pid);
                 *self.port = Port::agent();
                 self.take_back(&returns);
                 Ok(None)

@@ -50,20 +50,16 @@ fn set_up(line: &OwnedFd) -> Result<()> {
 
 /// The node of the port with this name.
 fn find<'p>(name: &[u8], path: &'p mut PathBuffer) -> Result<&'p CStr> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(PORTS, flags, Mode::empty()).map_err(|_| Errno::NODEV)?;
-    let mut buffer = [MaybeUninit::<u8>::uninit(); 512];
-    let mut entries = RawDir::new(&directory, &mut buffer);
+    let open = |path: &CStr| rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let mut buffer = [MaybeUninit::<u8>::uninit(); 1024];
+    let mut entries = RawDir::new(open(PORTS).map_err(|_| Errno::NODEV)?, &mut buffer);
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let node = entry.file_name().to_bytes();
-        let mut attribute = PathBuffer::new();
-        let attribute = attribute.join(&[node, b"/name"])?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let Ok(file) = rustix::fs::openat(&directory, attribute, flags, Mode::empty()) else { continue };
+        let attribute = path.join(&[PORTS.to_bytes(), b"/", node, b"/name"])?;
         let mut text = [0; 128];
-        let length = rustix::io::read(&file, &mut text)?;
-        if text.get(..length).and_then(|text| text.strip_suffix(b"\n")) == Some(name) {
+        let read = open(attribute).and_then(|file| rustix::io::read(file, &mut text)).unwrap_or(0);
+        if text.get(..read).and_then(|text| text.strip_suffix(b"\n")) == Some(name) {
             return path.join(&[b"/dev/", node]);
         }
     }

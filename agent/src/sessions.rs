@@ -34,6 +34,17 @@ impl Sessions {
         let _ = self.0.try_push(pid);
     }
 
+    /// The same, and tells the log that a session began.
+    #[inline(never)]
+    pub fn begin(&mut self, pid: Pid) {
+        self.add(pid);
+        log::info(&[
+            Part::Text("session "),
+            Part::Number(u64::from(pid.as_raw_pid().unsigned_abs())),
+            Part::Text(" began"),
+        ]);
+    }
+
     /// Forgets the sessions that have ended, and tells `ended` of each process. Bounded by the number of children.
     pub fn reap(&mut self, ended: &mut dyn FnMut(Pid)) {
         loop {

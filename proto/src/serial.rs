@@ -37,16 +37,21 @@ pub fn encode(header: SerialHeader, payload: &[u8], out: &mut [u8]) -> Option<us
         return None;
     }
     let record = out.get_mut(..length)?;
+    put(record, SERIAL_HEADER_LEN, payload);
+    seal(header, record);
+    Some(length)
+}
+
+/// Writes the header of a record whose payload is in its place.
+fn seal(header: SerialHeader, record: &mut [u8]) {
     put(record, 0, &MAGIC);
     put(record, 4, &header.connection.to_le_bytes());
-    put(record, 8, &(payload.len() as u16).to_le_bytes());
+    put(record, 8, &(record.len().saturating_sub(SERIAL_HEADER_LEN) as u16).to_le_bytes());
     let start = if header.start { FLAG_START } else { 0 };
     let end = if header.end { FLAG_END } else { 0 };
     put(record, 10, &[start | end, 0]);
-    put(record, SERIAL_HEADER_LEN, payload);
     let crc = checksum(record);
     put(record, CRC_AT, &crc.to_le_bytes());
-    Some(length)
 }
 
 /// What stands at the front of the bytes that came.

@@ -1,6 +1,5 @@
 //! The records around a session's bytes on a port that has no connections (`PROTOCOL.md` §8), and how it is left.
 
-use arrayvec::ArrayVec;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, Result};
 use vsock_shell_proto::limits::SERIAL_PAYLOAD_MAX;
@@ -74,12 +73,7 @@ impl Wire {
             Ok(_) => LINE_PAYLOAD_MAX,
             Err(_) => SERIAL_PAYLOAD_MAX,
         };
-        let mut payload = ArrayVec::<u8, SERIAL_PAYLOAD_MAX>::new();
-        for piece in pieces {
-            let part = piece.get(..most - payload.len()).unwrap_or(piece);
-            let _ = payload.try_extend_from_slice(part);
-        }
-        let taken = self.port.send(&payload);
+        let taken = self.port.send(pieces, most);
         match self.flush(fd) {
             Ok(()) | Err(Errno::AGAIN) => Ok(taken),
             Err(errno) => Err(errno),

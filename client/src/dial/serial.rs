@@ -108,12 +108,7 @@ impl Serial {
     /// EAGAIN while the record before has not left; of `write(2)`.
     pub(super) fn write(&mut self, pieces: &[&[u8]]) -> Result<usize, Errno> {
         self.flush()?;
-        let mut payload = Vec::with_capacity(SERIAL_PAYLOAD_MAX);
-        for piece in pieces {
-            let room = SERIAL_PAYLOAD_MAX - payload.len();
-            payload.extend_from_slice(piece.get(..room).unwrap_or(piece));
-        }
-        let taken = self.port.send(&payload);
+        let taken = self.port.send(pieces, SERIAL_PAYLOAD_MAX);
         match self.flush() {
             Ok(()) | Err(Errno::AGAIN) => Ok(taken),
             Err(errno) => Err(errno),

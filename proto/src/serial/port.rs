@@ -3,8 +3,9 @@
 //! A driver reads the port into [`Port::places`], takes what [`Port::poll`] tells, gives the bytes of its connection to
 //! [`Port::send`] and writes [`Port::transmit`] to the port. It knows nothing of what the connection carries.
 
-use super::{SERIAL_RECORD_MAX, Scanned, SerialHeader, encode, scan};
+use super::{SERIAL_HEADER_LEN, SERIAL_RECORD_MAX, Scanned, SerialHeader, scan, seal};
 use crate::limits::SERIAL_PAYLOAD_MAX;
+use crate::wire::put;
 
 /// Bytes that came and wait: a record that is being taken, and one that is not complete.
 const INPUT_LEN: usize = 2 * SERIAL_RECORD_MAX;
@@ -152,21 +153,28 @@ impl Port {
         self.sent == self.length
     }
 
-    /// Makes a record of the first bytes, as many as fit; says how many. Without a connection they are dropped.
-    pub fn send(&mut self, bytes: &[u8]) -> usize {
+    /// Makes a record of the first bytes of the pieces, as many as fit and at most `most`; says how many. Without a
+    /// connection they are dropped.
+    pub fn send(&mut self, pieces: &[&[u8]], most: usize) -> usize {
         if !self.can_send() {
             return 0;
         }
-        let bytes = bytes.get(..SERIAL_PAYLOAD_MAX).unwrap_or(bytes);
-        self.make(bytes, false);
-        bytes.len()
+        let most = most.min(SERIAL_PAYLOAD_MAX);
+        let mut taken = 0;
+        for piece in pieces {
+            let part = piece.get(..most - taken).unwrap_or(piece);
+            put(&mut self.output, SERIAL_HEADER_LEN + taken, part);
+            taken += part.len();
+        }
+        self.make(taken, false);
+        taken
     }
 
     /// Makes the record that ends our side of the connection; whether it could.
     pub fn finish(&mut self) -> bool {
         let can = self.can_send();
         if can {
-            self.make(&[], true);
+            self.make(0, true);
             if !self.is_client {
                 self.connection = None;
             }
@@ -174,11 +182,13 @@ impl Port {
         can
     }
 
-    fn make(&mut self, payload: &[u8], end: bool) {
+    /// A record of the payload that is in its place.
+    fn make(&mut self, length: usize, end: bool) {
         let Some(connection) = self.connection else { return };
         let header = SerialHeader { connection, start: core::mem::take(&mut self.start_due), end };
         self.sent = 0;
-        self.length = encode(header, payload, &mut self.output).unwrap_or(0);
+        self.length = SERIAL_HEADER_LEN + length;
+        seal(header, self.output.get_mut(..self.length).unwrap_or_default());
     }
 
     /// What is to be written to the port.
@@ -238,7 +248,7 @@ mod tests {
         let mut out = Vec::new();
         let mut rest = bytes;
         while !rest.is_empty() {
-            let taken = port.send(rest);
+            let taken = port.send(&[rest], usize::MAX);
             rest = &rest[taken..];
             while !port.transmit().is_empty() {
                 out.push(port.transmit()[0]);
@@ -320,11 +330,11 @@ mod tests {
     #[test]
     fn without_a_connection_an_agent_sends_nothing() {
         let mut agent = Port::agent();
-        assert_eq!(agent.send(b"to nobody"), 9);
+        assert_eq!(agent.send(&[b"to ", b"nobody"], usize::MAX), 9);
         assert!(agent.transmit().is_empty());
         arrivals(&mut agent, &sends(&mut Port::client(1), b"one", true), 64);
         agent.handle_transmitted(usize::MAX);
-        assert_eq!(agent.send(b"to nobody"), 9);
+        assert_eq!(agent.send(&[b"to ", b"nobody"], usize::MAX), 9);
         assert!(agent.transmit().is_empty());
     }
 }
