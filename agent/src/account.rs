@@ -93,6 +93,7 @@ impl Account {
         Self { uid, gid, name, home, shell: ArrayVec::new() }
     }
 
+    #[inline(never)]
     fn parse(line: &[u8], wanted: Wanted<'_>) -> Option<Self> {
         let mut fields = line.split(|&byte| byte == b':');
         let name = fields.next().filter(|name| !name.is_empty())?;

@@ -19,8 +19,9 @@ Gives the host of this machine shells, commands and files over vsock.
   -p PORT         vsock port (default 5000)
   -d              go to the background once it listens
   -v              tell more; repeat for still more
-  --listen ADDR   vsock[:PORT] (default), unix:PATH, stdio, or fd:N for a socket
-                  that is open already; without it also systemd's LISTEN_FDS
+  --listen ADDR   vsock[:PORT] (default), unix:PATH, serial:NAME for a port of
+                  virtio-serial or serial:/dev/... for a line, stdio, or fd:N for a
+                  socket that is open already; without it also systemd's LISTEN_FDS
   --notify ADDR   send READY=1 to vsock:CID:PORT or unix:PATH once it listens
   -h, --help      print this
   -V, --version   print the version
@@ -33,6 +34,8 @@ pub enum Address<'a> {
     Vsock(u32),
     /// A Unix socket of this path.
     Unix(&'a CStr),
+    /// A port without connections: a path, or the name of a virtio-serial port.
+    Serial(&'a CStr),
     /// One session over the standard input and output.
     Stdio,
     /// An inherited descriptor: a listening socket, or one session over a connected one.
@@ -103,11 +106,12 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
     let mut listen = ArrayVec::<&'a CStr, ADDRESSES_MAX>::new();
     while let Some(argument) = arguments.next() {
         let bytes = argument.to_bytes();
+        // Compared as wholes: a pattern of bytes becomes a comparison for each of them.
         match bytes {
-            b"--help" => return Ok(Request::Help),
-            b"--version" => return Ok(Request::Version),
-            b"--listen" => push(&mut listen, value_of(arguments.next(), bytes)?)?,
-            b"--notify" => notify = Some(value_of(arguments.next(), bytes)?),
+            _ if bytes == b"--help" => return Ok(Request::Help),
+            _ if bytes == b"--version" => return Ok(Request::Version),
+            _ if bytes == b"--listen" => push(&mut listen, value_of(arguments.next(), bytes)?)?,
+            _ if bytes == b"--notify" => notify = Some(value_of(arguments.next(), bytes)?),
             _ => {
                 if let Some(address) = suffix(argument, b"--listen=") {
                     push(&mut listen, address)?;
@@ -172,7 +176,7 @@ pub fn suffix<'a>(argument: &'a CStr, prefix: &[u8]) -> Option<&'a CStr> {
 
 /// The end of a C string is one too; where it were not, the empty string.
 fn c_str(bytes: &[u8]) -> &CStr {
-    CStr::from_bytes_with_nul(bytes).unwrap_or_default()
+    CStr::from_bytes_until_nul(bytes).unwrap_or_default()
 }
 
 fn parse_port(text: &[u8]) -> Result<u32, UsageError<'_>> {
@@ -197,6 +201,12 @@ pub fn parse_address(address: &CStr, port: u32) -> Result<Address<'_>, UsageErro
         parse_port(port.to_bytes()).map(Address::Vsock)
     } else if let Some(path) = suffix(address, b"unix:") {
         if path.is_empty() { wrong("unix: needs a path", bytes) } else { Ok(Address::Unix(path)) }
+    } else if let Some(port) = suffix(address, b"serial:") {
+        if port.is_empty() {
+            wrong("serial: needs a path or the name of a port", bytes)
+        } else {
+            Ok(Address::Serial(port))
+        }
     } else if let Some(number) = suffix(address, b"fd:") {
         match decimal(number.to_bytes()).and_then(|number| i32::try_from(number).ok()) {
             Some(number) if number > 2 => Ok(Address::Descriptor(number)),
@@ -249,8 +259,11 @@ mod tests {
 
     #[test]
     fn every_kind_of_address_is_understood() {
-        let options = serve(&[c"--listen=unix:/a b", c"--listen", c"fd:3", c"--listen=stdio"]).unwrap();
-        let expected = [Address::Unix(c"/a b"), Address::Descriptor(3), Address::Stdio];
+        let options =
+            serve(&[c"--listen=unix:/a b", c"--listen", c"fd:3", c"--listen=stdio", c"--listen=serial:a.0"])
+                .unwrap();
+        let expected =
+            [Address::Unix(c"/a b"), Address::Descriptor(3), Address::Stdio, Address::Serial(c"a.0")];
         assert_eq!(options.addresses[..], expected);
     }
 
@@ -267,6 +280,7 @@ mod tests {
         assert_eq!(problem(&[c"-p4294967295"]), ("not a port", &b"4294967295"[..]));
         assert_eq!(problem(&[c"--listen=vsock:"]), ("not a port", &b""[..]));
         assert_eq!(problem(&[c"--listen=unix:"]), ("unix: needs a path", &b"unix:"[..]));
+        assert!(problem(&[c"--listen=serial:"]).0.starts_with("serial: needs"));
         assert_eq!(problem(&[c"--listen=udp"]), ("not an address to listen on", &b"udp"[..]));
         assert!(problem(&[c"--listen=fd:2"]).0.starts_with("fd:"));
         assert!(problem(&[c"--listen=tcp:0:1"]).0.starts_with("TCP needs a key"));

@@ -1,17 +1,18 @@
 //! The clock that deadlines are measured by.
 
 use rustix::event::Timespec;
-use rustix::time::{ClockId, clock_gettime};
+
+pub use crate::sys::clock::monotonic_us as now_us;
+
+/// The first of these moments, of which each may be missing.
+#[inline(never)]
+pub fn earliest(moments: &[Option<u64>]) -> Option<u64> {
+    moments.iter().flatten().copied().min()
+}
 
 /// Milliseconds of CLOCK_MONOTONIC, which stands still while the machine is suspended: a peer is not blamed for it.
 pub fn now_ms() -> u64 {
     now_us() / 1000
-}
-
-/// Microseconds of the same clock.
-pub fn now_us() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1000
 }
 
 /// How long it is until `deadline_ms` of the clock: a timeout for `poll` and `epoll_wait`.

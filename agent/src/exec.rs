@@ -1,5 +1,5 @@
 //! From a process that was just forked to the command that was asked for. Everything here runs in that process,
-//! which has a copy of the session's memory and must leave through `execve` or with a [`Failure`].
+//! which has a copy of the session's memory and must leave through `execve` or with a [`Failure`] that says why not.
 //!
 //! The order matters: descriptors and terminal first, then signals, then the account, then its groups, group and
 //! user in the one order that works, and only then the directory, the shell and the program, so that they are found
@@ -17,7 +17,7 @@ use crate::arena::{Arena, Full};
 use crate::command::{ExecRequest, Program, Strings};
 use crate::config::Config;
 use crate::environ::{self, Login};
-use crate::failure::{Failure, Step};
+use crate::failure::{Failure, Step, Told};
 use crate::path::PathBuffer;
 use crate::sys::pointers::Pointers;
 use crate::sys::process::{close_on_exec_from, execve};
@@ -26,15 +26,17 @@ use crate::sys::signal;
 /// Shells where the account has none, or none that can be executed.
 const SHELLS: [&[u8]; 2] = [b"/bin/bash", b"/bin/sh"];
 
-/// Becomes the command. Returns only when that failed.
+/// Becomes the command. Returns only when that failed, as `failure` says then.
+#[inline(never)]
 pub fn run(
     request: &ExecRequest<'_>,
     standard: [BorrowedFd<'_>; 3],
     memory: &mut [u8],
     config: &Config,
-) -> Failure {
-    let Err(failure) = try_run(request, standard, memory, config);
-    failure
+    failure: &mut Failure,
+) -> Told {
+    let Err(told) = try_run(request, standard, memory, config, failure);
+    told
 }
 
 enum Never {}
@@ -44,24 +46,27 @@ fn try_run(
     standard: [BorrowedFd<'_>; 3],
     memory: &mut [u8],
     config: &Config,
-) -> Result<Never, Failure> {
+    failure: &mut Failure,
+) -> Result<Never, Told> {
     set_up_standard(standard, request.terminal.is_some())
-        .map_err(|errno| Failure::new(Step::Standard, errno))?;
+        .map_err(|errno| failure.tell(Step::Standard, errno, b""))?;
     // Every descriptor of ours is born so already; this is for what a later mistake forgets.
     let _ = close_on_exec_from(3);
     signal::restore_for_command();
-    let account = become_user(request.user, standard, request.terminal.is_some(), memory)?;
-    enter_directory(&account, request.directory)?;
+    let account = become_user(request.user, standard, request.terminal.is_some(), memory, failure)?;
+    enter_directory(&account, request.directory, failure)?;
     let arena = &mut Arena::new(memory);
-    let (failure, program) = match &request.program {
+    let (result, program) = match &request.program {
         Program::Arguments(arguments) => {
             let program = arguments.clone().next().unwrap_or_default();
-            (execute_arguments(arena, request, &account, arguments, config), program)
+            (execute_arguments(arena, request, &account, arguments, config, failure), program)
         }
-        Program::Shell(line) => (execute_shell(arena, request, &account, Some(*line), config), c"the shell"),
-        Program::Login => (execute_shell(arena, request, &account, None, config), c"the shell"),
+        Program::Shell(line) => {
+            (execute_shell(arena, request, &account, Some(*line), config, failure), c"the shell")
+        }
+        Program::Login => (execute_shell(arena, request, &account, None, config, failure), c"the shell"),
     };
-    Err(failure.unwrap_or_else(|Full| Failure::on(Step::TooLong, Errno::TOOBIG, program.to_bytes())))
+    Err(result.unwrap_or_else(|Full| failure.tell(Step::TooLong, Errno::TOOBIG, program.to_bytes())))
 }
 
 /// A session of its own, with the terminal as its controlling one; the standard descriptors.
@@ -82,7 +87,8 @@ fn become_user(
     [terminal, ..]: [BorrowedFd<'_>; 3],
     is_terminal: bool,
     memory: &mut [u8],
-) -> Result<Account, Failure> {
+    failure: &mut Failure,
+) -> Result<Account, Told> {
     let len = memory.len().min(LINE_MAX);
     let buffer = memory.get_mut(..len).unwrap_or_default();
     let own = geteuid();
@@ -90,8 +96,8 @@ fn become_user(
         return Ok(Account::own(own, getegid(), buffer));
     };
     let account =
-        Account::of_user(user, buffer).ok_or_else(|| Failure::on(Step::NoUser, Errno::NOENT, user))?;
-    let failed = |errno| Failure::on(Step::User, errno, user);
+        Account::of_user(user, buffer).ok_or_else(|| failure.tell(Step::NoUser, Errno::NOENT, user))?;
+    let mut failed = |errno| failure.tell(Step::User, errno, user);
     if own.is_root() {
         let groups = account.groups(buffer);
         let (uid, gid) = (Uid::from_raw_unchecked(account.uid), Gid::from_raw_unchecked(account.gid));
@@ -99,8 +105,8 @@ fn become_user(
             // As a login does, so that the user can open the terminal by its name. Not every devpts allows it.
             let _ = rustix::fs::fchown(terminal, Some(uid), None);
         }
-        rustix::thread::set_thread_groups(&groups).map_err(failed)?;
-        rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed)?;
+        rustix::thread::set_thread_groups(&groups).map_err(&mut failed)?;
+        rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(&mut failed)?;
         rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed)?;
     } else if account.uid != own.as_raw() {
         return Err(failed(Errno::PERM));
@@ -109,9 +115,9 @@ fn become_user(
 }
 
 /// HOME, or `/` where that cannot be entered; from there to where the client wants to be, which must work.
-fn enter_directory(account: &Account, wanted: Option<&CStr>) -> Result<(), Failure> {
-    let enter = |path: &CStr| {
-        rustix::process::chdir(path).map_err(|errno| Failure::on(Step::Directory, errno, path.to_bytes()))
+fn enter_directory(account: &Account, wanted: Option<&CStr>, failure: &mut Failure) -> Result<(), Told> {
+    let mut enter = |path: &CStr| {
+        rustix::process::chdir(path).map_err(|errno| failure.tell(Step::Directory, errno, path.to_bytes()))
     };
     if PathBuffer::new().join(&[&account.home]).and_then(rustix::process::chdir).is_err() {
         enter(c"/")?;
@@ -148,7 +154,8 @@ fn execute_arguments<'a>(
     account: &Account,
     arguments: &Strings<'a>,
     config: &Config,
-) -> Result<Failure, Full> {
+    failure: &mut Failure,
+) -> Result<Told, Full> {
     let program = arguments.clone().next().unwrap_or_default();
     let mut argv = arena.pointers(arguments.clone().count())?;
     for argument in arguments.clone() {
@@ -156,7 +163,7 @@ fn execute_arguments<'a>(
     }
     let shell = shells(account).find(|shell| can_execute(shell)).unwrap_or(b"/bin/sh");
     let envp = environment(arena, request, account, shell, config)?;
-    Ok(execute_from_path(program, &argv, &envp))
+    Ok(execute_from_path(program, &argv, &envp, failure))
 }
 
 /// Executes the first shell that can be: of a damaged system often only the last one works.
@@ -166,8 +173,9 @@ fn execute_shell<'a>(
     account: &Account,
     line: Option<&'a CStr>,
     config: &Config,
-) -> Result<Failure, Full> {
-    let mut none = Failure::new(Step::NoShell, Errno::NOENT);
+    failure: &mut Failure,
+) -> Result<Told, Full> {
+    let told = failure.tell(Step::NoShell, Errno::NOENT, b"");
     // Built once; only SHELL differs between the tries.
     let mut variable = arena.string(&[b"SHELL="])?;
     let mut envp = environment(arena, request, account, b"", config)?;
@@ -191,26 +199,33 @@ fn execute_shell<'a>(
         }
         match execve(path, &argv, &envp) {
             Errno::TOOBIG => return Err(Full),
-            errno @ (Errno::NOENT | Errno::ACCESS | Errno::NOTDIR | Errno::NOEXEC) => none.errno = errno,
-            errno => return Ok(Failure::on(Step::Execute, errno, shell)),
+            errno @ (Errno::NOENT | Errno::ACCESS | Errno::NOTDIR | Errno::NOEXEC) => {
+                failure.errno = errno;
+            }
+            errno => return Ok(failure.tell(Step::Execute, errno, shell)),
         }
-        none.add_subject(if none.subject.is_empty() { b"" } else { b", " });
-        none.add_subject(shell);
+        failure.add_subject(if failure.subject.is_empty() { b"" } else { b", " });
+        failure.add_subject(shell);
     }
-    Ok(none)
+    Ok(told)
 }
 
 /// Executes `program`, searched as `execvp(3)` does in the PATH that the command will have.
-fn execute_from_path(program: &CStr, argv: &Pointers<'_>, envp: &Pointers<'_>) -> Failure {
+fn execute_from_path(
+    program: &CStr,
+    argv: &Pointers<'_>,
+    envp: &Pointers<'_>,
+    failure: &mut Failure,
+) -> Told {
     let name = program.to_bytes();
     if name.is_empty() {
-        return Failure::on(Step::Missing, Errno::NOENT, b"\"\"");
+        return failure.tell(Step::Missing, Errno::NOENT, b"\"\"");
     }
     if name.contains(&b'/') {
-        return failure_of(program, execve(program, argv, envp));
+        return tell(failure, program, execve(program, argv, envp));
     }
     // A file that may not be executed is told only when no later one can be.
-    let mut best = Failure::on(Step::Missing, Errno::NOENT, name);
+    let told = failure.tell(Step::Missing, Errno::NOENT, name);
     let path = environ::value(envp, b"PATH=").unwrap_or_default();
     for directory in path.split(|&byte| byte == b':') {
         let mut file = PathBuffer::new();
@@ -218,23 +233,24 @@ fn execute_from_path(program: &CStr, argv: &Pointers<'_>, envp: &Pointers<'_>) -
         let Ok(file) = file_in(directory, name, &mut file) else { continue };
         match execve(file, argv, envp) {
             Errno::NOENT | Errno::NOTDIR => {}
-            errno @ Errno::ACCESS => best = failure_of(file, errno),
-            errno => return failure_of(file, errno),
+            errno @ Errno::ACCESS => {
+                tell(failure, file, errno);
+            }
+            errno => return tell(failure, file, errno),
         }
     }
-    if best.step == Step::Missing {
+    if failure.step == Step::Missing {
         // Nothing was executed: perhaps a file is there and its interpreter is not.
         for directory in path.split(|&byte| byte == b':') {
             let mut file = PathBuffer::new();
-            if let Ok(file) = file_in(directory, name, &mut file) {
-                let failure = failure_of(file, Errno::NOENT);
-                if failure.step != Step::Missing {
-                    return failure;
-                }
+            if let Ok(file) = file_in(directory, name, &mut file)
+                && exists(file)
+            {
+                return tell(failure, file, Errno::NOENT);
             }
         }
     }
-    best
+    told
 }
 
 /// The path of `name` in a directory of PATH, of which an empty one means the current.
@@ -243,18 +259,21 @@ fn file_in<'f>(directory: &[u8], name: &[u8], file: &'f mut PathBuffer) -> Resul
     file.join(&[directory, slash, name])
 }
 
-/// Why `path` was not executed. ENOENT for a file that exists is about its interpreter.
-fn failure_of(path: &CStr, errno: Errno) -> Failure {
-    let is_missing =
-        matches!(errno, Errno::NOENT | Errno::NOTDIR) && rustix::fs::access(path, Access::EXISTS).is_err();
+fn exists(path: &CStr) -> bool {
+    rustix::fs::access(path, Access::EXISTS).is_ok()
+}
+
+/// Tells why `path` was not executed. ENOENT for a file that exists is about its interpreter.
+fn tell(failure: &mut Failure, path: &CStr, errno: Errno) -> Told {
+    let is_missing = matches!(errno, Errno::NOENT | Errno::NOTDIR) && !exists(path);
     let step = match errno {
         Errno::TOOBIG => Step::TooLong,
         _ if is_missing => Step::Missing,
         _ => Step::Execute,
     };
-    let mut failure = Failure::on(step, errno, path.to_bytes());
+    let told = failure.tell(step, errno, path.to_bytes());
     if errno == Errno::NOENT && !is_missing {
         failure.add_subject(b", whose interpreter does not exist");
     }
-    failure
+    told
 }

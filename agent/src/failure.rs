@@ -1,5 +1,8 @@
 //! Why a command could not be started: which step failed, with what errno, on what. The step decides the code that
 //! the client is told (`PROTOCOL.md` §6). It travels from the child to its parent in a pipe, as one small message.
+//!
+//! There is one for each command, written where something fails ([`Failure::tell`]); what is passed back is only that it
+//! was ([`Told`]). As the error of a dozen results it was copied at each `?`, which took 1 KiB of the file.
 
 use arrayvec::ArrayVec;
 use rustix::io::Errno;
@@ -62,17 +65,23 @@ pub struct Failure {
 
 const _: () = assert!(size_of::<Failure>() <= 120);
 
+/// Something failed, and the [`Failure`] at hand says what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told;
+
 impl Failure {
     /// A failure that needs no subject.
     pub fn new(step: Step, errno: Errno) -> Self {
         Self { step, errno, subject: ArrayVec::new() }
     }
 
-    /// A failure on `subject`.
-    pub fn on(step: Step, errno: Errno, subject: &[u8]) -> Self {
-        let mut failure = Self::new(step, errno);
-        failure.add_subject(subject);
-        failure
+    /// Makes this the failure of `step`, on `subject`.
+    pub fn tell(&mut self, step: Step, errno: Errno, subject: &[u8]) -> Told {
+        self.step = step;
+        self.errno = errno;
+        self.subject.clear();
+        self.add_subject(subject);
+        Told
     }
 
     /// Appends to the subject what there is room for.
@@ -99,12 +108,18 @@ impl Failure {
     pub fn decode(message: &[u8]) -> Self {
         let step = message.first().and_then(|&step| Step::ALL.get(usize::from(step)));
         let errno = message.get(4..).and_then(|rest| rest.first_chunk()).map(|raw| i32::from_ne_bytes(*raw));
-        match (step, errno) {
-            (Some(&step), Some(errno @ 1..4096)) => {
-                Self::on(step, Errno::from_raw_os_error(errno), message.get(8..).unwrap_or_default())
-            }
-            _ => Self::new(Step::Execute, Errno::IO),
+        let mut failure = Self::default();
+        if let (Some(&step), Some(errno @ 1..4096)) = (step, errno) {
+            failure.tell(step, Errno::from_raw_os_error(errno), message.get(8..).unwrap_or_default());
         }
+        failure
+    }
+}
+
+impl Default for Failure {
+    /// An execution that failed for an unknown reason: what is there before anything is told.
+    fn default() -> Self {
+        Self::new(Step::Execute, Errno::IO)
     }
 }
 
@@ -112,17 +127,23 @@ impl Failure {
 mod tests {
     use super::*;
 
+    fn failure(step: Step, errno: Errno, subject: &[u8]) -> Failure {
+        let mut failure = Failure::default();
+        failure.tell(step, errno, subject);
+        failure
+    }
+
     #[test]
     fn a_failure_survives_the_pipe() {
         for &step in Step::ALL {
-            let failure = Failure::on(step, Errno::NOENT, b"/a/b");
+            let failure = failure(step, Errno::NOENT, b"/a/b");
             assert_eq!(Failure::decode(&failure.encode()), failure);
         }
     }
 
     #[test]
     fn a_long_subject_is_cut() {
-        let failure = Failure::on(Step::Missing, Errno::NOENT, &[b'x'; 4096]);
+        let failure = failure(Step::Missing, Errno::NOENT, &[b'x'; 4096]);
         assert_eq!(failure.subject.len(), SUBJECT_MAX);
         assert_eq!(Failure::decode(&failure.encode()), failure);
     }

@@ -46,10 +46,12 @@ impl Target<'_> {
     }
 
     fn send_everywhere(&self, signal: Signal) {
-        if let Some(group) = self.foreground().filter(|&group| group != self.pid) {
+        let foreground = self.foreground().filter(|&group| group != self.pid);
+        // The command first: a shell would see its foreground job end, and go on with its next line.
+        let _ = self.send_own(signal);
+        if let Some(group) = foreground {
             let _ = kill_process_group(group, signal);
         }
-        let _ = self.send_own(signal);
     }
 
     /// To the command's own group; a child that was just forked and has none yet gets it alone.

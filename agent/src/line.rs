@@ -117,6 +117,7 @@ impl Line {
 
 /// The text of the errors that somebody who starts the agent can do something about. The others are told as numbers:
 /// a table of all would cost 4 KiB.
+#[inline(never)]
 fn text_of(errno: Errno) -> Option<&'static str> {
     Some(match errno {
         Errno::ACCESS => "permission denied",

@@ -9,6 +9,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 
 use crate::account::decimal;
 use crate::args::{Address, suffix};
+use crate::serial;
 use crate::sys::descriptor;
 use crate::sys::socket::{PeerAddress, VsockAddress, peer_of};
 
@@ -21,6 +22,8 @@ const HOST_CID: u32 = 2;
 pub enum Opened<'a> {
     /// A socket to accept on.
     Listening(Listening<'a>),
+    /// A port that has no connections.
+    Port(OwnedFd),
     /// One session's stream: what it reads and what it writes.
     Connected(OwnedFd, OwnedFd),
 }
@@ -64,6 +67,7 @@ pub fn open(address: Address<'_>) -> Result<Opened<'_>, ListenError> {
     match address {
         Address::Vsock(port) => open_vsock(port).map(Opened::Listening),
         Address::Unix(path) => open_unix(path).map(Opened::Listening),
+        Address::Serial(port) => serial::open(port).map(Opened::Port).map_err(failed("cannot open the port")),
         Address::Stdio => open_stdio(),
         Address::Descriptor(number) => open_inherited(number),
     }
@@ -119,6 +123,7 @@ pub fn notify(address: &CStr) -> SystemResult<()> {
     rustix::io::write(connected, b"READY=1\n").map(drop)
 }
 
+#[inline(never)]
 fn open_vsock<'a>(port: u32) -> Result<Listening<'a>, ListenError> {
     let socket = new_socket(AddressFamily::VSOCK).map_err(failed("no vsock socket"))?;
     rustix::net::bind(&socket, &VsockAddress { cid: VsockAddress::ANY, port })

@@ -7,12 +7,12 @@ use arrayvec::ArrayVec;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::{Signal, getpid};
+use rustix::process::{Pid, Signal, getpid};
 use vsock_shell_proto::limits::PREAMBLE_LEN;
 use vsock_shell_proto::preamble::{Answer, Preamble, Status};
 
 use crate::args::ADDRESSES_MAX;
-use crate::clock::{now_ms, until};
+use crate::clock::{earliest, now_ms, until};
 use crate::half_open::{HalfOpen, Partial, Progress};
 use crate::hangup::KILL_AFTER_MS;
 use crate::line::Part;
@@ -28,6 +28,8 @@ use crate::sys::{random, socket};
 const ACCEPTS_PER_TURN: usize = 16;
 /// How long nothing is accepted after the system had nothing left for another connection.
 const PAUSE_MS: u64 = 100;
+/// How long a port waits for another process when its own has ended.
+const PORT_PAUSE_MS: u64 = 1000;
 /// How long sessions may take to end before they are killed: to say so to a client that does not listen, to kill
 /// commands that do not hang up, and a little more.
 const ENDING_MS: u64 = LINGER_US / 1000 + KILL_AFTER_MS + 1000;
@@ -43,6 +45,10 @@ pub struct Listener<'a> {
     sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>,
     half_open: HalfOpen,
     sessions: Sessions,
+    /// Ports without connections, each with the process that serves it.
+    ports: ArrayVec<(OwnedFd, Option<Pid>), ADDRESSES_MAX>,
+    /// When ports get a process that have none.
+    ports_due_ms: Option<u64>,
     /// SIGHUP was ignored when the agent started, or there is no terminal that could hang up.
     ignores_hangup: bool,
     /// Nothing is accepted before this.
@@ -57,6 +63,8 @@ pub enum Outcome {
     Ended,
     /// This is a new process, for the session over this stream. The caller drops the listener.
     Session(OwnedFd, [u8; PREAMBLE_LEN]),
+    /// This is a new process, for this port. The caller drops the listener.
+    Port(OwnedFd),
 }
 
 impl<'a> Listener<'a> {
@@ -64,7 +72,11 @@ impl<'a> Listener<'a> {
     ///
     /// # Errors
     /// Of `epoll_create`, `epoll_ctl` and `signalfd`.
-    pub fn new(sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>, ignores_hangup: bool) -> Result<Self, Errno> {
+    pub fn new(
+        sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>,
+        ports: ArrayVec<OwnedFd, ADDRESSES_MAX>,
+        ignores_hangup: bool,
+    ) -> Result<Self, Errno> {
         let signals = Signals::open(&HANDLED)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let seed =
@@ -75,6 +87,8 @@ impl<'a> Listener<'a> {
             sockets,
             half_open: HalfOpen::new(seed),
             sessions: Sessions::new(),
+            ports: ports.into_iter().map(|port| (port, None)).collect(),
+            ports_due_ms: Some(0),
             ignores_hangup,
             paused_until_ms: None,
             ending_at_ms: None,
@@ -92,6 +106,9 @@ impl<'a> Listener<'a> {
     pub fn run(&mut self) -> Result<Outcome, Errno> {
         let empty = epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
         loop {
+            if let Some(port) = self.start_ports() {
+                return Ok(Outcome::Port(port));
+            }
             let mut events = [empty; 32];
             let timeout = self.timeout();
             let count = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
@@ -119,8 +136,9 @@ impl<'a> Listener<'a> {
     }
 
     fn timeout(&self) -> Option<Timespec> {
-        let deadlines = [self.half_open.next_deadline_ms(), self.paused_until_ms, self.ending_at_ms];
-        deadlines.into_iter().flatten().min().map(until)
+        let ports = self.ports_due_ms;
+        let deadlines = [self.half_open.next_deadline_ms(), self.paused_until_ms, self.ending_at_ms, ports];
+        earliest(&deadlines).map(until)
     }
 
     /// What is due. Whether everything is over.
@@ -149,11 +167,47 @@ impl<'a> Listener<'a> {
         while let Some(number) = self.signals.next() {
             let is = |signal: Signal| number == signal.as_raw();
             if is(Signal::CHILD) {
-                self.sessions.reap();
+                self.reap();
             } else if is(Signal::TERM) || is(Signal::INT) || (is(Signal::HUP) && !self.ignores_hangup) {
                 self.end();
             }
         }
+    }
+
+    fn reap(&mut self) {
+        let Self { sessions, ports, ports_due_ms, ending_at_ms, .. } = self;
+        sessions.reap(&mut |ended| {
+            for (_, keeper) in ports.iter_mut().filter(|(_, keeper)| *keeper == Some(ended)) {
+                *keeper = None;
+                if ending_at_ms.is_none() {
+                    *ports_due_ms = Some(now_ms().saturating_add(PORT_PAUSE_MS));
+                }
+            }
+        });
+    }
+
+    /// Forks the process of each port that has none. In such a process: its port.
+    fn start_ports(&mut self) -> Option<OwnedFd> {
+        if self.ports_due_ms.is_none_or(|due| due > now_ms()) {
+            return None;
+        }
+        self.ports_due_ms = None;
+        for (port, keeper) in self.ports.iter_mut().filter(|(_, keeper)| keeper.is_none()) {
+            // Its duplicate is the new process's own, whose listener is dropped.
+            let forked = rustix::io::fcntl_dupfd_cloexec(&*port, 3).and_then(|own| Ok((own, fork()?)));
+            match forked {
+                Ok((own, Forked::Child)) => return Some(own),
+                Ok((_, Forked::Parent(pid))) => {
+                    *keeper = Some(pid);
+                    self.sessions.add(pid);
+                }
+                Err(errno) => {
+                    log::peer_warning(&[Part::Text("cannot serve a port: "), Part::Error(errno)]);
+                    self.ports_due_ms = Some(now_ms().saturating_add(PORT_PAUSE_MS));
+                }
+            }
+        }
+        None
     }
 
     /// Stops accepting, and asks the sessions to hang up. A second signal kills them.
@@ -164,6 +218,7 @@ impl<'a> Listener<'a> {
         }
         self.ending_at_ms = Some(now_ms().saturating_add(ENDING_MS));
         self.paused_until_ms = None;
+        self.ports_due_ms = None;
         for socket in &self.sockets {
             let _ = epoll::delete(&self.epoll, socket);
             socket.remove_file();
@@ -212,6 +267,7 @@ impl<'a> Listener<'a> {
     }
 
     /// Takes on a new connection. Its preamble is often there already, and then the table is not needed.
+    #[inline(never)]
     fn admit(&mut self, stream: OwnedFd) -> Option<(OwnedFd, [u8; PREAMBLE_LEN])> {
         let mut preamble = Partial::new();
         match preamble.read(&mut |room| rustix::io::read(&stream, room)) {
@@ -256,7 +312,7 @@ impl<'a> Listener<'a> {
     ) -> Option<(OwnedFd, [u8; PREAMBLE_LEN])> {
         if self.sessions.is_full() {
             // Some may have ended in this very turn.
-            self.sessions.reap();
+            self.reap();
         }
         if self.sessions.is_full() {
             log::peer_warning(&[Part::Text("refused a session: as many run as are allowed")]);

@@ -16,9 +16,9 @@ pub mod request;
 pub mod tasks;
 pub mod transport;
 pub mod watch;
+pub mod wire;
 
 use arrayvec::ArrayVec;
-use rustix::fd::OwnedFd;
 use rustix::process::{Signal, WaitOptions, wait};
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello};
@@ -28,7 +28,7 @@ use vsock_shell_proto::preamble::{Preamble, Status, admit};
 use vsock_shell_proto::session::{Channel, Memory};
 use vsock_shell_proto::time::Instant;
 
-use crate::clock::now_us;
+use crate::clock::{earliest, now_us};
 use crate::config::Config;
 use crate::line::{Line, Part};
 use crate::log;
@@ -71,20 +71,21 @@ struct Driver<'c> {
     requests: Requests,
     dying: Dying,
     config: &'c Config,
+    /// When the loop last woke up: read once for each turn, because it is a system call.
+    now: Instant,
     /// The session has ended, and when we stop trying to send what is left.
     linger_until: Option<u64>,
 }
 
 /// Runs the session to its end. The process is this session's alone: no descriptor of the listener is open, the
 /// signals of [`HANDLED`] are blocked, SIGPIPE is ignored, both streams do not block.
-pub fn run(input: OwnedFd, output: OwnedFd, preamble: &[u8; PREAMBLE_LEN], config: &Config) -> ! {
+pub fn run(mut transport: Transport, preamble: &[u8; PREAMBLE_LEN], config: &Config) -> ! {
     // What is no preamble gets no answer.
     let Ok(preamble) = Preamble::parse(preamble) else { exit(0) };
     let answer = admit(&preamble, None);
-    let mut transport = Transport::new(input, output);
     transport.answer(&answer.encode());
     if answer.status != Status::Created {
-        let _ = transport.write(None);
+        let _ = transport.write(None, Instant::default());
         exit(0)
     }
     match Driver::new(transport, config) {
@@ -99,10 +100,6 @@ pub fn run(input: OwnedFd, output: OwnedFd, preamble: &[u8; PREAMBLE_LEN], confi
     }
 }
 
-fn now() -> Instant {
-    Instant::from_micros(now_us())
-}
-
 impl<'c> Driver<'c> {
     #[inline(never)]
     fn new(transport: Transport, config: &'c Config) -> Option<Self> {
@@ -114,7 +111,8 @@ impl<'c> Driver<'c> {
         };
         let hello = Hello::new(SOFTWARE, CHANNELS_MAX as u32, REQUEST_MAX as u32, GRACE_MS);
         let mut core = Core::new(Side::Agent, memory, hello, None);
-        core.attach(0, now()).ok()?;
+        let now = Instant::from_micros(now_us());
+        core.attach(0, now).ok()?;
         let signals = Signals::open(&HANDLED).ok()?;
         let watch = Watch::new().ok()?;
         watch.add(&signals, Token::Signals).ok()?;
@@ -128,6 +126,7 @@ impl<'c> Driver<'c> {
             requests: Requests::new()?,
             dying: Dying::new(),
             config,
+            now,
             linger_until: None,
         })
     }
@@ -136,9 +135,9 @@ impl<'c> Driver<'c> {
         let Some(input) = INPUT.take() else { return };
         loop {
             let lost = self.receive(input).is_err();
-            self.core.handle_timeout(now());
+            self.core.handle_timeout(self.now);
             self.work();
-            let lost = lost || self.transport.write(Some(&mut self.core)).is_err();
+            let lost = lost || self.transport.write(Some(&mut self.core), self.now).is_err();
             if lost || self.is_over() {
                 break;
             }
@@ -151,7 +150,7 @@ impl<'c> Driver<'c> {
     #[inline(never)]
     fn receive(&mut self, input: &mut [u8]) -> Result<(), Lost> {
         let length = self.transport.read(input)?;
-        let now = now();
+        let now = self.now;
         let mut rest = input.get(..length).unwrap_or_default();
         let mut batch = Batch { of: None, pieces: ArrayVec::new_const() };
         let mut lost = false;
@@ -160,7 +159,7 @@ impl<'c> Driver<'c> {
             rest = rest.get(taken..).unwrap_or_default();
             if self.core.is_ack_due() && !lost {
                 // The client goes on sending while we work on what it sent.
-                lost |= self.transport.write(Some(&mut self.core)).is_err();
+                lost |= self.transport.write(Some(&mut self.core), now).is_err();
             }
             match event {
                 Some(Event::Data { channel, flow, bytes }) => {
@@ -336,13 +335,14 @@ impl<'c> Driver<'c> {
     fn wait(&mut self) {
         let busy = self.transport.can_read()
             || (self.tasks.next_ready(0).is_some() && self.core.room() > 0)
-            || (self.transport.can_write() && self.core.link().can_transmit());
-        let deadlines =
-            [self.core.poll_timeout().map(Instant::micros), self.dying.deadline_us(), self.linger_until];
+            || (self.transport.can_write()
+                && (self.core.link().can_transmit() || self.transport.is_pending()));
+        let core = self.core.poll_timeout().map(Instant::micros);
+        let deadlines = [core, self.dying.deadline_us(), self.linger_until, self.transport.deadline_us()];
         let timeout = if busy {
             Some(0)
         } else {
-            deadlines.into_iter().flatten().min().map(|deadline| deadline.saturating_sub(now_us()))
+            earliest(&deadlines).map(|deadline| deadline.saturating_sub(self.now.micros()))
         };
         let mut children = false;
         let mut end = false;
@@ -358,14 +358,16 @@ impl<'c> Driver<'c> {
             }
             Token::Task { place, part } => tasks.set_ready(place, part, readiness),
         });
+        self.now = Instant::from_micros(now_us());
+        self.transport.handle_time(self.now);
         if children {
             self.reap();
         }
         if end {
             self.core.close(CloseCode::ShuttingDown);
-            self.linger_until.get_or_insert_with(|| now_us() + LINGER_US);
+            self.linger();
         }
-        self.dying.kill_due(now_us());
+        self.dying.kill_due(self.now.micros());
     }
 
     fn reap(&mut self) {
@@ -378,11 +380,18 @@ impl<'c> Driver<'c> {
 
     /// The session has ended and nothing is left to send, or it has had its time.
     fn is_over(&mut self) -> bool {
-        if self.core.end().is_some() {
-            self.linger_until.get_or_insert_with(|| now_us() + LINGER_US);
+        let ended = self.core.end().is_some();
+        if ended {
+            self.linger();
         }
-        let said = self.core.end().is_some() && !self.core.link().can_transmit();
-        said || self.linger_until.is_some_and(|until| until <= now_us())
+        let said = ended && !self.core.link().can_transmit() && !self.transport.is_pending();
+        said || self.linger_until.is_some_and(|until| until <= self.now.micros())
+    }
+
+    /// From now on what is unsent has only so much time.
+    fn linger(&mut self) {
+        let until = self.now.micros() + LINGER_US;
+        self.linger_until.get_or_insert(until);
     }
 
     /// Ends what still runs, and waits for it.

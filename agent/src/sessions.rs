@@ -34,11 +34,12 @@ impl Sessions {
         let _ = self.0.try_push(pid);
     }
 
-    /// Forgets the sessions that have ended. Bounded by the number of children.
-    pub fn reap(&mut self) {
+    /// Forgets the sessions that have ended, and tells `ended` of each process. Bounded by the number of children.
+    pub fn reap(&mut self, ended: &mut dyn FnMut(Pid)) {
         loop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
+                    ended(pid);
                     self.0.retain(|&mut session| session != pid);
                     if let Some(signal) = status.terminating_signal() {
                         log::warning(&[

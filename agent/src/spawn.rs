@@ -10,7 +10,7 @@ use rustix::process::Pid;
 use crate::command::ExecRequest;
 use crate::config::Config;
 use crate::exec;
-use crate::failure::{Failure, MESSAGE_MAX, Step};
+use crate::failure::{Failure, MESSAGE_MAX, Step, Told};
 use crate::sys::process::{Forked, fork};
 use crate::sys::start::exit;
 use crate::terminal;
@@ -64,8 +64,37 @@ enum Theirs {
 /// memory to put the arguments together; its content does not change here.
 ///
 /// # Errors
-/// What failed before there was a process. What fails later is told by [`Child::status`].
-pub fn spawn(request: &ExecRequest<'_>, memory: &mut [u8], config: &Config) -> Result<Child, Failure> {
+/// `failure` says what failed before there was a process. What fails later is told by [`Child::status`].
+pub fn spawn(
+    request: &ExecRequest<'_>,
+    memory: &mut [u8],
+    config: &Config,
+    failure: &mut Failure,
+) -> Result<Child, Told> {
+    let started = start(request).map_err(|(step, errno)| failure.tell(step, errno, b""))?;
+    match started {
+        Started::Parent(child) => Ok(child),
+        Started::Child(theirs, report) => {
+            let descriptors = match &theirs {
+                Theirs::Pipes(input, output, error) => [input.as_fd(), output.as_fd(), error.as_fd()],
+                Theirs::Terminal(terminal) => [terminal.as_fd(); 3],
+            };
+            let Told = exec::run(request, descriptors, memory, config, failure);
+            let _ = rustix::io::write(&report, &failure.encode());
+            exit(127)
+        }
+    }
+}
+
+/// Which of the two processes one is.
+enum Started {
+    Parent(Child),
+    /// The new one: what it puts in the place of 0, 1 and 2, and where it reports.
+    Child(Theirs, OwnedFd),
+}
+
+fn start(request: &ExecRequest<'_>) -> Result<Started, (Step, Errno)> {
+    let at = |step| move |errno| (step, errno);
     let (standard, theirs) = match request.terminal {
         Some(size) => {
             let (master, terminal) = terminal::open(size, request.modes).map_err(at(Step::Terminal))?;
@@ -74,22 +103,10 @@ pub fn spawn(request: &ExecRequest<'_>, memory: &mut [u8], config: &Config) -> R
         None => make_pipes().map_err(at(Step::Pipe))?,
     };
     let (status, report) = half_blocking_pipe(End::Read).map_err(at(Step::Pipe))?;
-    match fork().map_err(at(Step::Fork))? {
-        Forked::Parent(pid) => Ok(Child { pid, standard, status }),
-        Forked::Child => {
-            let descriptors = match &theirs {
-                Theirs::Pipes(input, output, error) => [input.as_fd(), output.as_fd(), error.as_fd()],
-                Theirs::Terminal(terminal) => [terminal.as_fd(); 3],
-            };
-            let failure = exec::run(request, descriptors, memory, config);
-            let _ = rustix::io::write(&report, &failure.encode());
-            exit(127)
-        }
-    }
-}
-
-fn at(step: Step) -> impl FnOnce(Errno) -> Failure {
-    move |errno| Failure::new(step, errno)
+    Ok(match fork().map_err(at(Step::Fork))? {
+        Forked::Parent(pid) => Started::Parent(Child { pid, standard, status }),
+        Forked::Child => Started::Child(theirs, report),
+    })
 }
 
 fn make_pipes() -> Result<(Standard, Theirs), Errno> {

@@ -14,10 +14,11 @@ use crate::half_open::{DEADLINE_MS, Partial, Progress};
 use crate::line::{Line, Part};
 use crate::listen::{self, Opened};
 use crate::listener::{Listener, Outcome};
+use crate::session::transport::Transport;
 use crate::sys::process::{Forked, fork};
 use crate::sys::start::{Start, exit};
 use crate::sys::{descriptor, signal};
-use crate::{init, log, root, session};
+use crate::{init, log, port, root, session};
 
 /// Exit status for a wrong command line.
 const USAGE: i32 = 2;
@@ -97,6 +98,7 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
         Config { path: start.variable(b"PATH").filter(|path| !path.is_empty()).unwrap_or(DEFAULT_PATH) };
     let addresses = addresses(start, options)?;
     let mut sockets = ArrayVec::new();
+    let mut ports = ArrayVec::new();
     for &address in &addresses {
         let opened = listen::open(address).map_err(|error| {
             let (mut line, place) = (Line::new(), describe(address));
@@ -114,9 +116,10 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
         });
         match opened {
             // Fewer than there are addresses, which were bounded.
+            Ok(Opened::Port(port)) => drop(ports.try_push(port)),
             Ok(Opened::Listening(socket)) => drop(sockets.try_push(socket)),
             Ok(Opened::Connected(input, output)) if addresses.len() == 1 && !options.daemon => {
-                return serve_one(input, output, &config);
+                return serve_one(Transport::new(input, output), &config);
             }
             Ok(Opened::Connected(..)) => {
                 log::error(&[Part::Text(
@@ -139,7 +142,7 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     if let Some(Err(errno)) = options.notify.map(listen::notify) {
         log::failure("tell that it listens", b"", errno);
     }
-    listen_and_serve(sockets, hangup_ignored || options.daemon, &config)
+    listen_and_serve(sockets, ports, hangup_ignored || options.daemon, &config)
 }
 
 fn remove_files(sockets: &[listen::Listening<'_>], status: i32) -> Result<(), i32> {
@@ -178,6 +181,7 @@ fn describe(address: Address<'_>) -> Line {
     match address {
         Address::Vsock(port) => Line::of(&[Part::Text("vsock:"), Part::Number(u64::from(port))]),
         Address::Unix(path) => Line::of(&[Part::Text("unix:"), Part::Bytes(path.to_bytes())]),
+        Address::Serial(port) => Line::of(&[Part::Text("serial:"), Part::Bytes(port.to_bytes())]),
         Address::Stdio => Line::of(&[Part::Text("stdio")]),
         Address::Descriptor(number) => {
             Line::of(&[Part::Text("fd:"), Part::Number(u64::from(number.unsigned_abs()))])
@@ -201,6 +205,7 @@ fn go_to_background() -> Result<(), Errno> {
 
 fn listen_and_serve(
     sockets: ArrayVec<listen::Listening<'static>, ADDRESSES_MAX>,
+    ports: ArrayVec<OwnedFd, ADDRESSES_MAX>,
     ignores_hangup: bool,
     config: &Config,
 ) -> Result<(), i32> {
@@ -208,7 +213,7 @@ fn listen_and_serve(
         log::error(&[Part::Text("cannot wait for connections: "), Part::Error(errno)]);
         FAILURE
     };
-    let mut listener = Listener::new(sockets, ignores_hangup).map_err(failed)?;
+    let mut listener = Listener::new(sockets, ports, ignores_hangup).map_err(failed)?;
     let outcome = listener.run().map_err(failed)?;
     drop(listener);
     match outcome {
@@ -217,25 +222,39 @@ fn listen_and_serve(
             // Ctrl-C in the agent's terminal is for the listener, which then asks the sessions to end.
             let _ = rustix::process::setsid();
             let Ok(output) = rustix::io::fcntl_dupfd_cloexec(&stream, 3) else { return Err(FAILURE) };
-            session::run(stream, output, &preamble, config)
+            session::run(Transport::new(stream, output), &preamble, config)
         }
+        Outcome::Port(port) => match port::serve(port) {
+            // The keeper of the port has ended.
+            None => Ok(()),
+            Some((port, wire)) => {
+                let _ = rustix::process::setsid();
+                serve_one(Transport::over(port, wire).map_err(|_| FAILURE)?, config)
+            }
+        },
     }
 }
 
-/// One session in this process, over streams that exist.
-fn serve_one(input: OwnedFd, output: OwnedFd, config: &Config) -> Result<(), i32> {
+/// One session in this process, over a stream that exists.
+#[inline(never)]
+fn serve_one(mut transport: Transport, config: &Config) -> Result<(), i32> {
     signal::block_handled();
     let deadline = now_ms().saturating_add(DEADLINE_MS);
     let mut preamble = Partial::new();
     loop {
-        match preamble.read(&mut |room| rustix::io::read(&input, room)) {
-            Progress::Complete => session::run(input, output, preamble.bytes(), config),
-            Progress::Closed => return Err(FAILURE),
+        match preamble.read(&mut |room| transport.try_read(room)) {
+            Progress::Complete => session::run(transport, preamble.bytes(), config),
+            Progress::Closed => {
+                transport.close();
+                return Err(FAILURE);
+            }
             Progress::Pending => {}
         }
-        let ready = poll(&mut [PollFd::new(&input, PollFlags::IN)], Some(&until(deadline)));
+        let Some(input) = transport.input() else { return Err(FAILURE) };
+        let ready = poll(&mut [PollFd::from_borrowed_fd(input, PollFlags::IN)], Some(&until(deadline)));
         if deadline <= now_ms() || !matches!(ready, Ok(_) | Err(Errno::INTR)) {
             log::error(&[Part::Text("no preamble came")]);
+            transport.close();
             return Err(FAILURE);
         }
     }

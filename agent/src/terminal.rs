@@ -1,11 +1,12 @@
 //! Pseudoterminals: making one, its size, its foreground process group, its end-of-file character. See `pty(7)`.
 
+use linux_raw_sys::general::VEOF;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, Result};
 use rustix::process::Pid;
 use rustix::pty::OpenptFlags;
-use rustix::termios::{SpecialCodeIndex, Winsize};
+use rustix::termios::Winsize;
 use vsock_shell_proto::frame::WindowSize;
 
 use crate::line::{Line, Part};
@@ -27,9 +28,9 @@ pub fn open(size: WindowSize, encoded: &[u8]) -> Result<(OwnedFd, OwnedFd)> {
     rustix::termios::tcsetwinsize(&master, winsize(size))?;
     let terminal = open_peer(master.as_fd(), flags)?;
     if !encoded.is_empty() {
-        let mut attributes = rustix::termios::tcgetattr(&terminal)?;
-        modes::apply(&mut attributes, encoded);
-        rustix::termios::tcsetattr(&terminal, rustix::termios::OptionalActions::Now, &attributes)?;
+        let mut modes = sys::terminal::modes(terminal.as_fd())?;
+        modes::apply(&mut modes, encoded);
+        sys::terminal::set_modes(terminal.as_fd(), modes)?;
     }
     Ok((master, terminal))
 }
@@ -69,8 +70,8 @@ pub fn resize(master: BorrowedFd<'_>, size: WindowSize) -> Result<()> {
 pub fn eof_character(master: BorrowedFd<'_>) -> Option<u8> {
     const CTRL_D: u8 = 4;
     const DISABLED: u8 = 0;
-    let eof = rustix::termios::tcgetattr(master)
-        .map_or(CTRL_D, |modes| modes.special_codes[SpecialCodeIndex::VEOF]);
+    let eof = sys::terminal::modes(master)
+        .map_or(CTRL_D, |modes| modes.c_cc.get(VEOF as usize).copied().unwrap_or(CTRL_D));
     (eof != DISABLED).then_some(eof)
 }
 

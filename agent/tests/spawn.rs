@@ -34,7 +34,8 @@ fn start_with(bytes: &[u8], memory: usize) -> Result<Child, Failure> {
     // What the agent does when it starts.
     vsock_shell_agent::sys::signal::take_over();
     let request = ExecRequest::parse(bytes).unwrap();
-    spawn(&request, &mut vec![0; memory], &Config { path: DEFAULT_PATH })
+    let mut failure = Failure::default();
+    spawn(&request, &mut vec![0; memory], &Config { path: DEFAULT_PATH }, &mut failure).map_err(|_| failure)
 }
 
 fn start(bytes: &[u8]) -> Child {

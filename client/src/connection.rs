@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant as Clock};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, IoSlice};
+use rustix::io::Errno;
 use vsock_shell_proto::code::CloseCode;
 use vsock_shell_proto::frame::{ChannelId, Flow, Hello};
 use vsock_shell_proto::limits::{BLOCK_LEN, CHANNELS_MAX, PREAMBLE_LEN, RING_LEN, WINDOW_MAX, pool_len};
@@ -35,6 +35,8 @@ const INPUT_LEN: usize = 256 * 1024;
 const SEND_BUFFER: usize = 512 * 1024;
 /// Between two tries where the agent closes without an answer.
 const RETRY: Duration = Duration::from_millis(100);
+/// How long an agent behind a port may take to answer.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the agent has to confirm that the session is over.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -62,7 +64,10 @@ impl Connection {
             let stream = dial(address, left).map_err(Error::Dial)?;
             // An agent that is reached late still gets a moment to answer.
             let left = timeout.saturating_sub(start.elapsed()).max(FAREWELL);
-            match Self::begin(stream, left) {
+            // What goes over a port before the agent holds it is lost: it is said again.
+            let is_port = matches!(address, Address::Serial(_));
+            match Self::begin(stream, if is_port { left.min(PATIENCE) } else { left }) {
+                Err(Error::Silent(_)) if is_port && start.elapsed() < timeout => {}
                 // A backend accepts for a guest that does not listen yet, and then closes.
                 Err(Error::Closed | Error::Lost(_)) if start.elapsed() + RETRY < timeout => {
                     std::thread::sleep(RETRY);
@@ -77,7 +82,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Error::Closed`] and [`Error::Lost`] before the answer, [`Error::Silent`] after `timeout`, and what the answer says.
-    pub fn begin(stream: Stream, timeout: Duration) -> Result<Self, Error> {
+    pub fn begin(mut stream: Stream, timeout: Duration) -> Result<Self, Error> {
         // More in flight, so that neither side waits for the other to wake up. What is no socket has no such buffer.
         _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream.output, SEND_BUFFER);
         let mut id = [0; 16];
@@ -86,7 +91,7 @@ impl Connection {
         let mut dialer = Dialer::new(SessionId(id));
         let preamble = dialer.next_preamble(0, [0; 16]).encode();
         let deadline = Clock::now() + timeout;
-        exchange(&stream, &preamble, deadline, timeout).and_then(|answer| {
+        exchange(&mut stream, &preamble, deadline, timeout).and_then(|answer| {
             let received = dialer.handle_answer(&answer).map_err(|error| match error {
                 PreambleError::NotAnAnswer => Error::NotAnAgent,
                 PreambleError::Refused(status) => Error::NoSession(status),
@@ -122,6 +127,11 @@ impl Connection {
         fds.push(if self.can_write { input } else { PollFd::new(&self.stream.output, PollFlags::OUT) });
     }
 
+    /// Something came already, with the answer.
+    pub(crate) fn has_unread(&mut self) -> bool {
+        self.stream.has_unread()
+    }
+
     /// What `poll` said of the two descriptors of [`Self::interests`].
     pub(crate) fn set_writable(&mut self, output: PollFlags) {
         self.can_write |= !output.is_empty();
@@ -129,7 +139,7 @@ impl Connection {
 
     /// Reads once and gives what came to the task; whether anything came.
     pub(crate) fn receive(&mut self, task: &mut dyn Task) -> Result<bool, Error> {
-        let length = match rustix::io::read(&self.stream.input, &mut self.input[..]) {
+        let length = match self.stream.read(&mut self.input) {
             Ok(0) => return Err(Error::Closed),
             Ok(length) => length,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
@@ -145,7 +155,7 @@ impl Connection {
             rest = rest.get(taken..).unwrap_or_default();
             if core.is_ack_due() && lost.is_ok() {
                 // The agent goes on sending while we work on what it sent.
-                lost = send(&self.stream, core, &mut self.can_write, now);
+                lost = send(&mut self.stream, core, &mut self.can_write, now);
             }
             match event {
                 Some(Event::Data { channel, flow, bytes }) => {
@@ -170,7 +180,7 @@ impl Connection {
     pub(crate) fn transmit(&mut self) -> Result<(), Error> {
         let now = self.now();
         self.core.handle_timeout(now);
-        send(&self.stream, &mut self.core, &mut self.can_write, now)
+        send(&mut self.stream, &mut self.core, &mut self.can_write, now)
     }
 
     /// How the session ended, when it has.
@@ -213,14 +223,20 @@ impl Connection {
 }
 
 /// Writes what the core has, until it has nothing or the stream is full.
-fn send(stream: &Stream, core: &mut Core, can_write: &mut bool, now: Instant) -> Result<(), Error> {
+fn send(stream: &mut Stream, core: &mut Core, can_write: &mut bool, now: Instant) -> Result<(), Error> {
     while *can_write {
-        let Some(Transmit { head, first, second }) = core.poll_transmit(now) else { break };
-        let pieces = [head, first, second].map(IoSlice::new);
-        match rustix::io::writev(&stream.output, &pieces) {
-            Ok(taken) => core.handle_transmitted(taken, now),
+        let step = match core.poll_transmit(now) {
+            Some(Transmit { head, first, second }) => {
+                stream.write(&[head, first, second]).map(|taken| core.handle_transmitted(taken, now))
+            }
+            None => match stream.flush() {
+                Ok(()) => break,
+                Err(errno) => Err(errno),
+            },
+        };
+        match step {
+            Ok(()) | Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => *can_write = false,
-            Err(Errno::INTR) => {}
             Err(Errno::PIPE) => return Err(Error::Closed),
             Err(errno) => return Err(Error::Lost(errno.into())),
         }
@@ -278,7 +294,7 @@ impl Task for Drain {
 
 /// Sends the preamble and reads the answer.
 fn exchange(
-    stream: &Stream,
+    stream: &mut Stream,
     preamble: &[u8; PREAMBLE_LEN],
     deadline: Clock,
     timeout: Duration,
@@ -286,21 +302,21 @@ fn exchange(
     let mut answer = [0; PREAMBLE_LEN];
     let (mut sent, mut have) = (0, 0);
     while have < PREAMBLE_LEN {
-        let step = match preamble.get(sent..).filter(|rest| !rest.is_empty()) {
-            Some(rest) => rustix::io::write(&stream.output, rest).map(|taken| sent += taken),
-            None => match rustix::io::read(&stream.input, answer.get_mut(have..).unwrap_or_default()) {
-                Ok(0) => return Err(Error::Closed),
-                result => result.map(|taken| have += taken),
+        let (flags, step) = match preamble.get(sent..).filter(|rest| !rest.is_empty()) {
+            Some(rest) => (PollFlags::OUT, stream.write(&[rest, &[], &[]]).map(|taken| sent += taken)),
+            None => match stream.flush() {
+                Err(errno) => (PollFlags::OUT, Err(errno)),
+                Ok(()) => match stream.read(answer.get_mut(have..).unwrap_or_default()) {
+                    Ok(0) => return Err(Error::Closed),
+                    result => (PollFlags::IN, result.map(|taken| have += taken)),
+                },
             },
         };
         match step {
             Ok(()) | Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
                 let left = deadline.saturating_duration_since(Clock::now());
-                let (fd, flags) = match sent {
-                    PREAMBLE_LEN => (&stream.input, PollFlags::IN),
-                    _ => (&stream.output, PollFlags::OUT),
-                };
+                let fd = if flags == PollFlags::IN { &stream.input } else { &stream.output };
                 if left.is_zero() {
                     return Err(Error::Silent(timeout));
                 }

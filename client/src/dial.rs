@@ -7,9 +7,10 @@
 
 mod attempt;
 mod proxy;
+mod serial;
 
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use rustix::io::Errno;
 use crate::target::Address;
 use crate::text;
 pub use proxy::Proxy;
+use serial::Serial;
 
 /// Between two tries, once the first quick ones failed.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
@@ -39,6 +41,51 @@ pub struct Stream {
     pub output: OwnedFd,
     /// The command of `exec:`, which is reaped when this is dropped.
     pub child: Option<Proxy>,
+    /// What makes a connection out of a port that has none.
+    serial: Option<Box<Serial>>,
+}
+
+impl Stream {
+    /// A stream over descriptors that do not block.
+    #[must_use]
+    pub fn new(input: OwnedFd, output: OwnedFd) -> Self {
+        Self { input, output, child: None, serial: None }
+    }
+
+    /// Reads what there is; 0 is the end.
+    ///
+    /// # Errors
+    /// EAGAIN when nothing is there now; of `read(2)`.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        match &mut self.serial {
+            None => rustix::io::read(&self.input, buffer),
+            Some(serial) => serial.read(buffer),
+        }
+    }
+
+    /// Bytes were read that nobody has asked for yet; waiting for the descriptor does not tell of them.
+    pub(crate) fn has_unread(&mut self) -> bool {
+        self.serial.as_mut().is_some_and(|serial| serial.has_unread())
+    }
+
+    /// Writes a beginning of the pieces; how long it was. A part of it may still wait here: see [`Self::flush`].
+    ///
+    /// # Errors
+    /// EAGAIN when nothing is taken now; of `writev(2)`.
+    pub(crate) fn write(&mut self, pieces: &[&[u8]; 3]) -> Result<usize, Errno> {
+        match &mut self.serial {
+            None => rustix::io::writev(&self.output, &pieces.map(IoSlice::new)),
+            Some(serial) => serial.write(pieces),
+        }
+    }
+
+    /// Writes what still waits here.
+    ///
+    /// # Errors
+    /// EAGAIN when the other side takes no more now; of `write(2)`.
+    pub(crate) fn flush(&mut self) -> Result<(), Errno> {
+        self.serial.as_mut().map_or(Ok(()), |serial| serial.flush())
+    }
 }
 
 /// Why an address could not be reached. [`fmt::Display`] is one line: what was tried, why, what to do.
@@ -67,8 +114,6 @@ pub(crate) enum Step {
     Greet,
     /// Starting the command of `exec:`.
     Spawn,
-    /// A form of address that this version does not have.
-    Unsupported,
 }
 
 /// Connects to `address`, trying again for `timeout` while it can still succeed; with a timeout of zero, once.
@@ -145,15 +190,16 @@ impl DialError {
 
     /// What the person can do about it.
     fn advice(&self) -> &'static str {
-        use Address::{Mux, Serial, Tcp, Unix, Vsock};
+        use Address::{Mux, Tcp, Unix, Vsock};
         let errno = Errno::from_io_error(&self.failure.error);
         match (&self.address, self.failure.step, errno) {
             (_, Step::Resolve, _) => "is the name right?",
             (_, Step::Spawn, _) => "is there a /bin/sh?",
-            (Serial(_), Step::Unsupported, _) => "use vsock:, mux:, unix:, tcp: or exec:",
             (Unix(_) | Mux { .. }, _, Some(Errno::ACCESS | Errno::PERM)) => {
                 "may this user open the socket? it is its owner's"
             }
+            (Address::Serial(_), _, Some(Errno::ACCESS | Errno::PERM)) => "may this user open the port?",
+            (Address::Serial(_), _, Some(Errno::NOENT)) => "is the virtual machine running?",
             (Unix(_) | Mux { .. }, _, Some(Errno::PROTOTYPE)) => "it must be a stream socket",
             (Mux { .. }, Step::Connect, _) => "is the virtual machine running?",
             (Mux { .. }, Step::Greet, _) if self.failure.error.kind() == ErrorKind::InvalidData => {

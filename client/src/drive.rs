@@ -55,8 +55,8 @@ const LAST_READS_MAX: usize = 64;
 /// # Errors
 /// What the task failed in, and the end of the connection.
 pub(crate) fn drive(connection: &mut Connection, task: &mut dyn Task) -> Result<(), Error> {
-    // Nothing came yet, and what is there to send shall not wait for a poll.
-    let mut readable = false;
+    // What is there to send shall not wait for a poll.
+    let mut readable = connection.has_unread();
     let mut is_prepared = false;
     let mut lost = None;
     loop {

@@ -66,7 +66,9 @@ impl<'r> Field<'r> {
     /// # Errors
     /// [`Malformed`] unless it ends with its only NUL.
     pub fn string(&self) -> Result<&'r CStr, Malformed> {
-        CStr::from_bytes_with_nul(self.value).map_err(|_| Malformed)
+        // In terms of the one search for a NUL that the agent has anyway.
+        let string = CStr::from_bytes_until_nul(self.value).map_err(|_| Malformed)?;
+        if string.count_bytes() + 1 == self.value.len() { Ok(string) } else { Err(Malformed) }
     }
 
     /// The value as a number.

@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 
 use crate::code::CloseCode;
 use crate::limits::{CONTROL_PAYLOAD_MAX, FRAME_PAYLOAD_MAX, HEADER_LEN, SOFTWARE_MAX, TEXT_MAX};
-use crate::wire::{array, put, u16_at, u32_at, u64_at};
+use crate::wire::{array, beginning, put, u16_at, u32_at, u64_at};
 
 /// A channel of a session. Even: opened by the client; odd: by the agent (`R-6.1`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -199,7 +199,7 @@ impl Hello {
     /// A hello with this name and version (cut where it is too long), without features.
     #[must_use]
     pub fn new(software: &str, channels: u32, request_max: u32, grace_ms: u32) -> Self {
-        let software = software.bytes().take(SOFTWARE_MAX).collect();
+        let software = beginning(software.as_bytes());
         Self { features: FEATURES, required: 0, channels, request_max, grace_ms, software }
     }
 
@@ -210,7 +210,7 @@ impl Hello {
             channels: u32_at(bytes, 16),
             request_max: u32_at(bytes, 20),
             grace_ms: u32_at(bytes, 24),
-            software: bytes.iter().skip(HELLO_LEN).take(SOFTWARE_MAX).copied().collect(),
+            software: beginning(bytes.get(HELLO_LEN..).unwrap_or_default()),
         };
         if hello.required & !FEATURES == 0 { Ok(hello) } else { Err(CloseCode::Feature) }
     }

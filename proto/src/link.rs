@@ -153,6 +153,7 @@ impl<R: DerefMut<Target = [u8]>> Link<R> {
     ///
     /// # Errors
     /// [`RolledBack`] when we no longer hold, or never sent, what follows that offset. Nothing has changed then.
+    #[inline(never)]
     pub fn attach(&mut self, peer_received: u64, now: Instant) -> Result<(), RolledBack> {
         let (low, high) = self.resend_range();
         if peer_received < low || peer_received > high {
@@ -329,6 +330,7 @@ impl<R: DerefMut<Target = [u8]>> Link<R> {
         self.check();
     }
 
+    #[inline(never)]
     fn stage(&mut self, now: Instant) {
         self.stage.clear();
         self.staged = 0;

@@ -59,8 +59,10 @@ enum Closing {
     Received,
 }
 
-/// One side of a mux. `P` holds the pool, `C` the table of channels, indexed by their ids.
+/// One side of a mux. `P` holds the pool, `C` the table of channels, indexed by their ids. In this order for the reason
+/// that [`Channel`] has one: what is large stands behind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[repr(C)]
 pub(crate) struct Mux<P, C> {
     side: Side,
     pool: Pool<P>,
@@ -68,16 +70,16 @@ pub(crate) struct Mux<P, C> {
     /// Channels open, and as many as the pool is made for.
     open: usize,
     open_max: usize,
-    /// Channels that have frames due, one bit each.
-    due: [u64; CHANNEL_IDS / 64],
-    hello: Hello,
     hello_due: bool,
-    peer: Option<Hello>,
     closing: Closing,
     pub(crate) reservation: Option<Reservation>,
     /// A frame is due for which the ring had no room: bulk does not take what becomes free (`R-6.14`).
     starved: bool,
+    /// Channels that have frames due, one bit each.
+    due: [u64; CHANNEL_IDS / 64],
     receiver: Receiver,
+    hello: Hello,
+    peer: Option<Hello>,
     text: ArrayVec<u8, TEXT_MAX>,
 }
 

@@ -1,4 +1,6 @@
-//! Little-endian integers at places in byte slices, without a way to panic.
+//! Little-endian integers at places in byte slices, and copies of slices, without a way to panic.
+
+use arrayvec::ArrayVec;
 
 /// The `N` bytes at `at`; zeros where `bytes` is too short (callers have checked the length).
 #[inline]
@@ -27,4 +29,13 @@ pub(crate) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     if let Some(place) = bytes.get_mut(at..).and_then(|rest| rest.get_mut(..value.len())) {
         place.copy_from_slice(value);
     }
+}
+
+/// As many of `bytes` as there is room for: one `memcpy`, where collecting or cloning an `ArrayVec` asks at each byte.
+#[inline]
+pub(crate) fn beginning<const N: usize>(bytes: &[u8]) -> ArrayVec<u8, N> {
+    let mut copy = ArrayVec::new_const();
+    let fits = copy.try_extend_from_slice(bytes.get(..N).unwrap_or(bytes));
+    debug_assert!(fits.is_ok(), "it was cut");
+    copy
 }

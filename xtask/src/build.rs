@@ -11,14 +11,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{packages, workspace};
-
-const MUSL: &str = "x86_64-unknown-linux-musl";
+use crate::arch::Arch;
+use crate::{cross, packages, workspace};
 
 /// What a file can do without that maps two segments, is known by its digest, and never unwinds: padding between code and
 /// constants and before the data, pages that become read-only later, a build id. Jump tables take eight bytes for each of
-/// their cases, and none of ours is in a hot loop.
-const SMALLER: [&str; 2] = [
+/// their cases, and none of ours is in a hot loop. The kernel enters at our own start code (`agent/src/sys/start.rs`), so
+/// that nobody needs libc's.
+const SMALLER: [&str; 3] = [
+    "-Clink-arg=-Wl,-e,vsock_shell_start",
     "-Clink-arg=-Wl,-z,noseparate-code,-z,norelro,-z,common-page-size=64,--no-eh-frame-hdr,--build-id=none",
     "-Cllvm-args=-min-jump-table-entries=12",
 ];
@@ -38,16 +39,17 @@ pub enum Way {
 impl Way {
     /// The way that this machine offers; installs `musl-tools` where that is the one.
     pub fn find() -> Result<Self> {
-        if has_rustup_target() {
+        if has_rustup_target(Arch::host()?) {
             return Ok(Self::RustupTarget);
         }
         packages::require(packages::BUILD)?;
         Ok(Self::MuslGcc)
     }
 
-    fn text(self) -> &'static str {
+    /// A few words about it.
+    pub fn text(self) -> &'static str {
         match self {
-            Self::RustupTarget => "rustup's x86_64-unknown-linux-musl",
+            Self::RustupTarget => "rustup's target with musl",
             Self::MuslGcc => "the host's core against musl, by musl-gcc",
         }
     }
@@ -59,6 +61,7 @@ impl Way {
             Self::RustupTarget => &["-Ctarget-feature=+crt-static", "-Crelocation-model=static"],
             Self::MuslGcc => &[
                 "-Clinker=musl-gcc",
+                "-Clink-arg=-nostartfiles",
                 "-Ctarget-feature=+crt-static",
                 "-Crelocation-model=static",
                 "-Clinker-features=-lld",
@@ -81,8 +84,14 @@ pub fn main() -> Result<()> {
 /// Builds the client at `workspace::client()`; says how it is linked. Statically where the C library can be, because it
 /// then starts in less than half the time, and runs on any distribution.
 pub fn client() -> Result<&'static str> {
+    client_into(&workspace::target_dir(), &[]).map(|(linked, _)| linked)
+}
+
+/// Builds the client below `target_dir`, with more options for cargo; says how it is linked, and where it is.
+pub fn client_into(target_dir: &Path, options: &[String]) -> Result<(&'static str, PathBuf)> {
     let mut cargo = workspace::cargo();
-    cargo.args(["rustc", "--release", "-p", "vsock-shell", "--bin", "vsock-shell", "--"]);
+    cargo.args(["rustc", "--release", "-p", "vsock-shell", "--bin", "vsock-shell", "--target-dir"]);
+    cargo.arg(target_dir).args(options).arg("--");
     let linked = if has_static_libc() {
         cargo.arg("-Ctarget-feature=+crt-static");
         "static"
@@ -90,7 +99,7 @@ pub fn client() -> Result<&'static str> {
         "dynamic: there is no libc.a"
     };
     workspace::run(&mut cargo)?;
-    Ok(linked)
+    Ok((linked, target_dir.join("release/vsock-shell")))
 }
 
 fn has_static_libc() -> bool {
@@ -104,13 +113,29 @@ fn has_static_libc() -> bool {
 pub fn agent() -> Result<Way> {
     let way = Way::find()?;
     let built = agent_into(way, &workspace::target_dir(), &[])?;
-    let place = workspace::agent();
+    put(&built, &workspace::agent())?;
+    Ok(way)
+}
+
+/// Builds the static agent for an architecture, and says where it is.
+pub fn agent_for(arch: Arch) -> Result<PathBuf> {
+    let place = workspace::agent_of(arch);
+    if arch == Arch::host()? {
+        agent()?;
+    } else {
+        let (_, built) = cross::agent(arch, &workspace::target_dir().join("cross"), &[])?;
+        put(&built, &place)?;
+    }
+    Ok(place)
+}
+
+/// Puts a file in its place, so that who runs the former one keeps it.
+fn put(built: &Path, place: &Path) -> Result<()> {
     let fresh = place.with_extension("new");
     fs::create_dir_all(place.parent().unwrap_or_else(|| Path::new("/")))?;
-    fs::copy(&built, &fresh)
+    fs::copy(built, &fresh)
         .with_context(|| format!("cannot copy {} to {}", built.display(), fresh.display()))?;
-    fs::rename(&fresh, &place).with_context(|| format!("cannot replace {}", place.display()))?;
-    Ok(way)
+    fs::rename(&fresh, place).with_context(|| format!("cannot replace {}", place.display()))
 }
 
 /// The agent with its symbols kept, for whoever wants to know what is in it. It has a target folder of its own, so that the
@@ -119,28 +144,36 @@ pub fn agent_with_symbols() -> Result<PathBuf> {
     agent_into(
         Way::find()?,
         &workspace::target_dir().join("with-symbols"),
-        &["--config", "profile.agent.strip=false"],
+        &["--config".to_owned(), "profile.agent.strip=false".to_owned()],
     )
 }
 
-fn agent_into(way: Way, target_dir: &Path, options: &[&str]) -> Result<PathBuf> {
+/// Builds the agent for this machine below `target_dir`, with more options for cargo; says where it is.
+pub fn agent_into(way: Way, target_dir: &Path, options: &[String]) -> Result<PathBuf> {
     let mut cargo = workspace::cargo();
     cargo.args(["rustc", "-p", "vsock-shell-agent", "--bin", "vsock-shell-agent", "--profile", "agent"]);
     cargo.arg("--target-dir").arg(target_dir).args(options);
     let folder = match way {
         Way::RustupTarget => {
-            cargo.args(["--target", MUSL]);
-            target_dir.join(MUSL)
+            let target = Arch::host()?.musl_target();
+            cargo.args(["--target", target]);
+            target_dir.join(target)
         }
         Way::MuslGcc => target_dir.to_owned(),
     };
-    let no_tables = format!("-Clink-arg=-Wl,-T,{}", workspace::root().join(NO_TABLES).display());
-    workspace::run(cargo.arg("--").args(SMALLER).arg(no_tables).args(way.flags()))?;
+    workspace::run(cargo.arg("--").args(smaller()).args(way.flags()))?;
     Ok(folder.join("agent/vsock-shell-agent"))
 }
 
-fn has_rustup_target() -> bool {
+/// The flags that make the file smaller, for a linker behind gcc.
+pub fn smaller() -> Vec<String> {
+    let no_tables = format!("-Clink-arg=-Wl,-T,{}", workspace::root().join(NO_TABLES).display());
+    SMALLER.into_iter().map(str::to_owned).chain([no_tables]).collect()
+}
+
+/// Whether rustup's target with musl is installed.
+pub fn has_rustup_target(arch: Arch) -> bool {
     let mut rustc = Command::new("rustc");
-    rustc.current_dir(workspace::root()).args(["--print", "target-libdir", "--target", MUSL]);
+    rustc.current_dir(workspace::root()).args(["--print", "target-libdir", "--target", arch.musl_target()]);
     workspace::output(&mut rustc).is_ok_and(|folder| Path::new(&folder).is_dir())
 }

@@ -1,62 +1,7 @@
-//! `cargo xtask COMMAND`: every chore of vsock-shell.
-//!
-//! This file only names the chores and hands the rest of the command line to the one that was asked for. Each chore
-//! is a module; what several of them need is in `workspace` (paths and cargo), `packages` (what Debian has to
-//! provide) and `scratch` (private folders and servers that never outlive us). The bench's floors are a second
-//! binary, `src/floor/`.
-#![forbid(unsafe_code)]
+//! The chores' program; all of it is in the library.
 
-mod bench;
-mod build;
-mod demo;
-mod packages;
-mod portability;
-mod scratch;
-mod size;
-mod suite;
-mod terminal;
-mod workspace;
-
-use std::ffi::OsString;
 use std::process::ExitCode;
 
-const USAGE: &str = "\
-cargo xtask build                      the client and the static agent, in target/release/
-cargo xtask demo                       both at work on a private socket: a command, a file, a shell
-cargo xtask test [ARG]…                every test; with ARGs only `cargo test --workspace ARG…`
-cargo xtask portability                proto without std, and its tests on 32 bits (part of `test`)
-cargo xtask size [--json]              what the agent weighs, and whether it is fully static
-cargo xtask bench [--quick] [--rows 1,3] [--rounds N] [--markdown FILE]
-                                       side by side with its floors, ssh, dropbear and socat
-cargo xtask packages                   install what all of these need from Debian, or print the line that does";
-
 fn main() -> ExitCode {
-    scratch::end_on_signal();
-    let mut arguments = std::env::args_os().skip(1);
-    let chore = arguments.next().and_then(|word| word.into_string().ok()).unwrap_or_default();
-    match perform(&chore, arguments.collect()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("xtask {chore}: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn perform(chore: &str, arguments: Vec<OsString>) -> anyhow::Result<()> {
-    match chore {
-        "test" => suite::main(&arguments),
-        "size" => size::main(arguments),
-        "bench" => bench::main(arguments),
-        _ if !arguments.is_empty() => anyhow::bail!("no such chore, or it takes no arguments\n{USAGE}"),
-        "build" => build::main(),
-        "demo" => demo::main(),
-        "portability" => portability::main(),
-        "packages" => packages::main(),
-        "help" | "--help" | "-h" => {
-            println!("{USAGE}");
-            Ok(())
-        }
-        _ => anyhow::bail!("no such chore\n{USAGE}"),
-    }
+    xtask::main()
 }

@@ -10,6 +10,7 @@ use std::{env, fs};
 
 use anyhow::{Result, bail};
 
+use crate::arch::Arch;
 use crate::workspace;
 
 /// A Debian package and what shows that it is there: a program's name, or a file by its whole path.
@@ -33,6 +34,30 @@ pub const TEST: &[Package] = &[
     package("socat", "socat"),
     package("strace", "strace"),
     package("busybox-static", "busybox"),
+];
+
+/// A shell for images.
+pub const SHELL: &[Package] = &[package("busybox-static", "busybox")];
+
+/// Makes the `modules.dep` of a kernel that was unpacked and not installed.
+pub const MODULES: &[Package] = &[package("kmod", "depmod")];
+
+/// Boots guests of an architecture.
+pub fn machines(arch: Arch) -> &'static [Package] {
+    const X86_64: &[Package] = &[package("qemu-system-x86", "qemu-system-x86_64")];
+    const AARCH64: &[Package] = &[package("qemu-system-arm", "qemu-system-aarch64")];
+    match arch {
+        Arch::X86_64 => X86_64,
+        Arch::Aarch64 => AARCH64,
+    }
+}
+
+/// Builds the agent for another architecture: a compiler with the source of `core`, and a linker that knows them all.
+pub const CROSS: &[Package] = &[
+    package("rustc-web", "/usr/bin/rustc"),
+    package("cargo-web", "/usr/bin/cargo"),
+    package("rust-web-src", "/usr/lib/rustlib/src/rust/library/Cargo.lock"),
+    package("lld", "ld.lld"),
 ];
 
 /// What the bench compares with. `openssh-server` is not among them: its package starts a service on TCP port 22, which is
@@ -59,7 +84,8 @@ pub fn narrow() -> Vec<Package> {
 
 /// `cargo xtask packages`: everything at once, for an image that is to be used without root later.
 pub fn main() -> Result<()> {
-    let all: Vec<Package> = [BUILD, TEST, PEERS, &narrow()].concat();
+    let all: Vec<Package> =
+        [BUILD, TEST, PEERS, MODULES, CROSS, &Arch::ALL.map(machines).concat(), &narrow()].concat();
     require(&all)
 }
 

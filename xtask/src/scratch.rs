@@ -9,9 +9,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// How long a server may take to end by itself.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long a server may take until it listens.
+const LISTENS: Duration = Duration::from_secs(10);
 
 struct Live {
     folders: Vec<PathBuf>,
@@ -30,22 +32,35 @@ struct Live {
 }
 
 static LIVE: Mutex<Live> = Mutex::new(Live { folders: Vec::new(), groups: Vec::new() });
+static SIGNALLED: AtomicBool = AtomicBool::new(false);
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// From here on SIGINT, SIGTERM, SIGHUP and a panic leave nothing behind.
-pub fn end_on_signal() {
+/// From here on a panic leaves nothing behind, although the profile aborts.
+pub fn end_on_panic() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         usual(panic);
         end_everything();
     }));
+}
+
+/// From here on SIGINT, SIGTERM and SIGHUP leave nothing behind.
+pub fn end_on_signal() {
     let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
+            SIGNALLED.store(true, Ordering::Release);
             end_everything();
             std::process::exit(128 + signal);
         }
     });
+}
+
+/// Does not return when a signal ends us: then whatever the caller saw fail was ended by that, and so is the caller.
+pub fn give_way_to_signal() {
+    while SIGNALLED.load(Ordering::Acquire) {
+        thread::park();
+    }
 }
 
 fn end_everything() {
@@ -131,27 +146,48 @@ impl Server {
 
     /// Waits until something accepts on `socket`; an error when the server ends before that.
     pub fn listens(&mut self, socket: &Path) -> Result<()> {
-        self.awaits(|| UnixStream::connect(socket).is_ok())
+        self.awaits("listens", LISTENS, || UnixStream::connect(socket).is_ok())
     }
 
     /// Waits until `socket` exists, for a server that serves one connection only.
     pub fn binds(&mut self, socket: &Path) -> Result<()> {
-        self.awaits(|| socket.exists())
+        self.awaits("listens", LISTENS, || socket.exists())
     }
 
-    fn awaits(&mut self, ready: impl Fn() -> bool) -> Result<()> {
-        let patience = Instant::now() + Duration::from_secs(10);
+    /// Asks again and again until it is `ready`, which `what` calls by a verb; an error when it ends before that.
+    pub fn awaits(&mut self, what: &str, patience: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
+        let deadline = Instant::now() + patience;
         while !ready() {
-            if let Some(status) = self.child.try_wait()? {
-                self.reaped = true;
-                bail!("{} ended with {status} before it listened", self.name);
+            if let Some(status) = self.ended()? {
+                bail!("{} ended with {status} before it {what}", self.name);
             }
-            if Instant::now() > patience {
-                bail!("{} does not listen after 10 s", self.name);
+            if Instant::now() > deadline {
+                bail!("it took more than {} s until {} {what}", patience.as_secs(), self.name);
             }
             thread::sleep(Duration::from_millis(1));
         }
         Ok(())
+    }
+
+    /// Waits until it has ended by itself, and tells how.
+    pub fn ends(&mut self, patience: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("{} is still there after {} s", self.name, patience.as_secs());
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        let status = self.child.try_wait()?;
+        self.reaped |= status.is_some();
+        Ok(status)
     }
 
     /// Waits for it to end by itself.

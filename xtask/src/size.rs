@@ -1,7 +1,8 @@
 //! `cargo xtask size`: what the agent weighs, where the bytes are, and the gate that CI puts before it.
 //!
 //! The gate looks at the file that is shipped: its length, and whether a guest that holds nothing else can start it (no
-//! interpreter, no needed library). The symbols come from a second link of the same code, since the shipped file has none.
+//! interpreter, no needed library). The symbols come from a second link of the same code, since the shipped file has none;
+//! they also tell whether something of libc came along that needs libc's start code, which the agent does not have.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,6 +15,9 @@ use crate::{build, workspace};
 
 /// The budget of the whole agent, every feature in it.
 pub const LIMIT_BYTES: u64 = 98_304;
+
+/// What libc's functions want set up: memory of the thread, the auxiliary vector. Code that reaches it would crash.
+const NEED_START_CODE: [&str; 3] = ["__errno_location", "__libc", "getauxval"];
 
 /// How many symbols are worth a line.
 const SYMBOLS: usize = 20;
@@ -36,7 +40,8 @@ pub fn main(arguments: Vec<OsString>) -> Result<()> {
 
     let sections = sections(&shipped)?;
     let symbols = symbols(&with_symbols)?;
-    let faults = faults(&shipped)?;
+    let mut faults = faults(&shipped)?;
+    faults.extend(defined(&with_symbols, &NEED_START_CODE)?);
     if json {
         print_json(shipped.len(), &sections, &symbols, &faults);
     } else {
@@ -60,19 +65,42 @@ pub fn faults(file: &[u8]) -> Result<Vec<String>> {
     if kind != elf::ET_EXEC && kind != elf::ET_DYN {
         faults.push(format!("the agent's ELF type is {kind}, neither ET_EXEC nor a static PIE"));
     }
+    faults.extend(needs(file)?.into_iter().map(|need| format!("the agent {need}")));
+    Ok(faults)
+}
+
+/// Whether a program can be started where there is nothing else.
+pub fn is_static(file: &[u8]) -> Result<bool> {
+    Ok(needs(file)?.is_empty())
+}
+
+/// What a program wants beside itself.
+fn needs(file: &[u8]) -> Result<Vec<String>> {
+    let header = Elf::parse(file).context("not a 64-bit ELF file")?;
+    let endian = header.endian()?;
+    let mut needs = Vec::new();
     for segment in header.program_headers(endian, file)? {
         if segment.p_type(endian) == elf::PT_INTERP {
             let interpreter = segment.data(endian, file).unwrap_or_default();
             let interpreter = String::from_utf8_lossy(interpreter);
-            faults.push(format!("the agent wants an interpreter: {}", interpreter.trim_end_matches('\0')));
+            needs.push(format!("wants an interpreter: {}", interpreter.trim_end_matches('\0')));
         }
-        let needed = segment.dynamic(endian, file)?.unwrap_or_default();
-        let needed = needed.iter().filter(|entry| entry.tag32(endian) == Some(elf::DT_NEEDED)).count();
-        if needed > 0 {
-            faults.push(format!("the agent needs {needed} shared libraries"));
+        let libraries = segment.dynamic(endian, file)?.unwrap_or_default();
+        let count = libraries.iter().filter(|entry| entry.tag32(endian) == Some(elf::DT_NEEDED)).count();
+        if count > 0 {
+            needs.push(format!("needs {count} shared libraries"));
         }
     }
-    Ok(faults)
+    Ok(needs)
+}
+
+/// Those of `unwanted` that the file defines, a sentence each.
+fn defined(file: &[u8], unwanted: &[&str]) -> Result<Vec<String>> {
+    let parsed = object::File::parse(file)?;
+    let names =
+        parsed.symbols().filter(|symbol| symbol.is_definition()).filter_map(|symbol| symbol.name().ok());
+    let wrong = names.filter(|name| unwanted.contains(name));
+    Ok(wrong.map(|name| format!("the agent does not start libc, and something in it uses {name}")).collect())
 }
 
 /// Sections in the order of the file, those that take neither file nor memory left out.
@@ -141,6 +169,13 @@ mod tests {
         for reason in ["are allowed", "wants an interpreter: /", "shared libraries"] {
             assert!(faults.contains(reason), "{faults}");
         }
+    }
+
+    #[test]
+    fn a_function_that_needs_start_code_is_refused_where_it_is_defined() {
+        let ourselves = fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert!(defined(&ourselves, &["main"]).unwrap()[0].ends_with("uses main"));
+        assert_eq!(defined(&ourselves, &["__errno_location", "nobody_has_this"]).unwrap(), [""; 0]);
     }
 
     #[test]

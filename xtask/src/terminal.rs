@@ -1,7 +1,7 @@
 //! A terminal of our own: a pty pair with a program on it, and the master side in our hands.
 
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -31,6 +31,28 @@ impl Terminal {
         setsid.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
         let child = setsid.spawn().context("cannot run setsid (util-linux)")?;
         Ok(Self { master: Some(master), child })
+    }
+
+    /// Changes its size, which the programs on it are told.
+    pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        Ok(tcsetwinsize(self.master()?, size)?)
+    }
+
+    /// Waits until the program has ended, and tells how; what it still writes is thrown away.
+    pub fn ends(mut self, patience: Duration) -> Result<ExitStatus> {
+        let end = Instant::now() + patience;
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > end {
+                bail!("the program on the terminal is still there after {} s", patience.as_secs());
+            }
+            // Nothing there, or nobody any more: either way the program is asked again.
+            let _ = self.read(&mut buffer, Duration::from_millis(5));
+        }
     }
 
     /// Types.

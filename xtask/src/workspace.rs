@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::arch::Arch;
+
 /// The folder of the workspace's `Cargo.toml`.
 pub fn root() -> PathBuf {
     let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -29,6 +31,14 @@ pub fn client() -> PathBuf {
 /// The static agent, once `build` has run.
 pub fn agent() -> PathBuf {
     target_dir().join("release/vsock-shell-agent")
+}
+
+/// The static agent for an architecture, once `build` has made it.
+pub fn agent_of(arch: Arch) -> PathBuf {
+    match Arch::host() {
+        Ok(host) if host == arch => agent(),
+        _ => target_dir().join(format!("release/vsock-shell-agent-{arch}")),
+    }
 }
 
 /// The cargo that runs this xtask, in the workspace's root and without a standard input.

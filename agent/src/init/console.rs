@@ -4,11 +4,13 @@ use core::ffi::CStr;
 
 use rustix::fd::AsFd;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use vsock_shell_proto::frame::WindowSize;
 
 use crate::command::{ExecRequest, Program, Strings};
 use crate::config::Config;
 use crate::exec;
+use crate::failure::{Failure, Step};
 use crate::log;
 use crate::path::PathBuffer;
 
@@ -37,7 +39,9 @@ pub fn run(name: &[u8], config: &Config) -> i32 {
                 directory: None,
                 user: None,
             };
-            exec::run(&request, [terminal.as_fd(); 3], &mut [0; MEMORY_LEN], config).errno
+            let mut failure = Failure::new(Step::Execute, Errno::INVAL);
+            exec::run(&request, [terminal.as_fd(); 3], &mut [0; MEMORY_LEN], config, &mut failure);
+            failure.errno
         }
         Err(errno) => errno,
     };

@@ -10,6 +10,7 @@ use super::tasks::Step;
 use super::{Core, SOFTWARE};
 use crate::line::{Line, Part};
 use crate::sessions::SESSIONS_MAX;
+use crate::sys::clock::uptime_seconds;
 
 /// Bytes of an answer; a line for which there is no room is left out.
 const ANSWER_MAX: usize = 768;
@@ -28,17 +29,17 @@ impl Answer {
     }
 
     /// What `info` tells (`R-9.10`): lines of `key=value`.
+    #[inline(never)]
     pub fn info(channel: ChannelId) -> Self {
         let mut answer = Self::nothing(channel);
         let system = rustix::system::uname();
-        let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec;
         answer.line("agent", Part::Text(SOFTWARE));
         answer.line("protocol", Part::Number(u64::from(VERSION_MAX)));
         answer.line("system", Part::Bytes(system.sysname().to_bytes()));
         answer.line("kernel", Part::Bytes(system.release().to_bytes()));
         answer.line("machine", Part::Bytes(system.machine().to_bytes()));
         answer.line("hostname", Part::Bytes(system.nodename().to_bytes()));
-        answer.line("uptime_seconds", Part::Number(u64::try_from(uptime).unwrap_or(0)));
+        answer.line("uptime_seconds", Part::Number(uptime_seconds()));
         let mut id = [0; 64];
         if let Some(id) = read_line(c"/proc/sys/kernel/random/boot_id", &mut id) {
             answer.line("boot_id", Part::Bytes(id));

@@ -55,7 +55,9 @@ impl Identity {
             if !own.is_root() {
                 return Err(NoUser(Errno::PERM));
             }
-            rights.groups = account.groups(buffer).into_iter().take(GROUPS_MAX).collect();
+            let groups = account.groups(buffer);
+            let counted = groups.get(..GROUPS_MAX).unwrap_or(&groups);
+            let _ = rights.groups.try_extend_from_slice(counted);
             rights.other = Some((Uid::from_raw_unchecked(account.uid), Gid::from_raw_unchecked(account.gid)));
         }
         Ok(Self { home: account.home, rights })
@@ -66,17 +68,18 @@ impl Rights {
     /// Does `work` with these rights.
     pub fn with<T>(&self, work: impl FnOnce() -> T) -> T {
         let Some((uid, gid)) = self.other else { return work() };
-        let mut own = [0; OWN_GROUPS_MAX];
-        let own: ArrayVec<Gid, OWN_GROUPS_MAX> = sys::identity::groups(&mut own)
-            .unwrap_or_default()
-            .iter()
-            .map(|&group| Gid::from_raw_unchecked(group))
-            .collect();
-        let _ = rustix::thread::set_thread_groups(&self.groups);
-        sys::identity::set_file_ids(uid, gid);
+        let mut own = [Gid::ROOT; OWN_GROUPS_MAX];
+        let own = sys::identity::groups(&mut own).unwrap_or_default();
+        switch(uid, gid, &self.groups);
         let result = work();
-        sys::identity::set_file_ids(geteuid(), getegid());
-        let _ = rustix::thread::set_thread_groups(&own);
+        switch(geteuid(), getegid(), own);
         result
     }
+}
+
+/// In this order both ways: setting groups takes CAP_SETGID, which is none of the capabilities that the file ids change.
+#[inline(never)]
+fn switch(uid: Uid, gid: Gid, groups: &[Gid]) {
+    let _ = rustix::thread::set_thread_groups(groups);
+    sys::identity::set_file_ids(uid, gid);
 }

@@ -22,7 +22,7 @@ use super::tasks::Task;
 use super::watch::Watch;
 use crate::command::ExecRequest;
 use crate::config::Config;
-use crate::failure::{Failure, Step};
+use crate::failure::{Failure, Step, Told};
 use crate::hangup::Target;
 use crate::init::power::Action;
 use crate::line::{Line, Part};
@@ -146,18 +146,15 @@ fn start_exec(
     place: &Place<'_>,
 ) -> Started {
     let request = ExecRequest::parse(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
-    let child = match spawn(&request, memory, place.config) {
-        Ok(child) => child,
-        Err(failure) => {
-            refuse_failure(core, channel, &failure);
-            return Err(());
-        }
-    };
-    let pid = child.pid;
-    Exec::new(channel, child, place.watch, place.number).map(Task::Exec).map_err(|errno| {
-        Target { pid, master: None }.kill();
-        refuse_failure(core, channel, &Failure::new(Step::Pipe, errno));
-    })
+    let mut failure = Failure::default();
+    let started = spawn(&request, memory, place.config, &mut failure).and_then(|child| {
+        let pid = child.pid;
+        Exec::new(channel, child, place.watch, place.number).map(Task::Exec).map_err(|errno| {
+            Target { pid, master: None }.kill();
+            failure.tell(Step::Pipe, errno, b"")
+        })
+    });
+    started.map_err(|Told| refuse_failure(core, channel, &failure))
 }
 
 fn start_system(

@@ -1,14 +1,16 @@
 //! The stream to the client: bytes in, and the core's bytes out, several pieces in one call.
 
 use arrayvec::ArrayVec;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::FileType;
 use rustix::io::{Errno, IoSlice, Result};
 use vsock_shell_proto::limits::PREAMBLE_LEN;
 use vsock_shell_proto::link::Transmit;
+use vsock_shell_proto::time::Instant;
 
+use super::Core;
 use super::watch::{Token, Watch};
-use super::{Core, now};
+use super::wire::{LINE_PAUSE_US, Wire};
 
 /// Bytes asked of the kernel for a socket's send buffer; it gives what `net.core.wmem_max` allows.
 const SEND_BUFFER: usize = 512 * 1024;
@@ -24,6 +26,10 @@ pub struct Transport {
     /// A read that brings less than was asked for has brought all there was, and epoll tells of what comes later
     /// (epoll(7), questions and answers): so sockets and pipes are, until they hang up, and terminals are not.
     gives_all: bool,
+    /// What makes a connection of a port.
+    wire: Option<Wire>,
+    /// When a line is tried again that had enough to send: the kernel does not tell.
+    retry_at: Option<u64>,
     /// What is left to send of the answer to the preamble, before everything else.
     answer: ArrayVec<u8, PREAMBLE_LEN>,
 }
@@ -39,8 +45,24 @@ impl Transport {
             gives_all: matches!(kind, Ok(FileType::Socket | FileType::Fifo)),
             readable: false,
             writable: true,
+            wire: None,
+            retry_at: None,
             answer: ArrayVec::new_const(),
         }
+    }
+
+    /// A transport over a port that is lent to us. Something may have come already.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn over(port: OwnedFd, wire: Wire) -> Result<Self> {
+        let output = rustix::io::fcntl_dupfd_cloexec(&port, 3)?;
+        Ok(Self { wire: Some(wire), readable: true, ..Self::new(port, output) })
+    }
+
+    /// What is read, to be waited for.
+    pub fn input(&self) -> Option<BorrowedFd<'_>> {
+        self.streams.as_ref().map(|(input, _)| input.as_fd())
     }
 
     /// Puts the answer to the preamble before everything that is written.
@@ -64,7 +86,28 @@ impl Transport {
 
     /// Closes both directions.
     pub fn close(&mut self) {
+        if let (Some((port, _)), Some(wire)) = (&self.streams, self.wire.take()) {
+            wire.leave(port);
+        }
         self.streams = None;
+    }
+
+    /// A part of what was written has not left yet.
+    pub fn is_pending(&self) -> bool {
+        self.wire.as_ref().is_some_and(Wire::is_pending)
+    }
+
+    /// When [`Self::handle_time`] wants to be called, in microseconds.
+    pub fn deadline_us(&self) -> Option<u64> {
+        self.retry_at
+    }
+
+    /// Time has passed.
+    pub fn handle_time(&mut self, now: Instant) {
+        if self.retry_at.is_some_and(|at| at <= now.micros()) {
+            self.retry_at = None;
+            self.writable = true;
+        }
     }
 
     /// Reading may give something.
@@ -91,8 +134,10 @@ impl Transport {
 
     /// Reads once; 0 when nothing is there now.
     pub fn read(&mut self, buffer: &mut [u8]) -> core::result::Result<usize, Lost> {
-        let Some((input, _)) = self.streams.as_ref().filter(|_| self.readable) else { return Ok(0) };
-        match rustix::io::read(input, &mut *buffer) {
+        if !self.readable {
+            return Ok(0);
+        }
+        match self.try_read(buffer) {
             Ok(0) => Err(Lost),
             Ok(length) => {
                 self.readable = length == buffer.len() || !self.gives_all;
@@ -107,9 +152,20 @@ impl Transport {
         }
     }
 
+    /// Reads once, whatever epoll has told; 0 is the end.
+    ///
+    /// # Errors
+    /// EAGAIN when nothing is there now; of `read`.
+    pub fn try_read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        match (&self.streams, &mut self.wire) {
+            (None, _) => Ok(0),
+            (Some((input, _)), None) => rustix::io::read(input, buffer),
+            (Some((port, _)), Some(wire)) => wire.read(port, buffer),
+        }
+    }
+
     /// Writes what the core has, until it has nothing or the stream is full.
-    pub fn write(&mut self, mut core: Option<&mut Core>) -> core::result::Result<(), Lost> {
-        let now = now();
+    pub fn write(&mut self, mut core: Option<&mut Core>, now: Instant) -> core::result::Result<(), Lost> {
         while self.writable {
             let Some((_, output)) = &self.streams else { return Ok(()) };
             let transmit = match &mut core {
@@ -119,10 +175,15 @@ impl Transport {
             let Transmit { head, first, second } =
                 transmit.unwrap_or(Transmit { head: &[], first: &[], second: &[] });
             let pieces = [&self.answer[..], head, first, second];
-            if pieces.iter().all(|piece| piece.is_empty()) {
-                return Ok(());
-            }
-            match rustix::io::writev(output, &pieces.map(IoSlice::new)) {
+            let is_empty = pieces.iter().all(|piece| piece.is_empty());
+            let written = match &mut self.wire {
+                Some(wire) if is_empty => wire.flush(output).map(|()| 0),
+                Some(wire) => wire.write(output, &pieces),
+                None if is_empty => Ok(0),
+                None => rustix::io::writev(output, &pieces.map(IoSlice::new)),
+            };
+            match written {
+                Ok(0) if is_empty => return Ok(()),
                 Ok(taken) => {
                     let answered = taken.min(self.answer.len());
                     self.answer.drain(..answered);
@@ -130,7 +191,10 @@ impl Transport {
                         core.handle_transmitted(taken - answered, now);
                     }
                 }
-                Err(Errno::AGAIN) => self.writable = false,
+                Err(Errno::AGAIN) => {
+                    self.writable = false;
+                    self.retry_at = self.wire.as_ref().map(|_| now.micros() + LINE_PAUSE_US);
+                }
                 Err(Errno::INTR) => {}
                 Err(_) => return Err(Lost),
             }

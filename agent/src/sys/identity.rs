@@ -3,14 +3,16 @@
 use rustix::fs::{Gid, Uid};
 use rustix::io::Result;
 
-use super::ffi;
+use linux_raw_sys::general::{__NR_getgroups, __NR_setfsgid, __NR_setfsuid};
+
+use super::call::call;
 
 /// Sets both ids of this thread, `setfsuid(2)` and `setfsgid(2)`: the group first, while we may.
 pub fn set_file_ids(uid: Uid, gid: Gid) {
     // SAFETY: both take any number; they tell of no error, and change nothing where they have none.
     unsafe {
-        ffi::setfsgid(gid.as_raw());
-        ffi::setfsuid(uid.as_raw());
+        let _ = call(__NR_setfsgid, gid.as_raw() as usize, 0, 0, 0);
+        let _ = call(__NR_setfsuid, uid.as_raw() as usize, 0, 0, 0);
     }
 }
 
@@ -18,9 +20,8 @@ pub fn set_file_ids(uid: Uid, gid: Gid) {
 ///
 /// # Errors
 /// EINVAL where there are more.
-pub fn groups(buffer: &mut [u32]) -> Result<&[u32]> {
-    let room = core::ffi::c_int::try_from(buffer.len()).unwrap_or(core::ffi::c_int::MAX);
-    // SAFETY: the pointer and the number are those of the buffer.
-    let count = unsafe { ffi::getgroups(room, buffer.as_mut_ptr()) };
-    usize::try_from(count).ok().and_then(|count| buffer.get(..count)).ok_or_else(ffi::last_error)
+pub fn groups(buffer: &mut [Gid]) -> Result<&[Gid]> {
+    // SAFETY: the pointer and the number are those of the buffer, and `Gid` is a transparent `gid_t`.
+    let count = unsafe { call(__NR_getgroups, buffer.len(), buffer.as_mut_ptr().expose_provenance(), 0, 0) }?;
+    Ok(buffer.get(..count).unwrap_or_default())
 }

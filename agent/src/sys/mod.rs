@@ -1,11 +1,11 @@
 //! The only place with `unsafe`: what rustix does not have, made safe for the rest of the crate.
 //!
-//! rustix makes its system calls itself, so libc is left with starting the process, `fork`, `execve` and signal
-//! dispositions. Only functions whose arguments have the same layout in musl and glibc are declared here: the
-//! static file links with either, whatever target triple rustc thinks it compiles for.
+//! rustix makes its system calls itself, and so does `call`: libc is left with `memcpy` and the like, and where
+//! [`start`] has no start code of its own, with starting the process.
 
+mod call;
+pub mod clock;
 pub mod descriptor;
-mod ffi;
 pub mod identity;
 pub mod network;
 pub mod pointers;

@@ -1,11 +1,12 @@
 //! Making processes and turning them into programs.
 
-use core::ffi::{CStr, c_int, c_long, c_uint};
+use core::ffi::{CStr, c_char, c_int};
 
+use linux_raw_sys::general::{__NR_clone, __NR_close_range, __NR_execve};
 use rustix::io::{Errno, Result};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
-use super::ffi;
+use super::call::call;
 use super::pointers::Pointers;
 
 /// Which of the two processes one is after [`fork`].
@@ -16,34 +17,44 @@ pub enum Forked {
     Parent(Pid),
 }
 
-/// `fork(2)`, without the handlers of `pthread_atfork(3)`, of which there are none.
+/// `fork(2)`, by `clone(2)`: without the handlers of `pthread_atfork(3)`, of which there are none.
 ///
 /// The agent has one thread, no heap and no locks, so that the child can go on with any of its code.
 pub fn fork() -> Result<Forked> {
     // SAFETY: nothing in this crate is shared between threads or held across the call, see above.
-    let raw = unsafe { ffi::_Fork() };
-    match raw {
-        ..0 => Err(ffi::last_error()),
-        0 => Ok(Forked::Child),
-        _ => Pid::from_raw(raw).map(Forked::Parent).ok_or(Errno::INVAL),
-    }
+    let raw = unsafe { call(__NR_clone, Signal::CHILD.as_raw() as usize, 0, 0, 0) }?;
+    // A process id is an int.
+    Ok(Pid::from_raw(raw as c_int).map_or(Forked::Child, Forked::Parent))
 }
 
 /// `execve(2)`. Returns only when it failed.
 pub fn execve(path: &CStr, argv: &Pointers<'_>, envp: &Pointers<'_>) -> Errno {
-    // SAFETY: the path ends with NUL, and `Pointers` keeps valid strings and a null pointer behind them.
-    unsafe { ffi::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
-    ffi::last_error()
+    // SAFETY: `Pointers` keeps valid strings and a null pointer behind them.
+    unsafe { execve_raw(path, argv.as_ptr(), envp.as_ptr()) }
+}
+
+/// The same with arrays of pointers.
+///
+/// # Safety
+/// Both are arrays of strings, and end with a null pointer.
+pub(super) unsafe fn execve_raw(
+    path: &CStr,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+) -> Errno {
+    // SAFETY: the path ends with NUL, the rest is the caller's promise.
+    let result = unsafe {
+        let path = path.as_ptr().expose_provenance();
+        call(__NR_execve, path, argv.expose_provenance(), envp.expose_provenance(), 0)
+    };
+    result.err().unwrap_or(Errno::INVAL)
 }
 
 /// Marks every descriptor from `first` on to be closed by `execve`. Since Linux 5.11.
-pub fn close_on_exec_from(first: c_uint) -> Result<()> {
-    /// The same number on every architecture.
-    const CLOSE_RANGE: c_long = 436;
-    const FLAG_CLOEXEC: c_uint = 4;
+pub fn close_on_exec_from(first: u32) -> Result<()> {
+    const FLAG_CLOEXEC: usize = 4;
     // SAFETY: with this flag nothing is closed now, so that no owner of a descriptor notices.
-    let raw = unsafe { ffi::syscall(CLOSE_RANGE, first, c_uint::MAX, FLAG_CLOEXEC) };
-    if raw == 0 { Ok(()) } else { Err(ffi::last_error()) }
+    unsafe { call(__NR_close_range, first as usize, u32::MAX as usize, FLAG_CLOEXEC, 0) }.map(|_| ())
 }
 
 /// The descriptors that one without a table of them has to try.

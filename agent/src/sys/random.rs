@@ -1,15 +1,16 @@
 //! The 16 random bytes that the kernel gives to every new process: no device and no entropy pool needed.
 
-use super::ffi;
+use core::sync::atomic::{AtomicU64, Ordering};
 
-/// The first eight of the bytes at AT_RANDOM, `getauxval(3)`; 0 where the kernel gave none.
+static SEED: AtomicU64 = AtomicU64::new(0);
+
+/// The first eight of the bytes at AT_RANDOM, `getauxval(3)`; 0 where the kernel gave none, and in a process that did
+/// not begin with [`Start`](super::start::Start).
 pub fn seed() -> u64 {
-    const AT_RANDOM: core::ffi::c_ulong = 25;
-    // SAFETY: getauxval has no conditions.
-    let address = unsafe { ffi::getauxval(AT_RANDOM) } as usize;
-    if address == 0 {
-        return 0;
-    }
-    // SAFETY: the kernel put 16 bytes there, at the bottom of the stack, where nothing moves them.
-    u64::from_ne_bytes(unsafe { core::ptr::with_exposed_provenance::<[u8; 8]>(address).read_unaligned() })
+    SEED.load(Ordering::Relaxed)
+}
+
+/// Keeps the bytes for [`seed`].
+pub(super) fn keep(seed: u64) {
+    SEED.store(seed, Ordering::Relaxed);
 }

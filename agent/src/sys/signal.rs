@@ -1,20 +1,24 @@
 //! Signals: which are blocked and read from a descriptor, what the others do, and sending them by number.
 
-use core::ffi::{c_int, c_long};
+use core::ffi::c_int;
 use core::num::NonZeroI32;
 
+use linux_raw_sys::general::{__NR_rt_sigaction, __NR_rt_sigprocmask, __NR_signalfd4};
 use rustix::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Result;
 use rustix::process::Signal;
 
-use super::ffi::{self, SignalBits};
+use super::call::call;
 
 /// The highest signal number.
 pub const HIGHEST: u32 = 64;
 
 const SIG_DFL: usize = 0;
 const SIG_IGN: usize = 1;
-const SIG_SETMASK: c_int = 2;
+const SIG_SETMASK: usize = 2;
+
+/// Bytes of the kernel's `sigset_t`.
+const SET_LEN: usize = size_of::<u64>();
 
 /// Gives every signal its default disposition, then ignores SIGPIPE: a peer that vanishes is an error of `write`.
 /// Returns whether the parent process had SIGHUP ignored, as `nohup` does.
@@ -30,30 +34,32 @@ pub fn take_over() -> bool {
     hangup_ignored
 }
 
-/// `rt_sigaction(2)` by its number, because libc refuses the signals that its threads use, and a parent process can
-/// have ignored those too. Gives the former disposition.
+/// `rt_sigaction(2)`, also for the signals that a libc keeps for its threads: a parent process can have ignored those
+/// too. Gives the former disposition.
 fn set_disposition(number: c_int, disposition: usize) -> usize {
-    const RT_SIGACTION: c_long = if cfg!(target_arch = "x86_64") {
-        13
-    } else if cfg!(any(target_arch = "x86", target_arch = "arm")) {
-        174
-    } else {
-        134
-    };
     // `struct sigaction` of the kernel begins with the handler, on all architectures that we run on; the rest is flags and
     // a mask, and may be zero.
-    let (mut action, mut former) = ([0; 8], [0; 8]);
+    let (mut action, mut former) = ([0_usize; 8], [0_usize; 8]);
     action[0] = disposition;
     // SAFETY: both are larger than the kernel's structure, and no handler is involved, only a fixed disposition.
-    unsafe { ffi::syscall(RT_SIGACTION, number, action.as_ptr(), former.as_mut_ptr(), size_of::<u64>()) };
+    let _ = unsafe {
+        let (action, former) = (action.as_ptr().expose_provenance(), former.as_mut_ptr().expose_provenance());
+        call(__NR_rt_sigaction, number as usize, action, former, SET_LEN)
+    };
     former[0]
 }
 
 /// What a command finds: every disposition is the default one, no signal is blocked.
 pub fn restore_for_command() {
     set_disposition(Signal::PIPE.as_raw(), SIG_DFL);
+    block_only(0);
+}
+
+/// Blocks the signals of `set`, the lowest bit for signal 1, and no others; `rt_sigprocmask(2)`.
+fn block_only(set: u64) {
     // SAFETY: the set is valid for the call.
-    unsafe { ffi::sigprocmask(SIG_SETMASK, &SignalBits([0; 16]), core::ptr::null_mut()) };
+    let _ =
+        unsafe { call(__NR_rt_sigprocmask, SIG_SETMASK, (&raw const set).expose_provenance(), 0, SET_LEN) };
 }
 
 /// The signals that every process of the agent blocks and reads from a descriptor.
@@ -62,22 +68,13 @@ pub const HANDLED: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal
 pub const HANDLED_BY_INIT: [Signal; 6] =
     [Signal::TERM, Signal::INT, Signal::HUP, Signal::CHILD, Signal::POWER, Signal::USR1];
 
-fn bits_of(signals: &[Signal]) -> SignalBits {
-    let mut bits = SignalBits([0; 16]);
-    for signal in signals {
-        bits.0[0] |= 1 << (signal.as_raw() - 1);
-    }
-    bits
+fn bits_of(signals: &[Signal]) -> u64 {
+    signals.iter().fold(0, |set, signal| set | 1 << (signal.as_raw() - 1))
 }
 
 /// Blocks the [`HANDLED`] signals and no other; they wait until [`Signals`] reads them.
 pub fn block_handled() {
-    block(&bits_of(&HANDLED));
-}
-
-fn block(bits: &SignalBits) {
-    // SAFETY: the set is valid for the call.
-    unsafe { ffi::sigprocmask(SIG_SETMASK, bits, core::ptr::null_mut()) };
+    block_only(bits_of(&HANDLED));
 }
 
 /// A descriptor that reads signals, `signalfd(2)`. Each process needs its own.
@@ -86,16 +83,16 @@ pub struct Signals(OwnedFd);
 impl Signals {
     /// Blocks the signals, [`HANDLED`] or [`HANDLED_BY_INIT`], and opens the descriptor.
     pub fn open(signals: &[Signal]) -> Result<Self> {
-        const NONBLOCK_CLOEXEC: c_int = 0o2_004_000;
-        let bits = bits_of(signals);
-        block(&bits);
-        // SAFETY: the set is valid for the call, -1 asks for a new descriptor.
-        let raw = unsafe { ffi::signalfd(-1, &bits, NONBLOCK_CLOEXEC) };
-        if raw < 0 {
-            return Err(ffi::last_error());
-        }
+        const NONBLOCK_CLOEXEC: usize = 0o2_004_000;
+        const NEW: usize = usize::MAX;
+        let set = bits_of(signals);
+        block_only(set);
+        // SAFETY: the set is valid for the call.
+        let raw = unsafe {
+            call(__NR_signalfd4, NEW, (&raw const set).expose_provenance(), SET_LEN, NONBLOCK_CLOEXEC)
+        }?;
         // SAFETY: the descriptor is new, so that nothing else owns it.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(raw) }))
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(raw as c_int) }))
     }
 
     /// The next signal that has arrived, by number. SIGCHLD may stand for several children.

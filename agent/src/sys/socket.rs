@@ -2,6 +2,7 @@
 
 use core::ffi::c_int;
 
+use linux_raw_sys::general::{__NR_accept4, __NR_getpeername};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Result;
@@ -9,7 +10,7 @@ use rustix::ioctl::{Getter, Opcode, ioctl, opcode};
 use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use super::ffi;
+use super::call::call;
 
 /// `struct sockaddr_vm`, `vsock(7)`; musl has no header for it.
 #[repr(C)]
@@ -93,25 +94,34 @@ impl PeerAddress {
 
 /// `accept4(2)`: a connection that does not block and is closed by `execve`, and where it comes from.
 pub fn accept(listening: BorrowedFd<'_>) -> Result<(OwnedFd, PeerAddress)> {
-    const NONBLOCK_CLOEXEC: c_int = 0o2_004_000;
+    const NONBLOCK_CLOEXEC: usize = 0o2_004_000;
     let mut peer = PeerAddress { bytes: [0; 16], len: 16 };
-    let raw = listening.as_raw_fd();
-    // SAFETY: `len` tells the room at `bytes`, and both live during the call.
-    let raw = unsafe { ffi::accept4(raw, peer.bytes.as_mut_ptr(), &raw mut peer.len, NONBLOCK_CLOEXEC) };
-    if raw < 0 {
-        return Err(ffi::last_error());
-    }
+    // SAFETY: the numbers are those of `accept4` and its flags.
+    let raw = unsafe { call_for_address(__NR_accept4, listening, &mut peer, NONBLOCK_CLOEXEC) }?;
     // SAFETY: the descriptor is new, so that nothing else owns it.
-    Ok((unsafe { OwnedFd::from_raw_fd(raw) }, peer))
+    Ok((unsafe { OwnedFd::from_raw_fd(raw as c_int) }, peer))
 }
 
 /// `getpeername(2)`.
 pub fn peer_of(connected: impl AsFd) -> Result<PeerAddress> {
     let mut peer = PeerAddress { bytes: [0; 16], len: 16 };
-    let raw = connected.as_fd().as_raw_fd();
+    // SAFETY: the number is that of `getpeername`.
+    unsafe { call_for_address(__NR_getpeername, connected.as_fd(), &mut peer, 0) }?;
+    Ok(peer)
+}
+
+/// # Safety
+/// The call's arguments are a descriptor, an address to write, its length, and `flags`.
+unsafe fn call_for_address(
+    number: u32,
+    fd: BorrowedFd<'_>,
+    peer: &mut PeerAddress,
+    flags: usize,
+) -> Result<usize> {
+    let bytes = peer.bytes.as_mut_ptr().expose_provenance();
+    let len = (&raw mut peer.len).expose_provenance();
     // SAFETY: `len` tells the room at `bytes`, and both live during the call.
-    let raw = unsafe { ffi::getpeername(raw, peer.bytes.as_mut_ptr(), &raw mut peer.len) };
-    if raw < 0 { Err(ffi::last_error()) } else { Ok(peer) }
+    unsafe { call(number, fd.as_raw_fd() as usize, bytes, len, flags) }
 }
 
 #[cfg(test)]

@@ -1,14 +1,21 @@
 //! Where the process begins and where a bug ends it.
 //!
-//! libc's start code calls the `main` that [`entry_point!`](crate::entry_point) defines in the binary. It is a
-//! macro because a second panic handler, or a second `main`, must not come along when a test links the library.
+//! The kernel enters the static file at the `vsock_shell_start` that [`entry_point!`](crate::entry_point) defines
+//! in the binary, where the architecture has one and the linker is told so; else libc's start code calls the `main`
+//! that it defines too. It is a macro because a second panic handler, or a second `main`, must not come along when a
+//! test links the library.
+//!
+//! Own start code has less to do than libc's: no threads, no `errno`, no functions at exit, nothing to relocate.
 
-use core::ffi::{CStr, c_char, c_int};
+use core::ffi::{CStr, c_char};
 
+use linux_raw_sys::general::__NR_exit_group;
 use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::ffi;
+use super::call::call;
+use super::process::execve_raw;
+use super::random;
 use crate::line::{Line, Part};
 use crate::log;
 
@@ -25,12 +32,29 @@ pub struct Start {
 }
 
 impl Start {
-    /// Takes over what libc gave to `main`.
+    /// Takes over what the kernel put on the stack of a new process, from the arguments on.
     ///
     /// # Safety
-    /// Both point to arrays of pointers to strings that end with a null pointer and never change.
+    /// Both point to arrays of pointers to strings that end with a null pointer and never change. Behind that of the
+    /// environment stands the auxiliary vector, as the kernel puts it there (`getauxval(3)`).
     pub unsafe fn new(arguments: *const *const c_char, environment: *const *const c_char) -> Self {
+        let mut end = Vector(environment);
+        while end.next().is_some() {}
+        // SAFETY: `next` stays at the null pointer that ends the environment, and behind it stands the vector.
+        random::keep(unsafe { random_bytes(end.0.add(1).cast()) });
         Self { arguments: Vector(arguments), environment: Vector(environment) }
+    }
+
+    /// The same from the address where the stack begins: the number of arguments, and what [`Self::new`] wants.
+    ///
+    /// # Safety
+    /// It is the stack pointer that the kernel gave to the process.
+    pub unsafe fn from_stack(stack: *const usize) -> Self {
+        // SAFETY: the caller's promise; the arguments end with a null pointer.
+        unsafe {
+            let arguments = stack.add(1).cast();
+            Self::new(arguments, stack.add(2 + *stack).cast())
+        }
     }
 
     /// The arguments, the program's name first.
@@ -47,8 +71,7 @@ impl Start {
             unsafe { self.arguments.0.cast_mut().write(path.as_ptr()) };
         }
         // SAFETY: both are arrays of strings that end with a null pointer, as `Start::new` was promised.
-        unsafe { ffi::execve(path.as_ptr(), self.arguments.0, self.environment.0) };
-        ffi::last_error()
+        unsafe { execve_raw(path, self.arguments.0, self.environment.0) }
     }
 
     /// Puts `@` at the beginning of the program's name as `ps` shows it: systemd spares processes with such a name when it
@@ -65,6 +88,26 @@ impl Start {
     pub fn variable(&self, name: &[u8]) -> Option<&'static [u8]> {
         let named = |entry: &'static CStr| entry.to_bytes().strip_prefix(name)?.strip_prefix(b"=");
         self.environment.into_iter().find_map(named)
+    }
+}
+
+/// The first eight bytes at AT_RANDOM, or 0.
+///
+/// # Safety
+/// `entry` points to an auxiliary vector: pairs of a type and a value, the last of type 0.
+unsafe fn random_bytes(mut entry: *const [usize; 2]) -> u64 {
+    const AT_RANDOM: usize = 25;
+    loop {
+        // SAFETY: the entry before was not the last.
+        match unsafe { *entry } {
+            [0, _] => return 0,
+            // SAFETY: the kernel put 16 bytes there, at the bottom of the stack, where nothing moves them.
+            [AT_RANDOM, address] => unsafe {
+                return core::ptr::with_exposed_provenance::<u64>(address).read_unaligned();
+            },
+            // SAFETY: this was not the last.
+            _ => entry = unsafe { entry.add(1) },
+        }
     }
 }
 
@@ -115,7 +158,12 @@ pub fn panicked() -> ! {
 fn code_addresses() -> impl Iterator<Item = usize> {
     /// Enough for the frame of our caller, and less than that of `main` takes, which is above them all.
     const WORDS: usize = 256;
-    let code = (&raw const ffi::__executable_start).addr()..(&raw const ffi::etext).addr();
+    unsafe extern "C" {
+        /// Where the code begins and ends, by the linker.
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    let code = (&raw const __executable_start).addr()..(&raw const etext).addr();
     let here = 0_usize;
     let stack = (&raw const here).expose_provenance();
     let word = move |number| {
@@ -128,11 +176,13 @@ fn code_addresses() -> impl Iterator<Item = usize> {
 
 /// Ends the process with `status`, without running anything at exit.
 pub fn exit(status: i32) -> ! {
-    // SAFETY: _exit has no conditions.
-    unsafe { ffi::_exit(c_int::from(status as u8)) }
+    loop {
+        // SAFETY: it has no conditions, and does not return.
+        let _ = unsafe { call(__NR_exit_group, usize::from(status as u8), 0, 0, 0) };
+    }
 }
 
-/// Defines `main`, and where there is no `std`, the panic handler and the symbol that the precompiled `core` wants in
+/// Defines the two entries, and where there is no `std`, the panic handler and the symbol that the precompiled `core` wants in
 /// unoptimised builds.
 #[macro_export]
 macro_rules! entry_point {
@@ -146,6 +196,25 @@ macro_rules! entry_point {
         ) -> core::ffi::c_int {
             // SAFETY: libc's start code passes null-terminated arrays that live as long as the process.
             $run(unsafe { $crate::sys::start::Start::new(arguments, environment) })
+        }
+
+        /// Called by nobody: the kernel begins here, with the arguments on the stack.
+        #[cfg(all(target_feature = "crt-static", any(target_arch = "x86_64", target_arch = "aarch64")))]
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        unsafe extern "C" fn vsock_shell_start() -> ! {
+            /// # Safety
+            /// Called with the stack pointer that the kernel gave to the process.
+            unsafe extern "C" fn begin(stack: *const usize) -> ! {
+                // SAFETY: the caller's promise.
+                let start = unsafe { $crate::sys::start::Start::from_stack(stack) };
+                $crate::sys::start::exit($run(start))
+            }
+            // The stack pointer is aligned to 16 bytes on both. A frame pointer of 0 ends the chain of callers.
+            #[cfg(target_arch = "x86_64")]
+            core::arch::naked_asm!("xor ebp, ebp", "mov rdi, rsp", "call {}", sym begin);
+            #[cfg(target_arch = "aarch64")]
+            core::arch::naked_asm!("mov x29, xzr", "mov x30, xzr", "mov x0, sp", "b {}", sym begin);
         }
 
         #[cfg(target_feature = "crt-static")]

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::proxy::Proxy;
-use super::{Failure, Step, Stream};
+use super::{Failure, Step, Stream, serial};
 use crate::target::Address;
 
 /// The longest answer to `CONNECT` that is read: `OK`, a port and a newline, with room to spare.
@@ -34,10 +34,15 @@ pub(super) fn attempt(address: &Address, deadline: Option<Instant>) -> Result<St
             shared(socket)
         }
         Address::Exec(command) => Proxy::spawn(command).map_err(Step::Spawn.failed()),
-        Address::Serial(_) => Err(Step::Unsupported.failed()(io::Error::new(
-            ErrorKind::Unsupported,
-            "serial: is not in this version yet",
-        ))),
+        Address::Serial(path) => {
+            let is_socket = serial::is_socket(path).map_err(Step::Connect.failed())?;
+            let port = if is_socket {
+                connect(&unix_address(path)?, deadline)?.into()
+            } else {
+                serial::open_line(path).map_err(Step::Connect.failed())?
+            };
+            serial::over(port).map_err(Step::Connect.failed())
+        }
     }
 }
 
@@ -50,7 +55,7 @@ impl Step {
 /// One socket is both directions; each has a descriptor of its own, so that the halves can be handed out.
 fn shared(socket: Socket) -> Result<Stream, Failure> {
     let output = socket.try_clone().map_err(Step::Connect.failed())?;
-    Ok(Stream { input: OwnedFd::from(socket), output: OwnedFd::from(output), child: None })
+    Ok(Stream::new(socket.into(), output.into()))
 }
 
 fn unix_address(path: &Path) -> Result<SockAddr, Failure> {

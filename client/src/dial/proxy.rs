@@ -41,7 +41,7 @@ impl Proxy {
         for end in [&input, &output] {
             fcntl_setfl(end, fcntl_getfl(end)? | OFlags::NONBLOCK)?;
         }
-        Ok(Stream { input, output, child: Some(proxy) })
+        Ok(Stream { child: Some(proxy), ..Stream::new(input, output) })
     }
 
     /// The process id.

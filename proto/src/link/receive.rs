@@ -7,6 +7,7 @@ use crate::code::CloseCode;
 use crate::limits::HEADER_LEN;
 use crate::record::{Control, ControlType, Header};
 use crate::time::Instant;
+use crate::wire::{array, put};
 
 /// How far into a record we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,6 +54,7 @@ impl<R: DerefMut<Target = [u8]>> Link<R> {
     }
 
     /// Takes what it can of a header, a control record or a skipped one; at least one byte.
+    #[inline(never)]
     fn handle_outside_data(&mut self, input: &[u8]) -> usize {
         match self.receiving {
             Receiving::Skip { left } => {
@@ -65,9 +67,7 @@ impl<R: DerefMut<Target = [u8]>> Link<R> {
                 let taken = self.gather(input, length as usize);
                 if self.partial.len() == length as usize {
                     let mut value = [0; 8];
-                    for (place, byte) in value.iter_mut().zip(&self.partial) {
-                        *place = *byte;
-                    }
+                    put(&mut value, 0, &self.partial);
                     self.partial.clear();
                     self.receiving = Receiving::Header;
                     self.handle_control(kind.with(&value));
@@ -77,7 +77,8 @@ impl<R: DerefMut<Target = [u8]>> Link<R> {
             Receiving::Header | Receiving::Data { .. } => {
                 self.receiving = Receiving::Header;
                 let taken = self.gather(input, HEADER_LEN);
-                if let Ok(header) = self.partial.clone().into_inner() {
+                if self.partial.is_full() {
+                    let header = array(&self.partial, 0);
                     self.partial.clear();
                     match Header::parse(&header) {
                         Ok(Header::Data(left)) => self.receiving = Receiving::Data { left },

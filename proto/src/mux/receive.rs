@@ -10,7 +10,7 @@ use crate::code::{CloseCode, RefusalCode};
 use crate::frame::{ChannelId, ChannelKind, Flow, FrameType, Header, Hello, Outcome, WindowSize, is_signal};
 use crate::limits::{CHANNEL_IDS, CONTROL_PAYLOAD_MAX, HEADER_LEN};
 use crate::mux::Side;
-use crate::wire::{array, u32_at, u64_at};
+use crate::wire::{array, beginning, u32_at, u64_at};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
@@ -46,6 +46,7 @@ impl Receiver {
 impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
     /// Takes bytes of the peer's stream from the front of `input`: how many, and what they mean. Without an event all
     /// were taken. Work is bounded by the length of `input`.
+    #[inline(never)]
     pub(crate) fn handle_received<'i>(
         &mut self,
         input: &'i [u8],
@@ -58,7 +59,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
                 taken += part;
                 if complete {
                     self.receiver.state = State::Header;
-                    let payload = self.receiver.partial.clone();
+                    let payload: ArrayVec<u8, CONTROL_PAYLOAD_MAX> = beginning(&self.receiver.partial);
                     self.receiver.partial.clear();
                     if let Some(event) = self.handle_control(header, &payload)? {
                         return Ok((taken, Some(event)));
@@ -266,7 +267,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         if left {
             return Ok(None);
         }
-        self.text = payload.iter().skip(8).take(self.text.capacity()).copied().collect();
+        self.text = beginning(payload.get(8..).unwrap_or_default());
         if let Event::Refused { .. } = event {
             self.release(id);
         }

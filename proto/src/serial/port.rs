@@ -12,7 +12,8 @@ const INPUT_LEN: usize = 2 * SERIAL_RECORD_MAX;
 /// What came on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival<'p> {
-    /// A client began a connection, which ends the one before. Agents only.
+    /// A client begins a connection, which ends the one before. Agents only; told again until it is
+    /// [accepted](Port::accept).
     Begun,
     /// Bytes of the connection, told again until all of them are [consumed](Port::consume).
     Bytes(&'p [u8]),
@@ -36,6 +37,7 @@ pub struct Port {
     /// Bytes at `from` that belong to the connection.
     payload: usize,
 
+    /// A record, or the zeros that begin a connection (`R-8.4`).
     output: [u8; SERIAL_RECORD_MAX],
     sent: usize,
     length: usize,
@@ -54,7 +56,7 @@ impl Port {
             payload: 0,
             output: [0; SERIAL_RECORD_MAX],
             sent: 0,
-            length: 0,
+            length: if is_client { SERIAL_RECORD_MAX } else { 0 },
         }
     }
 
@@ -97,31 +99,44 @@ impl Port {
                 Scanned::Partial => return None,
                 Scanned::Garbage(length) => self.from += length,
                 Scanned::Record(length, header, payload) => {
-                    let begins = header.start && !self.is_client;
-                    let is_ours = begins || self.connection == Some(header.connection);
-                    if !is_ours {
-                        self.from += length;
-                        continue;
-                    }
-                    self.payload = payload.len();
-                    self.from += length - payload.len();
-                    self.end_due = header.end;
-                    if begins {
-                        self.begin(header.connection);
+                    if header.start && !self.is_client {
                         return Some(Arrival::Begun);
                     }
+                    let (length, payload) = (length, payload.len());
+                    self.take(header, length, payload);
                 }
             }
         }
         self.input.get(self.from..self.from + self.payload).map(Arrival::Bytes)
     }
 
-    fn begin(&mut self, connection: u32) {
-        self.connection = Some(connection);
-        // What is left of a record of the connection before is no use to anybody, but half of it may be on its way.
-        if self.sent == 0 {
-            self.length = 0;
+    /// Steps into a record, where it belongs to the connection, or over it.
+    fn take(&mut self, header: SerialHeader, length: usize, payload: usize) {
+        if self.connection == Some(header.connection) {
+            self.payload = payload;
+            self.end_due = header.end;
+            self.from += length - payload;
+        } else {
+            self.from += length;
         }
+    }
+
+    /// Goes over to the connection that was [begun](Arrival::Begun).
+    pub fn accept(&mut self) {
+        let input = self.input.get(self.from..self.to).unwrap_or_default();
+        if let Scanned::Record(length, header, payload) = scan(input) {
+            let payload = payload.len();
+            self.connection = Some(header.connection);
+            self.take(header, length, payload);
+            self.output.fill(0);
+            (self.sent, self.length) = (0, SERIAL_RECORD_MAX);
+        }
+    }
+
+    /// What came and was not taken: for another that takes the port over and [fills](Self::fill) it in.
+    #[must_use]
+    pub fn unread(&self) -> &[u8] {
+        self.input.get(self.from..self.to).unwrap_or_default()
     }
 
     /// The first `length` bytes of the latest [`Arrival::Bytes`] were taken.
@@ -174,7 +189,7 @@ impl Port {
 
     /// The port took the first `length` bytes of it.
     pub fn handle_transmitted(&mut self, length: usize) {
-        self.sent = self.length.min(self.sent + length);
+        self.sent = self.length.min(self.sent.saturating_add(length));
     }
 }
 
@@ -196,6 +211,7 @@ mod tests {
                 let taken = match arrival {
                     Arrival::Begun => {
                         told.push(Ok("begun"));
+                        port.accept();
                         0
                     }
                     Arrival::Ended => {
@@ -249,12 +265,20 @@ mod tests {
     #[test]
     fn r_8_2_a_client_that_was_killed_leaves_nothing_to_the_next() {
         let dead = sends(&mut Port::client(1), &[1; 9000], false);
-        for cut in [1, 15, 16, 17, 100, 4111, 4112, 4113, 9000] {
-            let next = sends(&mut Port::client(2), b"next", true);
+        for cut in (1..dead.len()).step_by(97).chain([4111, 4112, 4113, 8223, 8224, 8225]) {
+            let next = sends(&mut Port::client(2), b"next", false);
             let mut agent = Port::agent();
-            let told = arrivals(&mut agent, &[&dead[..cut], &next, &[0; SERIAL_RECORD_MAX]].concat(), 64);
+            let told = arrivals(&mut agent, &[&dead[..cut], &next].concat(), 64);
             let begun = told.iter().rposition(|one| *one == Ok("begun")).unwrap();
-            assert_eq!(told[begun..], [Ok("begun"), Err(b"next".to_vec()), Ok("ended")], "cut at {cut}");
+            assert_eq!(told[begun..], [Ok("begun"), Err(b"next".to_vec())], "cut at {cut}");
+            // An agent's answer is found as well, behind a record of another's that was cut.
+            let mut killed = Port::agent();
+            arrivals(&mut killed, &dead, 64);
+            let cut_answer = sends(&mut killed, &[3; 9000], false);
+            let answer = sends(&mut agent, b"answer", false);
+            let mut client = Port::client(2);
+            let told = arrivals(&mut client, &[&cut_answer[..cut], &answer].concat(), 64);
+            assert_eq!(told, [Err(b"answer".to_vec())], "cut at {cut}");
         }
     }
 
@@ -275,11 +299,31 @@ mod tests {
     }
 
     #[test]
+    fn r_8_2_a_beginning_that_is_not_accepted_is_there_for_the_next() {
+        let record =
+            |id, payload: &[u8]| sends(&mut Port::client(id), payload, false).split_off(SERIAL_RECORD_MAX);
+        let wire = record(2, b"second");
+        let mut first = Port::agent();
+        let there = [&record(1, b"first")[..], &wire].concat();
+        first.places()[..there.len()].copy_from_slice(&there);
+        first.fill(there.len());
+        assert_eq!(first.poll(), Some(Arrival::Begun));
+        first.accept();
+        assert_eq!(first.poll(), Some(Arrival::Bytes(b"first")));
+        first.consume(5);
+        assert_eq!(first.poll(), Some(Arrival::Begun));
+        assert_eq!(first.poll(), Some(Arrival::Begun));
+        assert_eq!(first.unread(), wire);
+        assert_eq!(arrivals(&mut Port::agent(), first.unread(), 64), [Ok("begun"), Err(b"second".to_vec())]);
+    }
+
+    #[test]
     fn without_a_connection_an_agent_sends_nothing() {
         let mut agent = Port::agent();
         assert_eq!(agent.send(b"to nobody"), 9);
         assert!(agent.transmit().is_empty());
         arrivals(&mut agent, &sends(&mut Port::client(1), b"one", true), 64);
+        agent.handle_transmitted(usize::MAX);
         assert_eq!(agent.send(b"to nobody"), 9);
         assert!(agent.transmit().is_empty());
     }

@@ -1,0 +1,160 @@
+//! The process of a port: it waits for clients, and lends the port to the session of each.
+//!
+//! ```text
+//!  waiting ──a client begins──→ fork ──→ lent ──the session leaves the port──→ waiting
+//! ```
+//! A session drives the port itself, so that nothing more stands between them in which bytes could pile up. When it
+//! leaves, because the next client has begun or its own is gone, it hands back what it had read and not used.
+
+use arrayvec::ArrayVec;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Signal;
+use vsock_shell_proto::serial::{Arrival, Port};
+
+use crate::line::Part;
+use crate::log;
+use crate::session::wire::Wire;
+use crate::sessions::Sessions;
+use crate::sys::process::{Forked, fork};
+use crate::sys::signal::{HANDLED, Signals};
+use crate::sys::storage::Storage;
+
+/// How long a port is left alone that nobody holds at the other end: it would be ready all the time.
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+static PORT: Storage<Port> = Storage::new(Port::agent());
+
+/// The process of one port.
+struct Keeper {
+    fd: OwnedFd,
+    port: &'static mut Port,
+    signals: Signals,
+    sessions: Sessions,
+    is_ending: bool,
+}
+
+/// Serves the port until a signal ends it. Returns in the process of each session, with the port and what has come.
+pub fn serve(fd: OwnedFd) -> Option<(OwnedFd, Wire)> {
+    let keeper = Keeper {
+        fd,
+        port: PORT.take()?,
+        signals: Signals::open(&HANDLED).ok()?,
+        sessions: Sessions::new(),
+        is_ending: false,
+    };
+    keeper.run()
+}
+
+impl Keeper {
+    fn run(mut self) -> Option<(OwnedFd, Wire)> {
+        while !self.is_ending {
+            match self.port.poll() {
+                Some(Arrival::Begun) => match self.lend() {
+                    Ok(Some(heir)) => {
+                        self.port.accept();
+                        return Some((self.fd, Wire::new(self.port, heir)));
+                    }
+                    Ok(None) => {}
+                    Err(errno) => self.turn_away(errno),
+                },
+                // Of a client that was turned away.
+                Some(Arrival::Bytes(bytes)) => {
+                    let length = bytes.len();
+                    self.port.consume(length);
+                }
+                Some(Arrival::Ended) => {}
+                None => self.read(),
+            }
+        }
+        while !self.sessions.is_empty() {
+            self.wait(None, None);
+        }
+        None
+    }
+
+    /// Reads the port once, or waits until there is something.
+    fn read(&mut self) {
+        match rustix::io::read(&self.fd, self.port.places()) {
+            Ok(length @ 1..) => self.port.fill(length),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                // A duplicate, because the wait has the rest of us; without one there is a pause instead.
+                match rustix::io::fcntl_dupfd_cloexec(&self.fd, 3) {
+                    Ok(port) => self.wait(Some(port.as_fd()), None),
+                    Err(_) => self.wait(None, Some(&PAUSE)),
+                }
+            }
+            Ok(_) | Err(_) => self.wait(None, Some(&PAUSE)),
+        }
+    }
+
+    /// Waits for `fd`, a signal, or the time.
+    fn wait(&mut self, fd: Option<BorrowedFd<'_>>, timeout: Option<&Timespec>) {
+        let mut fds = ArrayVec::<PollFd<'_>, 2>::new();
+        let _ = fds.try_push(PollFd::new(&self.signals, PollFlags::IN));
+        if let Some(fd) = fd {
+            let _ = fds.try_push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        }
+        let _ = poll(&mut fds, timeout);
+        while let Some(number) = self.signals.next() {
+            if number == Signal::CHILD.as_raw() {
+                self.sessions.reap(&mut |_| {});
+            } else {
+                self.is_ending = true;
+                self.sessions.signal(Signal::TERM);
+            }
+        }
+    }
+
+    /// Forks a session, which gets the port until it closes its end of a pipe: that end, in its process.
+    fn lend(&mut self) -> Result<Option<OwnedFd>, Errno> {
+        let (returns, heir) = pipe_with(PipeFlags::CLOEXEC)?;
+        match fork()? {
+            Forked::Child => Ok(Some(heir)),
+            Forked::Parent(pid) => {
+                drop(heir);
+                self.sessions.add(pid);
+                log::info(&[
+                    Part::Text("session "),
+                    Part::Number(u64::from(pid.as_raw_pid().unsigned_abs())),
+                    Part::Text(" began"),
+                ]);
+                *self.port = Port::agent();
+                self.take_back(&returns);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Waits until the session has left the port, and takes what it had read of it and not used.
+    fn take_back(&mut self, returns: &OwnedFd) {
+        loop {
+            self.wait(Some(returns.as_fd()), None);
+            if self.is_ending {
+                return;
+            }
+            let ready = poll(&mut [PollFd::new(returns, PollFlags::IN)], Some(&Timespec::default()));
+            if ready != Ok(1) {
+                continue;
+            }
+            match rustix::io::read(returns, self.port.places()) {
+                Ok(length @ 1..) => self.port.fill(length),
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+
+    /// There is no session for the client that begins.
+    fn turn_away(&mut self, errno: Errno) {
+        log::peer_warning(&[Part::Text("cannot start a session: "), Part::Error(errno)]);
+        self.port.accept();
+        if self.port.finish() {
+            // Where the port takes nothing nobody waits for it.
+            let _ = rustix::io::write(&self.fd, self.port.transmit());
+        }
+    }
+}

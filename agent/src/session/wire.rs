@@ -1,0 +1,118 @@
+//! The records around a session's bytes on a port that has no connections (`PROTOCOL.md` §8), and how it is left.
+
+use arrayvec::ArrayVec;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::{Errno, Result};
+use vsock_shell_proto::limits::SERIAL_PAYLOAD_MAX;
+use vsock_shell_proto::serial::{Arrival, Port, SERIAL_RECORD_MAX};
+
+use crate::sys::terminal;
+
+/// Bytes that may wait in the kernel for a line: 22 ms at 115,200 bits a second. Its buffer takes 16 times as many, and
+/// then the answer to Ctrl-C would stand behind them.
+const LINE_QUEUE_MAX: u32 = 256;
+/// Bytes in a record on a line, for the same reason.
+const LINE_PAYLOAD_MAX: usize = 256;
+/// How long a line is given to send what waits, in microseconds.
+pub const LINE_PAUSE_US: u64 = 10_000;
+
+/// A port that is lent to this session.
+pub struct Wire {
+    port: &'static mut Port,
+    /// Tells that we have left the port, and what we had read of it and not used.
+    heir: OwnedFd,
+}
+
+impl Wire {
+    /// The port whose connection was accepted.
+    pub fn new(port: &'static mut Port, heir: OwnedFd) -> Self {
+        Self { port, heir }
+    }
+
+    /// Reads what there is of the connection; 0 when the client has ended it, or another has begun.
+    ///
+    /// # Errors
+    /// EAGAIN when nothing is there now; of `read`.
+    pub fn read(&mut self, fd: &OwnedFd, buffer: &mut [u8]) -> Result<usize> {
+        let mut have = 0;
+        loop {
+            while let Some(arrival) = self.port.poll() {
+                let Arrival::Bytes(bytes) = arrival else { return Ok(have) };
+                let rest = buffer.get_mut(have..).unwrap_or_default();
+                let length = bytes.len().min(rest.len());
+                if length == 0 {
+                    return Ok(have);
+                }
+                for (place, byte) in rest.iter_mut().zip(bytes) {
+                    *place = *byte;
+                }
+                self.port.consume(length);
+                have += length;
+            }
+            // What is read has to fit, because epoll does not tell of what is read already.
+            if have > 0 && buffer.len() - have < 2 * SERIAL_RECORD_MAX {
+                return Ok(have);
+            }
+            match rustix::io::read(fd, self.port.places()) {
+                Ok(0) => return Ok(have),
+                Ok(length) => self.port.fill(length),
+                Err(_) if have > 0 => return Ok(have),
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Takes a beginning of the pieces into a record; how long it was.
+    ///
+    /// # Errors
+    /// EAGAIN while the port, or a line, has enough to send; of `write`.
+    pub fn write(&mut self, fd: &OwnedFd, pieces: &[&[u8]]) -> Result<usize> {
+        self.flush(fd)?;
+        // What is no line has no such queue.
+        let most = match terminal::output_queue(fd.as_fd()) {
+            Ok(queue) if queue > LINE_QUEUE_MAX => return Err(Errno::AGAIN),
+            Ok(_) => LINE_PAYLOAD_MAX,
+            Err(_) => SERIAL_PAYLOAD_MAX,
+        };
+        let mut payload = ArrayVec::<u8, SERIAL_PAYLOAD_MAX>::new();
+        for piece in pieces {
+            let part = piece.get(..most - payload.len()).unwrap_or(piece);
+            let _ = payload.try_extend_from_slice(part);
+        }
+        let taken = self.port.send(&payload);
+        match self.flush(fd) {
+            Ok(()) | Err(Errno::AGAIN) => Ok(taken),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// A record has not left yet.
+    pub fn is_pending(&self) -> bool {
+        !self.port.can_send()
+    }
+
+    /// Writes what is left of the record.
+    ///
+    /// # Errors
+    /// EAGAIN when the port takes no more now; of `write`.
+    pub fn flush(&mut self, fd: &OwnedFd) -> Result<()> {
+        while self.is_pending() {
+            match rustix::io::write(fd, self.port.transmit()) {
+                Ok(length) => self.port.handle_transmitted(length),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the port to the process that lent it.
+    pub fn leave(self, fd: &OwnedFd) {
+        if self.port.finish() {
+            // Where the port takes nothing nobody waits for it.
+            let _ = rustix::io::write(fd, self.port.transmit());
+        }
+        // An empty pipe takes so much at once.
+        let _ = rustix::io::write(&self.heir, self.port.unread());
+    }
+}

@@ -1,0 +1,70 @@
+//! The static agent for an architecture that is not this machine's.
+//!
+//! rustup's target where somebody installed it; it brings musl and its start files. Otherwise Debian's compiler builds `core`
+//! from Debian's source for it, and lld links that with the architecture's musl, unpacked from its package. The agent uses
+//! nothing unstable: `RUSTC_BOOTSTRAP` only opens cargo's `-Zbuild-std`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+
+use crate::arch::Arch;
+use crate::{build, debian, packages, workspace};
+
+/// How it was built, and the file. `options` go to cargo.
+pub fn agent(arch: Arch, target_dir: &Path, options: &[String]) -> Result<(&'static str, PathBuf)> {
+    let way = if build::has_rustup_target(arch) {
+        with_rustup(arch, target_dir, options)?;
+        "rustup's target, linked by rust-lld"
+    } else {
+        with_build_std(arch, target_dir, options)?;
+        "Debian's rustc with -Zbuild-std=core, lld and musl-dev"
+    };
+    Ok((way, target_dir.join(arch.musl_target()).join("agent/vsock-shell-agent")))
+}
+
+fn with_rustup(arch: Arch, target_dir: &Path, options: &[String]) -> Result<()> {
+    let mut cargo = workspace::cargo();
+    add_package(&mut cargo, arch, target_dir, options);
+    cargo.args(["-Clinker=rust-lld", "-Clinker-flavor=ld.lld"]).args(common_flags());
+    workspace::run(&mut cargo)
+}
+
+fn with_build_std(arch: Arch, target_dir: &Path, options: &[String]) -> Result<()> {
+    packages::require(packages::CROSS)?;
+    let musl = debian::unpacked("musl-dev", arch)?.join(format!("usr/lib/{arch}-linux-musl"));
+    let linker = packages::program("ld.lld").unwrap_or_else(|| "ld.lld".into());
+    let mut cargo = Command::new("/usr/bin/cargo");
+    cargo.current_dir(workspace::root()).stdin(Stdio::null());
+    cargo.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
+    let options = [&["-Zbuild-std=core".to_owned()], options].concat();
+    add_package(&mut cargo, arch, target_dir, &options);
+    cargo.arg(format!("-Clinker={}", linker.display()));
+    // The start files are named by hand: without a compiler driver nobody else would.
+    cargo.args(["-Clinker-flavor=ld.lld", "-Clink-self-contained=no"]).args(common_flags());
+    cargo.arg(format!("-Clink-arg=-L{}", musl.display()));
+    for file in ["crt1.o", "crti.o"] {
+        cargo.arg(format!("-Clink-arg={}", musl.join(file).display()));
+    }
+    cargo.arg("-Clink-arg=-lc").arg(format!("-Clink-arg={}", musl.join("crtn.o").display()));
+    workspace::run(&mut cargo)
+}
+
+/// The words up to rustc's own flags.
+fn add_package(cargo: &mut Command, arch: Arch, target_dir: &Path, options: &[String]) {
+    cargo.args(["rustc", "-p", "vsock-shell-agent", "--bin", "vsock-shell-agent", "--profile", "agent"]);
+    cargo.args(["--target", arch.musl_target(), "--target-dir"]).arg(target_dir).args(options).arg("--");
+}
+
+/// For a linker that is called by itself, what `build` gives to one behind gcc, and the kind of file.
+fn common_flags() -> Vec<String> {
+    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Crelocation-model=static".to_owned()];
+    for flag in build::smaller() {
+        match flag.strip_prefix("-Clink-arg=-Wl,") {
+            Some(words) => flags.extend(words.split(',').map(|word| format!("-Clink-arg={word}"))),
+            None => flags.push(flag),
+        }
+    }
+    flags
+}

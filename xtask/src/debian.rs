@@ -1,0 +1,123 @@
+//! Files out of Debian's packages, of any architecture, without installing anything.
+//!
+//! apt gets lists and a cache of its own below `target/debian/`, so that neither root nor `dpkg --add-architecture` is needed
+//! and the machine's own lists stay as they are. What was unpacked once is used from then on.
+
+use std::fs;
+use std::io::stderr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail};
+
+use crate::arch::Arch;
+use crate::{packages, workspace};
+
+/// The end of the name of a folder that is being filled.
+const UNFINISHED: &str = ".new";
+
+/// For which architectures this process has fetched the lists. Held while apt runs, which wants its folders for itself.
+static UPDATED: Mutex<Vec<Arch>> = Mutex::new(Vec::new());
+
+/// The folder with the content of `package`, downloaded if it is not there yet.
+///
+/// # Errors
+/// It cannot be had: no network, no apt, no such package.
+pub fn unpacked(package: &str, arch: Arch) -> Result<PathBuf> {
+    let folder = folder(arch).join(package);
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let mut updated = UPDATED.lock().unwrap_or_else(PoisonError::into_inner);
+    // Somebody else may have fetched it while we waited.
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let fetching = folder.with_file_name(format!("{package}{UNFINISHED}"));
+    let _ = fs::remove_dir_all(&fetching);
+    fs::create_dir_all(&fetching)?;
+    update(arch, &mut updated)?;
+    workspace::run(
+        apt("apt-get", arch).args(["download", "-qq", package]).current_dir(&fetching).stdout(stderr()),
+    )
+    .with_context(|| format!("Debian's {package} for {arch}"))?;
+    let archive = the_deb(&fetching)?;
+    workspace::run(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(fetching.join("content")))?;
+    fs::rename(fetching.join("content"), &folder)?;
+    fs::remove_dir_all(&fetching)?;
+    Ok(folder)
+}
+
+/// The names of the packages that were unpacked before.
+pub fn present(arch: Arch) -> Vec<String> {
+    let entries = fs::read_dir(folder(arch)).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| !name.ends_with(UNFINISHED));
+    names.sort();
+    names
+}
+
+/// The first package that `package`, one of Debian's empty ones, depends on.
+///
+/// # Errors
+/// It is not in Debian's lists, or they cannot be had.
+pub fn depends(package: &str, arch: Arch) -> Result<String> {
+    let mut updated = UPDATED.lock().unwrap_or_else(PoisonError::into_inner);
+    update(arch, &mut updated)?;
+    let listed = workspace::output(apt("apt-cache", arch).args(["depends", package]))?;
+    let first = listed.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
+    first.map(str::to_owned).with_context(|| format!("Debian's {package} depends on nothing"))
+}
+
+fn folder(arch: Arch) -> PathBuf {
+    workspace::target_dir().join("debian").join(arch.debian())
+}
+
+/// Where apt keeps its lists and its cache.
+fn state(arch: Arch) -> PathBuf {
+    folder(arch).with_extension("apt")
+}
+
+/// Fetches the lists of what there is. A source that cannot be read does not matter: the download decides.
+fn update(arch: Arch, updated: &mut Vec<Arch>) -> Result<()> {
+    if updated.contains(&arch) {
+        return Ok(());
+    }
+    if packages::program("apt-get").is_none() || packages::program("dpkg-deb").is_none() {
+        bail!("only Debian's apt and dpkg can fetch that");
+    }
+    fs::create_dir_all(state(arch).join("lists/partial"))?;
+    fs::create_dir_all(state(arch).join("cache/archives/partial"))?;
+    let _ = workspace::run(apt("apt-get", arch).args(["update", "-qq"]).stdout(stderr()));
+    updated.push(arch);
+    Ok(())
+}
+
+/// apt for one architecture alone, with the machine's sources, and nothing of the machine's state.
+fn apt(program: &str, arch: Arch) -> Command {
+    let mut command = Command::new(program);
+    let state = state(arch);
+    let options = [
+        format!("APT::Architecture={}", arch.debian()),
+        format!("APT::Architectures={}", arch.debian()),
+        format!("Dir::State::Lists={}/lists", state.display()),
+        format!("Dir::Cache={}/cache", state.display()),
+        "Dir::State::Status=/dev/null".to_owned(),
+        // Root would give the download to a user who may not enter our folders.
+        "APT::Sandbox::User=root".to_owned(),
+        "Acquire::Languages=none".to_owned(),
+        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
+    ];
+    for option in options {
+        command.arg("-o").arg(option);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+fn the_deb(folder: &Path) -> Result<PathBuf> {
+    let mut entries = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
+    let found = entries.find(|path| path.extension().is_some_and(|extension| extension == "deb"));
+    found.context("apt-get left no package behind")
+}

@@ -1,0 +1,114 @@
+//! `cargo xtask dist`: what is given to people, in `target/dist/`: the static agent for every architecture, the client for this
+//! machine, and `SHA256SUMS`.
+//!
+//! The same source and compilers give the same bytes wherever the source lies: paths of this machine are replaced in what the
+//! compilers see. Builds have a folder of their own, since other flags would make cargo build everything else anew.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::arch::Arch;
+use crate::{build, cross, size, workspace};
+
+/// The list of digests, in the form that `sha256sum -c` reads.
+const SUMS: &str = "SHA256SUMS";
+
+/// `cargo xtask dist`.
+///
+/// # Errors
+/// Something cannot be built.
+pub fn main() -> Result<()> {
+    let folder = workspace::target_dir().join("dist");
+    for line in make(&folder, &workspace::target_dir().join("dist-build"))? {
+        println!("{line}");
+    }
+    print!("{}", fs::read_to_string(folder.join(SUMS))?);
+    Ok(())
+}
+
+/// Builds everything twice, in different folders, and compares the bytes.
+///
+/// # Errors
+/// Something cannot be built, or differs.
+pub fn prove_reproducible() -> Result<()> {
+    let target = workspace::target_dir();
+    let (first, second) = (target.join("dist"), target.join("dist-again"));
+    make(&first, &target.join("dist-build"))?;
+    make(&second, &target.join("dist-again-build"))?;
+    for name in
+        fs::read_to_string(first.join(SUMS))?.lines().filter_map(|line| line.split_whitespace().nth(1))
+    {
+        ensure!(fs::read(first.join(name))? == fs::read(second.join(name))?, "two builds of {name} differ");
+    }
+    println!("two builds of what is shipped are the same bytes");
+    Ok(())
+}
+
+/// Builds below `target_dir` and puts everything into `folder`, which is emptied before; a line for each file says how it was
+/// built.
+///
+/// # Errors
+/// Something cannot be built, or an agent is not what may be shipped.
+pub fn make(folder: &Path, target_dir: &Path) -> Result<Vec<String>> {
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder)?;
+    let mut lines = Vec::new();
+    let mut sums = String::new();
+    let mut keep = |name: String, way: &str, built: &Path| -> Result<()> {
+        let file = folder.join(&name);
+        fs::copy(built, &file).with_context(|| format!("cannot copy {}", built.display()))?;
+        writeln!(sums, "{}  {name}", sha256(&fs::read(&file)?))?;
+        lines.push(format!("{}  ({way})", file.display()));
+        Ok(())
+    };
+    for arch in Arch::ALL {
+        let (way, built) = agent(arch, target_dir)?;
+        let faults = size::faults(&fs::read(&built)?)?;
+        ensure!(faults.is_empty(), "{arch}: {}", faults.join("; "));
+        keep(format!("vsock-shell-agent-{arch}"), way, &built)?;
+    }
+    let (linked, built) = build::client_into(target_dir, &same_paths())?;
+    keep(format!("vsock-shell-{}", Arch::host()?), linked, &built)?;
+    fs::write(folder.join(SUMS), sums)?;
+    Ok(lines)
+}
+
+fn agent(arch: Arch, target_dir: &Path) -> Result<(&'static str, PathBuf)> {
+    if arch != Arch::host()? {
+        return cross::agent(arch, &target_dir.join("cross"), &same_paths());
+    }
+    let way = build::Way::find()?;
+    Ok((way.text(), build::agent_into(way, target_dir, &same_paths())?))
+}
+
+/// Options for cargo, so that no path of this machine gets into a file.
+fn same_paths() -> Vec<String> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).unwrap_or_default();
+    let flags = [(workspace::root(), "/vsock-shell"), (home, "/cargo")]
+        .map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display()));
+    // Quoted as TOML has it; Rust's escapes of a path are TOML's too.
+    vec!["--config".to_owned(), format!("build.rustflags={flags:?}")]
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_that_of_sha256sum() {
+        let of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(sha256(b""), of_nothing);
+    }
+}

@@ -1,0 +1,264 @@
+//! A guest that runs: QEMU, what stands behind its vsock, its monitor, and the client that reaches it.
+//!
+//! Everything it needs is in one private folder and in processes that end with the value, or by `scratch`'s list when no
+//! destructor runs.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::{Value, json};
+
+use super::accelerator::{self, Accelerator};
+use super::hardware::{Hardware, LINE, SLOT};
+use super::qmp::Qmp;
+use super::transport::Transport;
+use crate::arch::Arch;
+use crate::image::{Format, Recipe};
+use crate::kernel::Kernel;
+use crate::scratch::{Scratch, Server};
+use crate::{packages, workspace};
+
+pub(super) const IMAGE: &str = "initramfs.cpio";
+const QEMU_LOG: &str = "qemu.log";
+pub(super) const SERIAL_LOG: &str = "serial.log";
+
+/// How long a guest may take until its agent answers.
+const BOOT: Duration = Duration::from_secs(60);
+/// How long under KVM until the kernel has said anything; without a working KVM it never does.
+const FIRST_WORD: Duration = Duration::from_secs(3);
+/// How long the monitor, a plug or a snapshot may take.
+const MONITOR: Duration = Duration::from_secs(30);
+/// How much of the console is worth showing when something failed.
+const LAST_LINES: usize = 15;
+
+/// What to boot.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The kernel; its modules go into the image.
+    pub kernel: Kernel,
+    /// The image around the agent.
+    pub recipe: Recipe,
+    /// The image's form.
+    pub format: Format,
+    /// How the host reaches the guest.
+    pub transport: Transport,
+    /// More words for the kernel's command line.
+    pub words: String,
+}
+
+impl Setup {
+    /// A guest with a shell, and with an `/init` that leaves everything but mounts and modules to the agent.
+    pub fn new(arch: Arch, kernel: Kernel, transport: Transport) -> Self {
+        let mut recipe = Recipe::new(arch);
+        recipe.shell = true;
+        recipe.modules = kernel.modules.clone();
+        recipe.init = Some(workspace::root().join("xtask/src/vm/init.sh"));
+        Self { kernel, recipe, format: Format::Cpio, transport, words: String::new() }
+    }
+}
+
+/// A guest.
+pub struct Machine {
+    setup: Setup,
+    accelerator: Accelerator,
+    qmp: Qmp,
+    qemu: Server,
+    backend: Option<Server>,
+    files: Scratch,
+}
+
+impl Machine {
+    /// Boots until the agent answers.
+    ///
+    /// # Errors
+    /// Something it needs cannot be had, or the agent does not answer in time; then with the end of the console.
+    pub fn boot(setup: &Setup) -> Result<Self> {
+        packages::require(packages::machines(setup.recipe.arch))?;
+        let image = setup.recipe.pack(&workspace::agent_of(setup.recipe.arch), setup.format)?;
+        accelerator::first_that_boots(setup.recipe.arch, |accelerator| {
+            let files = Scratch::new(&std::env::temp_dir(), "vm")?;
+            fs::write(files.path(IMAGE), &image)?;
+            let backend = setup.transport.start(&files)?;
+            let mut machine = Self::start(setup.clone(), accelerator, files, backend, None)?;
+            machine.answers()?;
+            Ok(machine)
+        })
+    }
+
+    /// Starts QEMU and reaches its monitor.
+    fn start(
+        setup: Setup,
+        accelerator: Accelerator,
+        files: Scratch,
+        backend: Option<Server>,
+        state: Option<&PathBuf>,
+    ) -> Result<Self> {
+        let hardware = Hardware {
+            arch: setup.recipe.arch,
+            accelerator,
+            transport: setup.transport,
+            files: &files,
+            kernel: &setup.kernel.image,
+            words: &setup.words,
+            state: state.map(PathBuf::as_path),
+        };
+        let log = files.path(QEMU_LOG);
+        let mut qemu = Server::start("QEMU", &mut hardware.command(), &log)?;
+        let socket = files.path("qmp.sock");
+        let mut qmp = None;
+        qemu.awaits("opened its monitor", MONITOR, || {
+            qmp = Qmp::connect(&socket).ok();
+            qmp.is_some()
+        })
+        .with_context(|| {
+            fs::read_to_string(&log).unwrap_or_default().lines().collect::<Vec<_>>().join("; ")
+        })?;
+        let qmp = qmp.context("QEMU's monitor")?;
+        Ok(Self { setup, accelerator, qmp, qemu, backend, files })
+    }
+
+    /// Waits until the agent answers the client.
+    ///
+    /// # Errors
+    /// QEMU ends before that, or it takes too long.
+    pub fn answers(&mut self) -> Result<()> {
+        self.awaits_answer().map_err(|error| {
+            let qemu = fs::read_to_string(self.files.path(QEMU_LOG)).unwrap_or_default();
+            anyhow!("{error:#}\n{qemu}the guest's console ends with:\n{}", self.last_lines())
+        })
+    }
+
+    fn awaits_answer(&mut self) -> Result<()> {
+        if self.accelerator == Accelerator::Kvm {
+            let console = self.files.path(SERIAL_LOG);
+            let has_spoken = || fs::metadata(&console).is_ok_and(|found| found.len() > 0);
+            self.qemu.awaits("booted a kernel", FIRST_WORD, has_spoken)?;
+        }
+        let seconds = BOOT.as_secs().to_string();
+        let mut wait = Command::new(workspace::client());
+        wait.args(["wait", "--timeout", &seconds, &self.target()]);
+        let mut client = Server::start("the client", &mut wait, &self.files.path("client.log"))?;
+        let mut status = None;
+        self.qemu.awaits("had an agent that answers", BOOT + MONITOR, || {
+            status = client.ended().ok().flatten();
+            status.is_some()
+        })?;
+        let told = fs::read_to_string(self.files.path("client.log")).unwrap_or_default();
+        ensure!(status.is_some_and(|status| status.success()), "{}", told.trim());
+        Ok(())
+    }
+
+    /// What the client calls the guest.
+    pub fn target(&self) -> String {
+        self.setup.transport.target(&self.files)
+    }
+
+    /// What the client calls a guest that serves its line `/dev/ttyS1`.
+    pub fn target_on_line(&self) -> String {
+        format!("serial:{}", self.files.path(LINE).display())
+    }
+
+    /// The client, with words in which `<target>` stands for the guest.
+    pub fn client<W: AsRef<str>>(&self, words: impl IntoIterator<Item = W>) -> Command {
+        let target = self.target();
+        let mut client = Command::new(workspace::client());
+        client.args(words.into_iter().map(|word| word.as_ref().replace("<target>", &target)));
+        client
+    }
+
+    /// QEMU's monitor.
+    pub fn qmp(&mut self) -> &mut Qmp {
+        &mut self.qmp
+    }
+
+    /// A path in the guest's private folder on this machine.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.files.path(name)
+    }
+
+    /// What the guest has written to its console.
+    pub fn console(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.files.path(SERIAL_LOG)).unwrap_or_default()).into_owned()
+    }
+
+    fn last_lines(&self) -> String {
+        let console = self.console();
+        let lines: Vec<&str> = console.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        let first = lines.len().saturating_sub(LAST_LINES);
+        lines.get(first..).unwrap_or_default().join("\n")
+    }
+
+    /// Waits until the guest has switched itself off, and tells how QEMU ended.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn ends(&mut self, patience: Duration) -> Result<ExitStatus> {
+        self.qemu.ends(patience)
+    }
+
+    /// Writes the guest's state to a file, ends QEMU, and goes on from the file in a new QEMU.
+    ///
+    /// A vhost-user device keeps a machine from being saved, so it is unplugged before and plugged in after, with a new
+    /// backend behind it; who listens in the guest goes on doing so.
+    ///
+    /// # Errors
+    /// QEMU refuses, or the agent does not answer afterwards.
+    pub fn snapshot_and_restore(mut self) -> Result<Self> {
+        let state = self.files.path("state");
+        if self.setup.transport != Transport::Serial {
+            self.qmp.device_del("vsock", MONITOR).context("unplugging vsock")?;
+        }
+        self.qmp.stop()?;
+        self.qmp.migrate_to(&state, MONITOR)?;
+        self.qmp.quit()?;
+        let Self { setup, accelerator, mut qemu, backend, files, .. } = self;
+        qemu.ends(MONITOR)?;
+        drop((qemu, backend));
+        for socket in ["qmp.sock", "vhost.sock", "vsock.sock", "port.sock", LINE] {
+            let _ = fs::remove_file(files.path(socket));
+        }
+        let backend = setup.transport.start(&files)?;
+        let mut machine = Self::start(setup, accelerator, files, backend, Some(&state))?;
+        machine.goes_on()?;
+        machine.answers()?;
+        Ok(machine)
+    }
+
+    /// Waits until the state has been read, lets the guest run, and plugs vsock in.
+    fn goes_on(&mut self) -> Result<()> {
+        let qmp = &mut self.qmp;
+        let mut failure = None;
+        self.qemu.awaits("read the snapshot", MONITOR, || match qmp.execute("query-status", json!({})) {
+            Ok(status) => status.get("status").and_then(Value::as_str) != Some("inmigrate"),
+            Err(error) => {
+                failure = Some(error);
+                true
+            }
+        })?;
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        self.qmp.cont()?;
+        match self.setup.transport {
+            Transport::Serial => Ok(()),
+            Transport::Vhost => {
+                let cid = self.setup.transport.target(&self.files).parse::<u32>()?;
+                self.qmp.device_add(json!({
+                    "driver": "vhost-vsock-pci", "id": "vsock", "guest-cid": cid, "bus": SLOT,
+                }))
+            }
+            Transport::VhostUser => {
+                let path = self.files.path("vhost.sock").display().to_string();
+                let address = json!({ "type": "unix", "data": { "path": path } });
+                let backend = json!({ "type": "socket", "data": { "addr": address, "server": false } });
+                self.qmp.execute("chardev-add", json!({ "id": "vsock-backend", "backend": backend }))?;
+                self.qmp.device_add(json!({
+                    "driver": "vhost-user-vsock-pci", "id": "vsock", "chardev": "vsock-backend", "bus": SLOT,
+                }))
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The host's side of a guest's vsock: what QEMU attaches to, and what the client is told to reach.
+//!
+//! The kernel's own vhost-vsock gives the guest a context id that the whole machine sees, so it is used only when asked for.
+//! `vhost-device-vsock` serves the guest's ports on a Unix socket in a private folder; cargo installs it once, below
+//! `target/tools`. Where it cannot be had there is the virtio-serial port, which every guest has.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::scratch::{Scratch, Server};
+use crate::{packages, workspace};
+
+/// The guest's context id where nobody else sees it.
+const PRIVATE_CID: u32 = 3;
+const BACKEND: &str = "vhost-device-vsock";
+const BACKEND_VERSION: &str = "0.3.0";
+const VHOST: &str = "/dev/vhost-vsock";
+
+/// The name of the virtio-serial port in the guest.
+pub const PORT_NAME: &str = "agent.0";
+
+/// How the host reaches the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// AF_VSOCK, by the kernel's vhost-vsock.
+    Vhost,
+    /// AF_VSOCK in the guest, a Unix socket here, by vhost-device-vsock.
+    VhostUser,
+    /// A virtio-serial port in the guest, a Unix socket here.
+    Serial,
+}
+
+impl Transport {
+    /// The best that this machine has.
+    pub fn choose(may_use_vhost: bool) -> Self {
+        if may_use_vhost {
+            match File::options().read(true).write(true).open(VHOST) {
+                Ok(_) => return Self::Vhost,
+                Err(error) => eprintln!("without the kernel's vhost: {VHOST}: {error}"),
+            }
+        }
+        match backend() {
+            Ok(_) => Self::VhostUser,
+            Err(error) => {
+                eprintln!("without vsock: {error:#}");
+                Self::Serial
+            }
+        }
+    }
+
+    /// Starts what has to run before QEMU.
+    pub(super) fn start(self, files: &Scratch) -> Result<Option<Server>> {
+        if self != Self::VhostUser {
+            return Ok(None);
+        }
+        let (socket, ports) = (files.path("vhost.sock"), files.path("vsock.sock"));
+        let guest =
+            format!("guest-cid={PRIVATE_CID},socket={},uds-path={}", socket.display(), ports.display());
+        let mut command = Command::new(backend()?);
+        let mut server =
+            Server::start(BACKEND, command.arg("--vm").arg(guest), &files.path("vhost-device-vsock.log"))?;
+        server.binds(&socket)?;
+        Ok(Some(server))
+    }
+
+    /// QEMU's words for the device, in a slot from which it can be unplugged.
+    pub(super) fn device(self, files: &Scratch, slot: &str) -> Vec<String> {
+        match self {
+            Self::Vhost => vec![
+                "-device".to_owned(),
+                format!("vhost-vsock-pci,id=vsock,guest-cid={},bus={slot}", public_cid()),
+            ],
+            Self::VhostUser => vec![
+                "-chardev".to_owned(),
+                format!("socket,id=vsock-backend,path={}", files.path("vhost.sock").display()),
+                "-device".to_owned(),
+                format!("vhost-user-vsock-pci,id=vsock,chardev=vsock-backend,bus={slot}"),
+            ],
+            Self::Serial => Vec::new(),
+        }
+    }
+
+    /// What the client calls the guest.
+    pub(super) fn target(self, files: &Scratch) -> String {
+        match self {
+            Self::Vhost => public_cid().to_string(),
+            Self::VhostUser => format!("mux:{}", files.path("vsock.sock").display()),
+            Self::Serial => format!("serial:{}", files.path("port.sock").display()),
+        }
+    }
+}
+
+/// A context id that no other program is likely to have: ours, above the small ones that people choose.
+fn public_cid() -> u32 {
+    0x1_0000 + std::process::id()
+}
+
+/// The program, installed if it is not there yet.
+pub(super) fn backend() -> Result<PathBuf> {
+    let tools = workspace::target_dir().join("tools");
+    let own = tools.join("bin").join(BACKEND);
+    if own.is_file() {
+        return Ok(own);
+    }
+    if let Some(program) = packages::program(BACKEND) {
+        return Ok(program);
+    }
+    let mut cargo = workspace::cargo();
+    cargo.args(["install", BACKEND, "--version", BACKEND_VERSION, "--locked", "--root"]).arg(&tools);
+    // Ours may be set for the agent or for the tests, and a tool is neither.
+    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
+    workspace::run(&mut cargo).context("vhost-device-vsock cannot be installed")?;
+    Ok(own)
+}

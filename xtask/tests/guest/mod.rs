@@ -1,0 +1,85 @@
+//! Guests for the tests beside this folder, and their files.
+//!
+//! `cargo xtask test` gets what guests need and sets `VSOCK_SHELL_VM`. Without it, and without `CI=true`, the tests say that they
+//! are skipped; with either, whatever is missing is a failure.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Once;
+use std::time::Duration;
+
+use xtask::arch::Arch;
+use xtask::kernel::Kernel;
+use xtask::scratch;
+use xtask::vm::{Machine, Setup, Transport};
+
+/// What takes longer than this has failed.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Guests are wanted here; otherwise says that the test is skipped.
+pub fn wanted() -> bool {
+    static ENDS_CLEANLY: Once = Once::new();
+    ENDS_CLEANLY.call_once(scratch::end_on_signal);
+    let is_set = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
+    let wanted = is_set("VSOCK_SHELL_VM", "1") || is_set("CI", "true");
+    if !wanted {
+        eprintln!(
+            "SKIPPED: {} needs guests: `cargo xtask test`",
+            std::thread::current().name().unwrap_or("this test")
+        );
+    }
+    wanted
+}
+
+/// What a guest of this architecture is made of.
+pub fn setup(arch: Arch) -> Setup {
+    Setup::new(arch, Kernel::find(arch, None).unwrap(), Transport::VhostUser)
+}
+
+/// A guest whose agent answers.
+pub fn boot(setup: &Setup) -> Machine {
+    Machine::boot(setup).unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// Runs the client with these words and an empty standard input.
+pub fn run(machine: &Machine, words: &[&str]) -> Output {
+    machine.client(words).stdin(Stdio::null()).output().unwrap()
+}
+
+/// As [`run`]; it has to succeed, and its standard output is the result.
+#[track_caller]
+pub fn succeeds(machine: &Machine, words: &[&str]) -> String {
+    let output = run(machine, words);
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A file whose every byte is a function of its offset.
+pub fn write_payload(path: &Path, length: u64) {
+    let byte = |offset: u64| (offset.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8;
+    std::fs::write(path, (0..length).map(byte).collect::<Vec<u8>>()).unwrap();
+}
+
+/// What `sha256sum` says of a file of this machine.
+pub fn sha256(path: &Path) -> String {
+    let output = Command::new("sha256sum").arg(path).output().unwrap();
+    first_word(&String::from_utf8(output.stdout).unwrap())
+}
+
+/// The first word of a text.
+pub fn first_word(text: &str) -> String {
+    text.split_whitespace().next().unwrap_or_default().to_owned()
+}
+
+/// Sends a file of `length` bytes up and down again, and compares the digests of what was sent, arrived and came back.
+#[track_caller]
+pub fn send_and_fetch(machine: &Machine, length: u64) {
+    let (sent, back) = (machine.path("sent"), machine.path("back"));
+    write_payload(&sent, length);
+    succeeds(machine, &["<target>", "-u", &format!("{}:/tmp/file", sent.display())]);
+    let arrived = first_word(&succeeds(machine, &["<target>", "--", "sha256sum", "/tmp/file"]));
+    succeeds(machine, &["<target>", "-d", &format!("/tmp/file:{}", back.display())]);
+    succeeds(machine, &["<target>", "--", "rm", "/tmp/file"]);
+    assert_eq!([sha256(&sent), sha256(&back)], [arrived.clone(), arrived]);
+}
