@@ -33,7 +33,9 @@ pub fn run(start: Start) -> i32 {
     let has_stderr = descriptor::is_open(2);
     descriptor::fill_standard();
     descriptor::mark_inherited();
-    let is_init = getpid().is_init();
+    // One session over standard streams is no machine's init, but what a container was started for.
+    let is_stdio = |word: &core::ffi::CStr| word.to_bytes().ends_with(b"stdio");
+    let is_init = getpid().is_init() && !start.arguments().skip(1).any(is_stdio);
     if is_init {
         init::prepare(has_stderr);
     } else if !has_stderr {

@@ -146,3 +146,13 @@ fn the_machine_is_set_up() {
         "tmpfs\n755\n/proc/self/fd\n"
     );
 }
+
+#[test]
+fn one_session_over_standard_streams_is_no_init() {
+    for options in [&["--listen=stdio"][..], &["--listen", "stdio"]] {
+        let mut command = Command::new("unshare");
+        command.args("--user --map-root-user --pid --fork --kill-child --mount --mount-proc".split(' '));
+        let output = command.arg(BINARY).args(options).stdin(Stdio::null()).output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "no preamble came");
+    }
+}
