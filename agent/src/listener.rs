@@ -45,8 +45,8 @@ pub struct Listener<'a> {
     sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>,
     half_open: HalfOpen,
     sessions: Sessions,
-    /// Ports without connections, each with the process that serves it.
-    ports: ArrayVec<(OwnedFd, Option<Pid>), ADDRESSES_MAX>,
+    /// Ports without connections, each with the process that serves it. Taken only in that process.
+    ports: ArrayVec<(Option<OwnedFd>, Option<Pid>), ADDRESSES_MAX>,
     /// When ports get a process that have none.
     ports_due_ms: Option<u64>,
     /// SIGHUP was ignored when the agent started, or there is no terminal that could hang up.
@@ -87,7 +87,7 @@ impl<'a> Listener<'a> {
             sockets,
             half_open: HalfOpen::new(seed),
             sessions: Sessions::new(),
-            ports: ports.into_iter().map(|port| (port, None)).collect(),
+            ports: ports.into_iter().map(|port| (Some(port), None)).collect(),
             ports_due_ms: Some(0),
             ignores_hangup,
             paused_until_ms: None,
@@ -194,11 +194,9 @@ impl<'a> Listener<'a> {
         }
         self.ports_due_ms = None;
         for (port, keeper) in self.ports.iter_mut().filter(|(_, keeper)| keeper.is_none()) {
-            // Its duplicate is the new process's own, whose listener is dropped.
-            let forked = rustix::io::fcntl_dupfd_cloexec(&*port, 3).and_then(|own| Ok((own, fork()?)));
-            match forked {
-                Ok((own, Forked::Child)) => return Some(own),
-                Ok((_, Forked::Parent(pid))) => {
+            match fork() {
+                Ok(Forked::Child) => return port.take(),
+                Ok(Forked::Parent(pid)) => {
                     *keeper = Some(pid);
                     self.sessions.add(pid);
                 }

@@ -6,7 +6,6 @@
 //! A session drives the port itself, so that nothing more stands between them in which bytes could pile up. When it
 //! leaves, because the next client has begun or its own is gone, it hands back what it had read and not used.
 
-use arrayvec::ArrayVec;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -31,9 +30,31 @@ static PORT: Storage<Port> = Storage::new(Port::agent());
 struct Keeper {
     fd: OwnedFd,
     port: &'static mut Port,
+    watch: Watch,
+}
+
+/// What it waits for beside the port.
+struct Watch {
     signals: Signals,
     sessions: Sessions,
     is_ending: bool,
+}
+
+impl Watch {
+    /// Waits for `fd`, a signal, or the time.
+    fn wait(&mut self, fd: Option<BorrowedFd<'_>>, timeout: Option<&Timespec>) {
+        let signals = self.signals.as_fd();
+        let fds = [signals, fd.unwrap_or(signals)];
+        let _ = poll(&mut fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)), timeout);
+        while let Some(number) = self.signals.next() {
+            if number == Signal::CHILD.as_raw() {
+                self.sessions.reap(&mut |_| {});
+            } else {
+                self.is_ending = true;
+                self.sessions.signal(Signal::TERM);
+            }
+        }
+    }
 }
 
 /// Serves the port until a signal ends it. Returns in the process of each session, with the port and what has come.
@@ -41,9 +62,7 @@ pub fn serve(fd: OwnedFd) -> Option<(OwnedFd, Wire)> {
     let keeper = Keeper {
         fd,
         port: PORT.take()?,
-        signals: Signals::open(&HANDLED).ok()?,
-        sessions: Sessions::new(),
-        is_ending: false,
+        watch: Watch { signals: Signals::open(&HANDLED).ok()?, sessions: Sessions::new(), is_ending: false },
     };
     keeper.run()
 }
@@ -51,7 +70,7 @@ pub fn serve(fd: OwnedFd) -> Option<(OwnedFd, Wire)> {
 impl Keeper {
     #[inline(never)]
     fn run(mut self) -> Option<(OwnedFd, Wire)> {
-        while !self.is_ending {
+        while !self.watch.is_ending {
             match self.port.poll() {
                 Some(Arrival::Begun) => match self.lend() {
                     Ok(Some(heir)) => {
@@ -70,8 +89,8 @@ impl Keeper {
                 None => self.read(),
             }
         }
-        while !self.sessions.is_empty() {
-            self.wait(None, None);
+        while !self.watch.sessions.is_empty() {
+            self.watch.wait(None, None);
         }
         None
     }
@@ -80,44 +99,19 @@ impl Keeper {
     fn read(&mut self) {
         match rustix::io::read(&self.fd, self.port.places()) {
             Ok(length @ 1..) => self.port.fill(length),
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => {
-                // A duplicate, because the wait has the rest of us; without one there is a pause instead.
-                match rustix::io::fcntl_dupfd_cloexec(&self.fd, 3) {
-                    Ok(port) => self.wait(Some(port.as_fd()), None),
-                    Err(_) => self.wait(None, Some(&PAUSE)),
-                }
-            }
-            Ok(_) | Err(_) => self.wait(None, Some(&PAUSE)),
-        }
-    }
-
-    /// Waits for `fd`, a signal, or the time.
-    fn wait(&mut self, fd: Option<BorrowedFd<'_>>, timeout: Option<&Timespec>) {
-        let mut fds = ArrayVec::<PollFd<'_>, 2>::new();
-        let _ = fds.try_push(PollFd::new(&self.signals, PollFlags::IN));
-        if let Some(fd) = fd {
-            let _ = fds.try_push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
-        }
-        let _ = poll(&mut fds, timeout);
-        while let Some(number) = self.signals.next() {
-            if number == Signal::CHILD.as_raw() {
-                self.sessions.reap(&mut |_| {});
-            } else {
-                self.is_ending = true;
-                self.sessions.signal(Signal::TERM);
-            }
+            Err(Errno::AGAIN) => self.watch.wait(Some(self.fd.as_fd()), None),
+            Ok(_) | Err(_) => self.watch.wait(None, Some(&PAUSE)),
         }
     }
 
     /// Forks a session, which gets the port until it closes its end of a pipe: that end, in its process.
     fn lend(&mut self) -> Result<Option<OwnedFd>, Errno> {
-        let (returns, heir) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (returns, heir) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         match fork()? {
             Forked::Child => Ok(Some(heir)),
             Forked::Parent(pid) => {
                 drop(heir);
-                self.sessions.begin(pid);
+                self.watch.sessions.begin(pid);
                 *self.port = Port::agent();
                 self.take_back(&returns);
                 Ok(None)
@@ -127,18 +121,10 @@ impl Keeper {
 
     /// Waits until the session has left the port, and takes what it had read of it and not used.
     fn take_back(&mut self, returns: &OwnedFd) {
-        loop {
-            self.wait(Some(returns.as_fd()), None);
-            if self.is_ending {
-                return;
-            }
-            let ready = poll(&mut [PollFd::new(returns, PollFlags::IN)], Some(&Timespec::default()));
-            if ready != Ok(1) {
-                continue;
-            }
+        while !self.watch.is_ending {
             match rustix::io::read(returns, self.port.places()) {
                 Ok(length @ 1..) => self.port.fill(length),
-                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(Errno::AGAIN) => self.watch.wait(Some(returns.as_fd()), None),
                 Ok(_) | Err(_) => return,
             }
         }

@@ -1,6 +1,5 @@
 //! The stream to the client: bytes in, and the core's bytes out, several pieces in one call.
 
-use arrayvec::ArrayVec;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::FileType;
 use rustix::io::{Errno, IoSlice, Result};
@@ -31,7 +30,8 @@ pub struct Transport {
     /// When a line is tried again that had enough to send: the kernel does not tell.
     retry_at: Option<u64>,
     /// What is left to send of the answer to the preamble, before everything else.
-    answer: ArrayVec<u8, PREAMBLE_LEN>,
+    answer: [u8; PREAMBLE_LEN],
+    unanswered: usize,
 }
 
 impl Transport {
@@ -47,7 +47,8 @@ impl Transport {
             writable: true,
             wire: None,
             retry_at: None,
-            answer: ArrayVec::new_const(),
+            answer: [0; PREAMBLE_LEN],
+            unanswered: 0,
         }
     }
 
@@ -67,7 +68,8 @@ impl Transport {
 
     /// Puts the answer to the preamble before everything that is written.
     pub fn answer(&mut self, answer: &[u8; PREAMBLE_LEN]) {
-        self.answer = ArrayVec::from(*answer);
+        self.answer = *answer;
+        self.unanswered = PREAMBLE_LEN;
     }
 
     /// Watches both directions.
@@ -174,7 +176,8 @@ impl Transport {
             };
             let Transmit { head, first, second } =
                 transmit.unwrap_or(Transmit { head: &[], first: &[], second: &[] });
-            let pieces = [&self.answer[..], head, first, second];
+            let answer = self.answer.get(PREAMBLE_LEN - self.unanswered..).unwrap_or_default();
+            let pieces = [answer, head, first, second];
             let is_empty = pieces.iter().all(|piece| piece.is_empty());
             let written = match &mut self.wire {
                 Some(wire) if is_empty => wire.flush(output).map(|()| 0),
@@ -185,8 +188,8 @@ impl Transport {
             match written {
                 Ok(0) if is_empty => return Ok(()),
                 Ok(taken) => {
-                    let answered = taken.min(self.answer.len());
-                    self.answer.drain(..answered);
+                    let answered = taken.min(self.unanswered);
+                    self.unanswered -= answered;
                     if let Some(core) = &mut core {
                         core.handle_transmitted(taken - answered, now);
                     }
