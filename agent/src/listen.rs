@@ -105,6 +105,7 @@ fn new_socket(family: AddressFamily) -> SystemResult<OwnedFd> {
 ///
 /// # Errors
 /// EINVAL for another address; what `connect` and `write` have.
+#[inline(never)]
 pub fn notify(address: &CStr) -> SystemResult<()> {
     let socket = |family, kind| rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None);
     let connected = if let Some(path) = suffix(address, b"unix:") {

@@ -6,7 +6,7 @@
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 
@@ -20,18 +20,19 @@ const FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXE
 /// Remembers where process 1 can be found, if it has the same root as we.
 pub fn remember() {
     let Ok(proc) = rustix::fs::open(c"/proc", FLAGS, Mode::empty()) else { return };
-    if PROC.load(Relaxed) == 0 && matches!(root_of_init(&proc), Ok((_, true))) {
+    if PROC.load(Relaxed) == 0 && matches!(root_of_init(proc.as_fd()), Ok((_, true))) {
         PROC.store(descriptor::leak(proc), Relaxed);
     }
 }
 
 /// Takes on the root of process 1 where it is another one, and goes to its top. Before the rights to do so are dropped.
+#[inline(never)]
 pub fn follow() {
     let number = PROC.load(Relaxed);
     if number == 0 {
         return;
     }
-    let found = descriptor::duplicate(number).and_then(root_of_init);
+    let found = descriptor::duplicate(number).and_then(|proc| root_of_init(proc.as_fd()));
     if let Ok((root, false)) = found
         && rustix::process::fchdir(root).is_ok()
     {
@@ -40,7 +41,8 @@ pub fn follow() {
 }
 
 /// The root of process 1, and whether it is ours.
-fn root_of_init(proc: impl AsFd) -> Result<(OwnedFd, bool), Errno> {
+#[inline(never)]
+fn root_of_init(proc: BorrowedFd<'_>) -> Result<(OwnedFd, bool), Errno> {
     let look = |path: &CStr| rustix::fs::stat(path);
     let root = rustix::fs::openat(proc, c"1/root", FLAGS, Mode::empty())?;
     let id = |stat: Stat| (stat.st_dev, stat.st_ino);

@@ -21,6 +21,7 @@ const CARRIERS: &[u8] = b"virtio_pci,virtio_mmio,vmw_vsock_virtio_transport";
 const LINE_MAX: usize = 8192;
 
 /// Loads what there is to load. One line tells what is missing when there is no vsock afterwards, and it is wanted.
+#[inline(never)]
 pub fn load(settings: &Settings<'_>, wants_vsock: bool) {
     let mut missing = Line::new();
     let mut buffer = [0; LINE_MAX];
