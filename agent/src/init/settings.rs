@@ -99,7 +99,7 @@ impl<'t> Settings<'t> {
             LISTEN => {
                 let address = parse_address(value, DEFAULT_PORT).ok();
                 let address =
-                    address.filter(|address| matches!(address, Address::Vsock(_) | Address::Unix(_)))?;
+                    address.filter(|address| !matches!(address, Address::Stdio | Address::Descriptor(_)))?;
                 self.listen.try_push(address).ok()?;
             }
             INIT if first == b'/' => self.init = Some(value),

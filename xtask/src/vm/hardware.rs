@@ -101,6 +101,11 @@ impl Hardware<'_> {
             (Accelerator::Kvm, Arch::X86_64) => "earlyprintk=ttyS0",
             (Accelerator::Kvm, Arch::Aarch64) => "earlycon",
         };
-        format!("console={console} {voice} panic=-1 {}", self.words).trim_end().to_owned()
+        let port = format!("vsock_shell.listen=vsock vsock_shell.listen=serial:{PORT_NAME}");
+        let line = match self.arch {
+            Arch::X86_64 => "vsock_shell.listen=serial:/dev/ttyS1",
+            Arch::Aarch64 => "",
+        };
+        format!("console={console} {voice} panic=-1 {port} {line} {}", self.words)
     }
 }

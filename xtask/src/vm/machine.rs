@@ -50,12 +50,11 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A guest with a shell, and with an `/init` that leaves everything but mounts and modules to the agent.
+    /// A guest with a shell, and the agent as its `/init`.
     pub fn new(arch: Arch, kernel: Kernel, transport: Transport) -> Self {
         let mut recipe = Recipe::new(arch);
         recipe.shell = true;
         recipe.modules = kernel.modules.clone();
-        recipe.init = Some(workspace::root().join("xtask/src/vm/init.sh"));
         Self { kernel, recipe, format: Format::Cpio, transport, words: String::new() }
     }
 }
