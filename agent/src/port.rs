@@ -85,7 +85,7 @@ impl Keeper {
                     let length = bytes.len();
                     self.port.consume(length);
                 }
-                Some(Arrival::Ended) => {}
+                Some(Arrival::Ended) => self.port.leave(),
                 None => self.read(),
             }
         }

@@ -86,7 +86,8 @@ pub(crate) fn drive(connection: &mut Connection, task: &mut dyn Task) -> Result<
             task.prepare()?;
             is_prepared = true;
         }
-        readable = wait(connection, lost.is_none(), task, rounds == 0)?;
+        let is_busy = rounds == 0 || (lost.is_none() && connection.has_unread());
+        readable = wait(connection, lost.is_none(), task, is_busy)?;
     }
 }
 
@@ -132,7 +133,7 @@ fn wait(
     task.set_ready(rest);
     let &[input, output] = stream else { return Ok(false) };
     connection.set_writable(output);
-    Ok(!input.is_empty())
+    Ok(!input.is_empty() || connection.has_unread())
 }
 
 /// Bounds what one step does, so that a fast source does not keep the stream waiting.

@@ -3,7 +3,7 @@
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, Result};
 use vsock_shell_proto::limits::SERIAL_PAYLOAD_MAX;
-use vsock_shell_proto::serial::{Arrival, Port, SERIAL_RECORD_MAX};
+use vsock_shell_proto::serial::{Port, SERIAL_RECORD_MAX};
 
 use crate::sys::terminal;
 
@@ -35,18 +35,10 @@ impl Wire {
     pub fn read(&mut self, fd: &OwnedFd, buffer: &mut [u8]) -> Result<usize> {
         let mut have = 0;
         loop {
-            while let Some(arrival) = self.port.poll() {
-                let Arrival::Bytes(bytes) = arrival else { return Ok(have) };
-                let rest = buffer.get_mut(have..).unwrap_or_default();
-                let length = bytes.len().min(rest.len());
-                if length == 0 {
-                    return Ok(have);
-                }
-                for (place, byte) in rest.iter_mut().zip(bytes) {
-                    *place = *byte;
-                }
-                self.port.consume(length);
-                have += length;
+            let (length, is_over) = self.port.read(buffer.get_mut(have..).unwrap_or_default());
+            have += length;
+            if is_over {
+                return Ok(have);
             }
             // What is read has to fit, because epoll does not tell of what is read already.
             if have > 0 && buffer.len() - have < 2 * SERIAL_RECORD_MAX {

@@ -14,7 +14,7 @@ use rustix::termios::{
     ControlModes, InputModes, OptionalActions, SpecialCodeIndex, isatty, tcgetattr, tcsetattr,
 };
 use vsock_shell_proto::limits::SERIAL_PAYLOAD_MAX;
-use vsock_shell_proto::serial::{Arrival, Port, SERIAL_RECORD_MAX};
+use vsock_shell_proto::serial::{Port, SERIAL_RECORD_MAX};
 
 use super::Stream;
 
@@ -74,16 +74,10 @@ impl Serial {
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
         let mut have = 0;
         loop {
-            while let Some(arrival) = self.port.poll() {
-                let Arrival::Bytes(bytes) = arrival else { return Ok(have) };
-                let rest = buffer.get_mut(have..).unwrap_or_default();
-                let length = bytes.len().min(rest.len());
-                if length == 0 {
-                    return Ok(have);
-                }
-                rest[..length].copy_from_slice(&bytes[..length]);
-                self.port.consume(length);
-                have += length;
+            let (length, is_over) = self.port.read(buffer.get_mut(have..).unwrap_or_default());
+            have += length;
+            if is_over {
+                return Ok(have);
             }
             // Nothing may be left behind in the port: `poll(2)` would not tell of it.
             if have > 0 && buffer.len() - have < 2 * SERIAL_RECORD_MAX {

@@ -18,7 +18,7 @@ pub enum Arrival<'p> {
     Begun,
     /// Bytes of the connection, told again until all of them are [consumed](Port::consume).
     Bytes(&'p [u8]),
-    /// The other side has ended the connection.
+    /// The other side has ended the connection; told again until it is [left](Port::leave), or another accepted.
     Ended,
 }
 
@@ -30,7 +30,7 @@ pub struct Port {
     /// The next record that we send is the first of its connection.
     start_due: bool,
     /// The record that was taken last ended the connection.
-    end_due: bool,
+    has_ended: bool,
 
     input: [u8; INPUT_LEN],
     from: usize,
@@ -50,7 +50,7 @@ impl Port {
             is_client,
             connection,
             start_due: is_client,
-            end_due: false,
+            has_ended: false,
             input: [0; INPUT_LEN],
             from: 0,
             to: 0,
@@ -90,10 +90,7 @@ impl Port {
     /// where a record could begin.
     pub fn poll(&mut self) -> Option<Arrival<'_>> {
         while self.payload == 0 {
-            if core::mem::take(&mut self.end_due) {
-                if !self.is_client {
-                    self.connection = None;
-                }
+            if self.has_ended {
                 return Some(Arrival::Ended);
             }
             match scan(self.input.get(self.from..self.to).unwrap_or_default()) {
@@ -115,7 +112,7 @@ impl Port {
     fn take(&mut self, header: SerialHeader, length: usize, payload: usize) {
         if self.connection == Some(header.connection) {
             self.payload = payload;
-            self.end_due = header.end;
+            self.has_ended = header.end;
             self.from += length - payload;
         } else {
             self.from += length;
@@ -128,10 +125,34 @@ impl Port {
         if let Scanned::Record(length, header, payload) = scan(input) {
             let payload = payload.len();
             self.connection = Some(header.connection);
+            self.has_ended = false;
             self.take(header, length, payload);
             self.output.fill(0);
             (self.sent, self.length) = (0, SERIAL_RECORD_MAX);
         }
+    }
+
+    /// Moves bytes of the connection into `buffer`: how many, and whether the connection is over behind them.
+    pub fn read(&mut self, buffer: &mut [u8]) -> (usize, bool) {
+        let mut have = 0;
+        while let Some(arrival) = self.poll() {
+            let Arrival::Bytes(bytes) = arrival else { return (have, true) };
+            let rest = buffer.get_mut(have..).unwrap_or_default();
+            let length = bytes.len().min(rest.len());
+            if length == 0 {
+                break;
+            }
+            put(rest, 0, bytes.get(..length).unwrap_or_default());
+            self.consume(length);
+            have += length;
+        }
+        (have, false)
+    }
+
+    /// The connection is over for us too: what still comes of it is dropped.
+    pub fn leave(&mut self) {
+        self.connection = None;
+        self.has_ended = false;
     }
 
     /// What came and was not taken: for another that takes the port over and [fills](Self::fill) it in.
@@ -226,6 +247,7 @@ mod tests {
                     }
                     Arrival::Ended => {
                         told.push(Ok("ended"));
+                        port.leave();
                         0
                     }
                     Arrival::Bytes(bytes) => {
@@ -325,6 +347,31 @@ mod tests {
         assert_eq!(first.poll(), Some(Arrival::Begun));
         assert_eq!(first.unread(), wire);
         assert_eq!(arrivals(&mut Port::agent(), first.unread(), 64), [Ok("begun"), Err(b"second".to_vec())]);
+    }
+
+    #[test]
+    fn r_8_3_the_end_is_told_behind_the_last_byte_and_until_it_was_heard() {
+        let wire = sends(&mut Port::client(1), &[7; 5000], true);
+        let mut agent = Port::agent();
+        let (mut fed, mut have, mut over) = (0, 0, false);
+        let mut buffer = [0; 3000];
+        while !over {
+            let places = agent.places();
+            let length = places.len().min(wire.len() - fed);
+            places[..length].copy_from_slice(&wire[fed..fed + length]);
+            agent.fill(length);
+            fed += length;
+            if agent.poll() == Some(Arrival::Begun) {
+                agent.accept();
+            }
+            let (length, is_over) = agent.read(&mut buffer);
+            assert!(buffer[..length].iter().all(|&byte| byte == 7));
+            have += length;
+            over = is_over;
+        }
+        assert_eq!((have, agent.read(&mut buffer), agent.poll()), (5000, (0, true), Some(Arrival::Ended)));
+        agent.leave();
+        assert_eq!(agent.poll(), None);
     }
 
     #[test]
