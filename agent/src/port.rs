@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::Signal;
+use rustix::process::{Signal, set_parent_process_death_signal};
 use vsock_shell_proto::serial::{Arrival, Port};
 
 use crate::line::Part;
@@ -59,6 +59,8 @@ impl Watch {
 
 /// Serves the port until a signal ends it. Returns in the process of each session, with the port and what has come.
 pub fn serve(fd: OwnedFd) -> Option<(OwnedFd, Wire)> {
+    // A listener that was killed is started again, and cannot open a port of virtio-serial that somebody has open.
+    let _ = set_parent_process_death_signal(Some(Signal::TERM));
     let keeper = Keeper {
         fd,
         port: PORT.take()?,

@@ -1,0 +1,88 @@
+//! The agent as process 1 of real kernels: what it keeps, reaps, hands over and ends.
+
+mod guest;
+
+use std::time::Duration;
+
+use guest::{DEADLINE, boot, run, setup, succeeds, wanted};
+use xtask::arch::Arch;
+use xtask::image::Addition;
+use xtask::terminal::Terminal;
+
+/// A real init; it is told to go on by a file.
+const HANDOVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guest/handover.sh");
+/// How long a machine may take to end.
+const ENDING: Duration = Duration::from_secs(20);
+
+#[test]
+fn every_orphan_is_reaped() {
+    if !wanted() {
+        return;
+    }
+    let machine = boot(&setup(Arch::X86_64));
+    // Each is left by its parent, and ends at once.
+    succeeds(&machine, &["<target>", "i=0; while [ $i -lt 1000 ]; do (true &); i=$((i+1)); done"]);
+    let zombies = "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l";
+    let count = "until [ $(ZOMBIES) = 0 ]; do sleep 0.1; done; echo none".replace("ZOMBIES", zombies);
+    assert_eq!(succeeds(&machine, &["<target>", &count]), "none\n");
+}
+
+#[test]
+fn a_listener_that_was_killed_comes_back() {
+    if !wanted() {
+        return;
+    }
+    let machine = boot(&setup(Arch::X86_64));
+    let listener = "cat /proc/1/task/1/children";
+    let before = succeeds(&machine, &["<target>", listener]);
+    // The session goes on without it, and says so.
+    succeeds(&machine, &["<target>", &format!("kill -9 {}", before.trim())]);
+    succeeds(&machine, &["wait", "--timeout", "20", "<target>"]);
+    let after = succeeds(&machine, &["<target>", listener]);
+    assert_ne!(before, after);
+}
+
+#[test]
+fn poweroff_and_reboot_end_the_machine() {
+    if !wanted() {
+        return;
+    }
+    for words in
+        [&["poweroff", "<target>"][..], &["reboot", "<target>"], &["poweroff", "--force", "<target>"]]
+    {
+        let mut machine = boot(&setup(Arch::X86_64));
+        let output = run(&machine, words);
+        assert!(output.status.success() && output.stderr.is_empty(), "{words:?}: {output:?}");
+        assert!(machine.ends(ENDING).unwrap().success(), "{words:?}");
+    }
+}
+
+#[test]
+fn after_switch_root_commands_run_in_the_new_root_and_a_shell_of_before_goes_on() {
+    if !wanted() {
+        return;
+    }
+    let mut setup = setup(Arch::X86_64);
+    setup.recipe.additions.push(Addition { source: HANDOVER.into(), place: "/sbin/handover".to_owned() });
+    setup.words = "vsock_shell.init=/sbin/handover".to_owned();
+    let machine = boot(&setup);
+    let shell = Terminal::start(&machine.client(["-t", "<target>", "--", "sh"])).unwrap();
+    shell.write(b"echo be''fore\n").unwrap();
+    shell.until("before", DEADLINE).unwrap();
+    let one = "tr '\\0' ' ' < /proc/1/cmdline";
+    assert!(succeeds(&machine, &["<target>", one]).contains("/sbin/handover"), "it is not process 1");
+    succeeds(&machine, &["<target>", "echo > /run/go"]);
+    // Each command looks at the root that process 1 has when it begins.
+    let arrived = (0..100).any(|_| {
+        run(&machine, &["<target>", "cat", "/where"]).stdout == b"new\n" || {
+            std::thread::sleep(Duration::from_millis(100));
+            false
+        }
+    });
+    assert!(arrived, "no command came to the new root");
+    // Its terminal comes from there too.
+    assert_eq!(succeeds(&machine, &["-t", "<target>", "--", "cat", "/where"]), "new\r\n");
+    shell.write(b"echo af''ter; exit 4\n").unwrap();
+    shell.until("after", DEADLINE).unwrap();
+    assert_eq!(shell.ends(DEADLINE).unwrap().code(), Some(4));
+}
