@@ -80,9 +80,13 @@ impl Keeper {
                         return Some((self.fd, Wire::new(self.port, heir)));
                     }
                     Ok(None) => {}
-                    Err(errno) => self.turn_away(errno),
+                    // Without an answer the client begins again in a moment, when there may be room.
+                    Err(errno) => {
+                        log::peer_warning(&[Part::Text("cannot start a session: "), Part::Error(errno)]);
+                        self.port.accept();
+                    }
                 },
-                // Of a client that was turned away.
+                // Of a client that got no session.
                 Some(Arrival::Bytes(bytes)) => {
                     let length = bytes.len();
                     self.port.consume(length);
@@ -129,16 +133,6 @@ impl Keeper {
                 Err(Errno::AGAIN) => self.watch.wait(Some(returns.as_fd()), None),
                 Ok(_) | Err(_) => return,
             }
-        }
-    }
-
-    /// There is no session for the client that begins.
-    fn turn_away(&mut self, errno: Errno) {
-        log::peer_warning(&[Part::Text("cannot start a session: "), Part::Error(errno)]);
-        self.port.accept();
-        if self.port.finish() {
-            // Where the port takes nothing nobody waits for it.
-            let _ = rustix::io::write(&self.fd, self.port.transmit());
         }
     }
 }
