@@ -15,6 +15,7 @@ use vsock_shell_proto::serial::{Arrival, Port};
 
 use crate::line::Part;
 use crate::log;
+use crate::serial;
 use crate::session::wire::Wire;
 use crate::sessions::Sessions;
 use crate::sys::process::{Forked, fork};
@@ -77,7 +78,8 @@ impl Keeper {
                 Some(Arrival::Begun) => match self.lend() {
                     Ok(Some(heir)) => {
                         self.port.accept();
-                        return Some((self.fd, Wire::new(self.port, heir)));
+                        let is_line = serial::is_line(&self.fd);
+                        return Some((self.fd, Wire::new(self.port, is_line, heir)));
                     }
                     Ok(None) => {}
                     // Without an answer the client begins again in a moment, when there may be room.

@@ -35,7 +35,7 @@ const INPUT_LEN: usize = 256 * 1024;
 const SEND_BUFFER: usize = 512 * 1024;
 /// Between two tries where the agent closes without an answer.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long an agent behind a port may take to answer.
+/// How long an agent behind a port may take to answer at first; the longer it takes, the longer it may.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the agent has to confirm that the session is over.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -66,7 +66,7 @@ impl Connection {
             let left = timeout.saturating_sub(start.elapsed()).max(FAREWELL);
             // What goes over a port before the agent holds it is lost: it is said again.
             let is_port = matches!(address, Address::Serial(_));
-            match Self::begin(stream, if is_port { left.min(PATIENCE) } else { left }) {
+            match Self::begin(stream, if is_port { left.min(start.elapsed().max(PATIENCE)) } else { left }) {
                 Err(Error::Silent(_)) if is_port && start.elapsed() < timeout => {}
                 // A backend accepts for a guest that does not listen yet, and then closes.
                 Err(Error::Closed | Error::Lost(_)) if start.elapsed() + RETRY < timeout => {

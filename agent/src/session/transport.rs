@@ -196,7 +196,8 @@ impl Transport {
                 }
                 Err(Errno::AGAIN) => {
                     self.writable = false;
-                    self.retry_at = self.wire.as_ref().map(|_| now.micros() + LINE_PAUSE_US);
+                    let is_line = self.wire.as_ref().is_some_and(Wire::is_line);
+                    self.retry_at = is_line.then(|| now.micros() + LINE_PAUSE_US);
                 }
                 Err(Errno::INTR) => {}
                 Err(_) => return Err(Lost),

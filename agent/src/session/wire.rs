@@ -3,7 +3,7 @@
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, Result};
 use vsock_shell_proto::limits::SERIAL_PAYLOAD_MAX;
-use vsock_shell_proto::serial::{Port, SERIAL_RECORD_MAX};
+use vsock_shell_proto::serial::Port;
 
 use crate::sys::terminal;
 
@@ -18,14 +18,20 @@ pub const LINE_PAUSE_US: u64 = 10_000;
 /// A port that is lent to this session.
 pub struct Wire {
     port: &'static mut Port,
+    is_line: bool,
     /// Tells that we have left the port, and what we had read of it and not used.
     heir: OwnedFd,
 }
 
 impl Wire {
     /// The port whose connection was accepted.
-    pub fn new(port: &'static mut Port, heir: OwnedFd) -> Self {
-        Self { port, heir }
+    pub fn new(port: &'static mut Port, is_line: bool, heir: OwnedFd) -> Self {
+        Self { port, is_line, heir }
+    }
+
+    /// EAGAIN may mean that the line has enough to send, and the kernel does not tell when it has not any more.
+    pub fn is_line(&self) -> bool {
+        self.is_line
     }
 
     /// Reads what there is of the connection; 0 when the client has ended it, or another has begun.
@@ -33,24 +39,7 @@ impl Wire {
     /// # Errors
     /// EAGAIN when nothing is there now; of `read`.
     pub fn read(&mut self, fd: &OwnedFd, buffer: &mut [u8]) -> Result<usize> {
-        let mut have = 0;
-        loop {
-            let (length, is_over) = self.port.read(buffer.get_mut(have..).unwrap_or_default());
-            have += length;
-            if is_over {
-                return Ok(have);
-            }
-            // What is read has to fit, because epoll does not tell of what is read already.
-            if have > 0 && buffer.len() - have < 2 * SERIAL_RECORD_MAX {
-                return Ok(have);
-            }
-            match rustix::io::read(fd, self.port.places()) {
-                Ok(0) => return Ok(have),
-                Ok(length) => self.port.fill(length),
-                Err(_) if have > 0 => return Ok(have),
-                Err(errno) => return Err(errno),
-            }
-        }
+        self.port.read_with(buffer, &mut |places| rustix::io::read(fd, places))
     }
 
     /// Takes a beginning of the pieces into a record; how long it was.
@@ -59,12 +48,10 @@ impl Wire {
     /// EAGAIN while the port, or a line, has enough to send; of `write`.
     pub fn write(&mut self, fd: &OwnedFd, pieces: &[&[u8]]) -> Result<usize> {
         self.flush(fd)?;
-        // What is no line has no such queue.
-        let most = match terminal::output_queue(fd.as_fd()) {
-            Ok(queue) if queue > LINE_QUEUE_MAX => return Err(Errno::AGAIN),
-            Ok(_) => LINE_PAYLOAD_MAX,
-            Err(_) => SERIAL_PAYLOAD_MAX,
-        };
+        if self.is_line && terminal::output_queue(fd.as_fd())? > LINE_QUEUE_MAX {
+            return Err(Errno::AGAIN);
+        }
+        let most = if self.is_line { LINE_PAYLOAD_MAX } else { SERIAL_PAYLOAD_MAX };
         let taken = self.port.send(pieces, most);
         match self.flush(fd) {
             Ok(()) | Err(Errno::AGAIN) => Ok(taken),

@@ -14,7 +14,7 @@ use rustix::termios::{
     ControlModes, InputModes, OptionalActions, SpecialCodeIndex, isatty, tcgetattr, tcsetattr,
 };
 use vsock_shell_proto::limits::SERIAL_PAYLOAD_MAX;
-use vsock_shell_proto::serial::{Port, SERIAL_RECORD_MAX};
+use vsock_shell_proto::serial::Port;
 
 use super::Stream;
 
@@ -72,24 +72,7 @@ impl Serial {
     /// # Errors
     /// EAGAIN when nothing is there now; of `read(2)`.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        let mut have = 0;
-        loop {
-            let (length, is_over) = self.port.read(buffer.get_mut(have..).unwrap_or_default());
-            have += length;
-            if is_over {
-                return Ok(have);
-            }
-            // Nothing may be left behind in the port: `poll(2)` would not tell of it.
-            if have > 0 && buffer.len() - have < 2 * SERIAL_RECORD_MAX {
-                return Ok(have);
-            }
-            match rustix::io::read(&self.fd, self.port.places()) {
-                Ok(0) => return Ok(have),
-                Ok(length) => self.port.fill(length),
-                Err(Errno::AGAIN | Errno::INTR) if have > 0 => return Ok(have),
-                Err(errno) => return Err(errno),
-            }
-        }
+        self.port.read_with(buffer, &mut |places| rustix::io::read(&self.fd, places))
     }
 
     pub(super) fn has_unread(&mut self) -> bool {

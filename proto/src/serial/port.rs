@@ -149,6 +149,32 @@ impl Port {
         (have, false)
     }
 
+    /// The same, going on with what `read` gives of the port; 0 when the connection is over. Nothing is left behind that a
+    /// wait for the port would not tell of, if `buffer` has two records' room.
+    ///
+    /// # Errors
+    /// Of `read`, where nothing came before.
+    pub fn read_with<E>(
+        &mut self,
+        buffer: &mut [u8],
+        read: &mut dyn FnMut(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let mut have = 0;
+        loop {
+            let (length, is_over) = self.read(buffer.get_mut(have..).unwrap_or_default());
+            have += length;
+            if is_over || (have > 0 && buffer.len() - have < INPUT_LEN) {
+                return Ok(have);
+            }
+            match read(self.places()) {
+                Ok(0) => return Ok(have),
+                Ok(length) => self.fill(length),
+                Err(_) if have > 0 => return Ok(have),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// The connection is over for us too: what still comes of it is dropped.
     pub fn leave(&mut self) {
         self.connection = None;
