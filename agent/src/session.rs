@@ -1,8 +1,8 @@
 //! One session: a process that drives one protocol core over one stream, and the commands and transfers in it.
 //!
 //! The loop follows the order that [`vsock_shell_proto::session`] asks for: bytes in, sinks and sources, time, bytes
-//! out. Every descriptor is registered once with epoll, edge-triggered, and used until it would block; nothing is ever
-//! registered again or asked twice. What is done for a channel is a [`Task`]; it is stepped while it is
+//! out. Every descriptor is registered once with epoll and used until it would block; epoll is not asked while the last
+//! calls still brought something. What is done for a channel is a [`Task`]; it is stepped while it is
 //! marked ready, one frame at a time, so that all have their turn.
 
 pub mod answer;
@@ -51,6 +51,10 @@ pub const SOFTWARE: &str = concat!("vsock-shell-agent ", env!("CARGO_PKG_VERSION
 const GRACE_MS: u32 = 0;
 /// Bytes read from the transport at once.
 const INPUT_LEN: usize = 256 * 1024;
+/// A read that brings as much is tried again before epoll is asked: it mostly brings more.
+const BULK_MIN: usize = 4096;
+/// Rounds of the loop after which epoll is asked in any case: a signal or another descriptor may wait.
+const ROUNDS_MAX: u32 = 8;
 /// Pieces of one flow that a task gets at once.
 pub const PIECES_MAX: usize = 16;
 /// How long what is still unsent has after the session has ended.
@@ -71,7 +75,7 @@ struct Driver<'c> {
     requests: Requests,
     dying: Dying,
     config: &'c Config,
-    /// When the loop last woke up: read once for each turn, because it is a system call.
+    /// When the loop last asked epoll: read no more often, because it is a system call.
     now: Instant,
     /// The session has ended, and when we stop trying to send what is left.
     linger_until: Option<u64>,
@@ -115,7 +119,7 @@ impl<'c> Driver<'c> {
         core.attach(0, now).ok()?;
         let signals = Signals::open(&HANDLED).ok()?;
         let watch = Watch::new().ok()?;
-        watch.add(&signals, Token::Signals).ok()?;
+        watch.add(&signals, Token::Signals, watch::READ).ok()?;
         transport.watch(&watch).ok()?;
         Some(Self {
             core,
@@ -133,6 +137,7 @@ impl<'c> Driver<'c> {
 
     fn run(&mut self) {
         let Some(input) = INPUT.take() else { return };
+        let mut rounds = 0;
         loop {
             let lost = self.receive(input).is_err();
             self.core.handle_timeout(self.now);
@@ -141,7 +146,12 @@ impl<'c> Driver<'c> {
             if lost || self.is_over() {
                 break;
             }
-            self.wait();
+            rounds += 1;
+            let is_busy = self.is_busy();
+            if !is_busy || rounds == ROUNDS_MAX {
+                self.wait(is_busy);
+                rounds = 0;
+            }
         }
         self.end();
     }
@@ -331,15 +341,20 @@ impl<'c> Driver<'c> {
         }
     }
 
-    /// Waits until there is something to do.
-    fn wait(&mut self) {
-        let busy = self.transport.can_read()
+    /// There is something to do, as far as the last calls told.
+    fn is_busy(&self) -> bool {
+        self.transport.can_read()
             || (self.tasks.next_ready(0).is_some() && self.core.room() > 0)
             || (self.transport.can_write()
-                && (self.core.link().can_transmit() || self.transport.is_pending()));
+                && (self.core.link().can_transmit() || self.transport.is_pending()))
+    }
+
+    /// Waits until there is something to do, or only asks what happened meanwhile.
+    fn wait(&mut self, is_busy: bool) {
+        self.transport.arm(&self.watch);
         let core = self.core.poll_timeout().map(Instant::micros);
         let deadlines = [core, self.dying.deadline_us(), self.linger_until, self.transport.deadline_us()];
-        let timeout = if busy {
+        let timeout = if is_busy {
             Some(0)
         } else {
             earliest(&deadlines).map(|deadline| deadline.saturating_sub(self.now.micros()))

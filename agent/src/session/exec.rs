@@ -16,8 +16,8 @@ use vsock_shell_proto::limits::FRAME_PAYLOAD_MAX;
 use super::dying::Dying;
 use super::request::refuse_failure;
 use super::tasks::Step;
-use super::watch::{Readiness, Token, Watch};
-use super::{Core, PIECES_MAX};
+use super::watch::{self, Readiness, Token, Watch};
+use super::{BULK_MIN, Core, PIECES_MAX};
 use crate::hangup::Target;
 use crate::spawn::{Child, Standard, Status, read_status};
 use crate::sys::signal;
@@ -72,7 +72,7 @@ impl Exec {
     /// Of `epoll_ctl` and of the duplicate of a terminal's master.
     pub fn new(channel: ChannelId, child: Child, watch: &Watch, place: usize) -> Result<Self, Errno> {
         let token = |part| Token::Task { place, part };
-        watch.add(&child.status, token(STATUS))?;
+        watch.add(&child.status, token(STATUS), watch::READ)?;
         let is_terminal = matches!(child.standard, Standard::Terminal(_));
         let source =
             |fd, flow| Source { fd, flow, ready: false, is_terminal, has_hung_up: false, left: None };
@@ -80,10 +80,10 @@ impl Exec {
             Standard::Pipes { input, output, error } => (input, output, Some(error)),
             Standard::Terminal(master) => (rustix::io::fcntl_dupfd_cloexec(&master, 3)?, master, None),
         };
-        watch.add(&input, token(INPUT))?;
-        watch.add(&output, token(OUTPUT))?;
+        watch.add(&input, token(INPUT), watch::WRITE)?;
+        watch.add(&output, token(OUTPUT), watch::READ)?;
         if let Some(error) = &error {
-            watch.add(error, token(ERROR))?;
+            watch.add(error, token(ERROR), watch::READ)?;
         }
         Ok(Self {
             channel,
@@ -315,10 +315,14 @@ fn pump(place: &mut Option<Source>, core: &mut Core, channel: ChannelId) -> Step
     match read {
         Ok(length @ 1..) => {
             source.left = source.left.map(|left| left.saturating_sub(length));
-            // A pipe that gives less than there is room for is empty, and tells when it is not any more. Asking a
-            // terminal, which gives what its buffer held, is the only way to know.
-            source.ready &=
-                source.is_terminal || source.has_hung_up || length == room || source.left.is_some();
+            // A pipe that gives less than there is room for is empty, and tells when it is not any more; but whoever
+            // writes much has mostly written again. Asking a terminal, which gives what its buffer held, is the only
+            // way to know.
+            source.ready &= source.is_terminal
+                || source.has_hung_up
+                || length == room
+                || length >= BULK_MIN
+                || source.left.is_some();
             Step::Progress
         }
         Err(Errno::INTR) => Step::Progress,

@@ -7,9 +7,9 @@ use vsock_shell_proto::limits::PREAMBLE_LEN;
 use vsock_shell_proto::link::Transmit;
 use vsock_shell_proto::time::Instant;
 
-use super::Core;
-use super::watch::{Token, Watch};
+use super::watch::{self, Token, Watch};
 use super::wire::{LINE_PAUSE_US, Wire};
+use super::{BULK_MIN, Core};
 
 /// Bytes asked of the kernel for a socket's send buffer; it gives what `net.core.wmem_max` allows.
 const SEND_BUFFER: usize = 512 * 1024;
@@ -22,6 +22,8 @@ pub struct Transport {
     streams: Option<(OwnedFd, OwnedFd)>,
     readable: bool,
     writable: bool,
+    /// Room was missing, and is waited for.
+    is_armed: bool,
     /// A read that brings less than was asked for has brought all there was, and epoll tells of what comes later
     /// (epoll(7), questions and answers): so sockets and pipes are, until they hang up, and terminals are not.
     gives_all: bool,
@@ -45,6 +47,7 @@ impl Transport {
             gives_all: matches!(kind, Ok(FileType::Socket | FileType::Fifo)),
             readable: false,
             writable: true,
+            is_armed: false,
             wire: None,
             retry_at: None,
             answer: [0; PREAMBLE_LEN],
@@ -79,8 +82,8 @@ impl Transport {
     pub fn watch(&self, watch: &Watch) -> Result<()> {
         match &self.streams {
             Some((input, output)) => {
-                watch.add(input, Token::Input)?;
-                watch.add(output, Token::Output)
+                watch.add(input, Token::Input, watch::READ)?;
+                watch.add(output, Token::Output, watch::WRITE_ONCE)
             }
             None => Ok(()),
         }
@@ -92,6 +95,17 @@ impl Transport {
             wire.leave(port);
         }
         self.streams = None;
+    }
+
+    /// Before the driver waits: if room is missing, it is waited for. A line is tried again instead.
+    pub fn arm(&mut self, watch: &Watch) {
+        if let Some((_, output)) = &self.streams
+            && !self.writable
+            && !self.is_armed
+            && self.retry_at.is_none()
+        {
+            self.is_armed = watch.rearm(output, Token::Output).is_ok();
+        }
     }
 
     /// A part of what was written has not left yet.
@@ -132,6 +146,7 @@ impl Transport {
     /// The kernel says that there is room.
     pub fn set_writable(&mut self) {
         self.writable = true;
+        self.is_armed = false;
     }
 
     /// Reads once; 0 when nothing is there now.
@@ -142,7 +157,8 @@ impl Transport {
         match self.try_read(buffer) {
             Ok(0) => Err(Lost),
             Ok(length) => {
-                self.readable = length == buffer.len() || !self.gives_all;
+                // Who sends much has mostly sent again.
+                self.readable = length >= BULK_MIN || !self.gives_all;
                 Ok(length)
             }
             Err(Errno::AGAIN) => {

@@ -1,5 +1,7 @@
-//! What a session waits for: an epoll descriptor whose registrations are made once, edge-triggered.
+//! What a session waits for: an epoll descriptor. What is read is registered once, edge-triggered; the room in the
+//! transport is asked for each time that it was missing.
 
+use rustix::event::epoll::EventFlags;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Result;
@@ -39,6 +41,13 @@ pub struct Readiness {
     pub ended: bool,
 }
 
+/// Told each time that more can be read, and when nothing more will come.
+pub const READ: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
+/// Told each time that there is room again.
+pub const WRITE: EventFlags = EventFlags::OUT.union(EventFlags::ET);
+/// Told once that there is room. Who writes all the time would otherwise be woken whenever the other side has read.
+pub const WRITE_ONCE: EventFlags = EventFlags::OUT.union(EventFlags::ONESHOT);
+
 const INPUT: u64 = u64::MAX;
 const OUTPUT: u64 = u64::MAX - 1;
 const SIGNALS: u64 = u64::MAX - 2;
@@ -75,19 +84,25 @@ impl Watch {
         epoll::create(epoll::CreateFlags::CLOEXEC).map(Self)
     }
 
-    /// Watches `fd` for both directions until it is closed. It is told at once what is possible now.
+    /// Watches `fd` until it is closed. It is told at once what is possible now.
     ///
     /// # Errors
     /// Of `epoll_ctl`; EPERM for files, which never block.
-    pub fn add(&self, fd: impl AsFd, token: Token) -> Result<()> {
-        let flags =
-            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        epoll::add(&self.0, fd, epoll::EventData::new_u64(token.encode()), flags)
+    pub fn add(&self, fd: impl AsFd, token: Token, interest: EventFlags) -> Result<()> {
+        epoll::add(&self.0, fd, epoll::EventData::new_u64(token.encode()), interest)
+    }
+
+    /// Waits for room once more.
+    ///
+    /// # Errors
+    /// Of `epoll_ctl`, which there are none of once `fd` was added.
+    pub fn rearm(&self, fd: impl AsFd, token: Token) -> Result<()> {
+        epoll::modify(&self.0, fd, epoll::EventData::new_u64(token.encode()), WRITE_ONCE)
     }
 
     /// Waits for `timeout_us` microseconds, without one for ever, and tells what happened.
     pub fn wait(&self, timeout_us: Option<u64>, happened: &mut dyn FnMut(Token, Readiness)) {
-        let empty = epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
+        let empty = epoll::Event { flags: EventFlags::empty(), data: epoll::EventData::new_u64(0) };
         let mut events = [empty; EVENTS];
         let timeout = timeout_us
             .map(|us| Timespec { tv_sec: (us / 1_000_000) as i64, tv_nsec: (us % 1_000_000 * 1000) as i64 });
@@ -95,12 +110,11 @@ impl Watch {
         let count = epoll::wait(&self.0, &mut events, timeout.as_ref()).unwrap_or(0);
         for event in events.iter().take(count) {
             let flags = event.flags;
-            let ended =
-                flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP | epoll::EventFlags::RDHUP);
+            let ended = flags.intersects(EventFlags::ERR | EventFlags::HUP | EventFlags::RDHUP);
             let readiness = Readiness {
                 ended,
-                readable: ended || flags.contains(epoll::EventFlags::IN),
-                writable: ended || flags.contains(epoll::EventFlags::OUT),
+                readable: ended || flags.contains(EventFlags::IN),
+                writable: ended || flags.contains(EventFlags::OUT),
             };
             happened(Token::decode(event.data.u64()), readiness);
         }
