@@ -5,6 +5,7 @@ use core::ffi::CStr;
 use arrayvec::ArrayVec;
 
 use crate::account::decimal;
+use crate::sys::socket::VsockAddress;
 
 /// Addresses to listen on at once.
 pub const ADDRESSES_MAX: usize = 8;
@@ -13,7 +14,8 @@ pub const DEFAULT_PORT: u32 = 5000;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
-Usage: vsock-shell-agent [-p PORT] [-d] [-v]... [--listen ADDR]... [--notify ADDR]
+Usage: vsock-shell-agent [-p PORT] [-d] [-v]... [--listen ADDR]...
+                         [--connect ADDR] [--notify ADDR]
 Gives the host of this machine shells, commands and files over vsock.
 
   -p PORT         vsock port (default 5000)
@@ -22,6 +24,7 @@ Gives the host of this machine shells, commands and files over vsock.
   --listen ADDR   vsock[:PORT] (default), unix:PATH, serial:PORT (/dev/... or the
                   name of a virtio-serial port), stdio, or fd:N for an open socket;
                   without it also systemd's LISTEN_FDS
+  --connect ADDR  call vsock:CID:PORT or unix:PATH instead, again and again
   --notify ADDR   send READY=1 to vsock:CID:PORT or unix:PATH once it listens
   -h, --help      print this
   -V, --version   print the version
@@ -40,6 +43,15 @@ pub enum Address<'a> {
     Stdio,
     /// An inherited descriptor: a listening socket, or one session over a connected one.
     Descriptor(i32),
+}
+
+/// Whom to connect to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer<'a> {
+    /// This port of AF_VSOCK; CID 2 is the host.
+    Vsock(VsockAddress),
+    /// A Unix socket of this path.
+    Unix(&'a CStr),
 }
 
 /// What the command line asks for.
@@ -65,8 +77,10 @@ pub struct Options<'a> {
     pub port: u32,
     /// The addresses in order; none where none was given.
     pub addresses: ArrayVec<Address<'a>, ADDRESSES_MAX>,
-    /// Where to tell that it listens.
-    pub notify: Option<&'a CStr>,
+    /// Whom to call. Without addresses nothing else is done.
+    pub connect: Option<Peer<'a>>,
+    /// Whom to tell that it listens.
+    pub notify: Option<Peer<'a>>,
 }
 
 impl Options<'_> {
@@ -76,6 +90,7 @@ impl Options<'_> {
         verbosity: 0,
         port: DEFAULT_PORT,
         addresses: ArrayVec::new_const(),
+        connect: None,
         notify: None,
     };
 }
@@ -102,7 +117,7 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
     let mut port = None;
     let mut daemon = false;
     let mut verbosity = 0_u8;
-    let mut notify = None;
+    let (mut connect, mut notify) = (None, None);
     let mut listen = ArrayVec::<&'a CStr, ADDRESSES_MAX>::new();
     while let Some(argument) = arguments.next() {
         let bytes = argument.to_bytes();
@@ -110,15 +125,14 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
         match bytes {
             _ if bytes == b"--help" => return Ok(Request::Help),
             _ if bytes == b"--version" => return Ok(Request::Version),
-            _ if bytes == b"--listen" => push(&mut listen, value_of(arguments.next(), bytes)?)?,
-            _ if bytes == b"--notify" => notify = Some(value_of(arguments.next(), bytes)?),
             _ => {
-                if let Some(address) = suffix(argument, b"--listen=") {
-                    push(&mut listen, address)?;
-                    continue;
-                }
-                if let Some(address) = suffix(argument, b"--notify=") {
-                    notify = Some(address);
+                if let Some((option, value)) = long(argument, &mut arguments)? {
+                    match option {
+                        LISTEN if listen.try_push(value).is_ok() => {}
+                        LISTEN => return wrong("more than 8 addresses to listen on", value.to_bytes()),
+                        CONNECT => connect = Some(parse_peer(value)?),
+                        _ => notify = Some(parse_peer(value)?),
+                    }
                     continue;
                 }
                 let Some(mut letters) = suffix(argument, b"-").filter(|rest| !is_long_or_empty(rest)) else {
@@ -151,18 +165,32 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
         // As many as there were arguments, which were bounded.
         let _ = addresses.try_push(parse_address(address, port)?);
     }
-    Ok(Request::Serve(Options { daemon, verbosity, port, addresses, notify }))
+    Ok(Request::Serve(Options { daemon, verbosity, port, addresses, connect, notify }))
 }
 
 fn value_of<'a>(value: Option<&'a CStr>, option: &'a [u8]) -> Result<&'a CStr, UsageError<'a>> {
     value.ok_or(UsageError { problem: "option needs a value", argument: option })
 }
 
-fn push<'a>(listen: &mut ArrayVec<&'a CStr, ADDRESSES_MAX>, address: &'a CStr) -> Result<(), UsageError<'a>> {
-    listen.try_push(address).map_err(|_| UsageError {
-        problem: "more than 8 addresses to listen on",
-        argument: address.to_bytes(),
-    })
+/// The options that take an address, with the equals sign that may stand before it.
+const LONG: [&[u8]; 3] = [b"--listen=", b"--connect=", b"--notify="];
+const LISTEN: usize = 0;
+const CONNECT: usize = 1;
+
+/// Which of them `argument` is, and its value: the rest of it, or the argument that follows.
+fn long<'a>(
+    argument: &'a CStr,
+    arguments: &mut impl Iterator<Item = &'a CStr>,
+) -> Result<Option<(usize, &'a CStr)>, UsageError<'a>> {
+    for (number, option) in LONG.into_iter().enumerate() {
+        if let Some(value) = suffix(argument, option) {
+            return Ok(Some((number, value)));
+        }
+        if option.split_last().is_some_and(|(_, name)| name == argument.to_bytes()) {
+            return value_of(arguments.next(), argument.to_bytes()).map(|value| Some((number, value)));
+        }
+    }
+    Ok(None)
 }
 
 fn is_long_or_empty(rest: &&CStr) -> bool {
@@ -185,6 +213,24 @@ fn parse_port(text: &[u8]) -> Result<u32, UsageError<'_>> {
         Some(port) if port != u32::MAX => Ok(port),
         _ => wrong("not a port", text),
     }
+}
+
+/// Reads whom to connect to.
+///
+/// # Errors
+/// It is nobody.
+pub fn parse_peer(address: &CStr) -> Result<Peer<'_>, UsageError<'_>> {
+    if let Some(path) = suffix(address, b"unix:").filter(|path| !path.is_empty()) {
+        return Ok(Peer::Unix(path));
+    }
+    if let Some(numbers) = suffix(address, b"vsock:").map(CStr::to_bytes)
+        && let Some(colon) = numbers.iter().position(|&byte| byte == b':')
+        && let (Some(cid), Some(port)) =
+            (numbers.get(..colon).and_then(decimal), numbers.get(colon + 1..).and_then(decimal))
+    {
+        return Ok(Peer::Vsock(VsockAddress { cid, port }));
+    }
+    wrong("not vsock:CID:PORT or unix:PATH; TCP needs a key, and keys do not exist yet", address.to_bytes())
 }
 
 /// Reads an address; `port` is that of a vsock address without one.

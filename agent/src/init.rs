@@ -18,7 +18,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, wait};
 
-use crate::args::{Address, Options};
+use crate::args::{Address, Options, Peer};
 use crate::clock::{now_ms, until};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::line::Part;
@@ -66,6 +66,7 @@ pub fn run(start: &Start, mut options: Options<'static>) -> ! {
     if options.addresses.is_empty() {
         options.addresses = core::mem::take(&mut settings.listen);
     }
+    options.connect = options.connect.or(settings.connect);
     options.notify = options.notify.or(settings.notify);
     log::set_verbosity(options.verbosity);
     set_up(&settings, &options);
@@ -130,7 +131,8 @@ fn set_up(settings: &Settings<'_>, options: &Options<'_>) {
         log::failure("set the host name", settings.hostname, errno);
     }
     let is_vsock = |address: &Address<'_>| matches!(address, Address::Vsock(_));
-    modules::load(settings, options.addresses.is_empty() || options.addresses.iter().any(is_vsock));
+    let is_by_default = options.addresses.is_empty() && !matches!(options.connect, Some(Peer::Unix(_)));
+    modules::load(settings, is_by_default || options.addresses.iter().any(is_vsock));
 }
 
 /// Keeps its children running.

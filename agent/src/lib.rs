@@ -11,6 +11,7 @@
 pub mod account;
 pub mod arena;
 pub mod args;
+pub mod caller;
 pub mod clock;
 pub mod command;
 pub mod config;

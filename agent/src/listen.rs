@@ -7,8 +7,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::{Errno, Result as SystemResult};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
-use crate::account::decimal;
-use crate::args::{Address, suffix};
+use crate::args::{Address, Peer};
 use crate::serial;
 use crate::sys::descriptor;
 use crate::sys::socket::{PeerAddress, VsockAddress, peer_of};
@@ -100,28 +99,44 @@ fn new_socket(family: AddressFamily) -> SystemResult<OwnedFd> {
     rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
 }
 
-/// Tells a service manager that the agent listens, as `sd_notify(3)` has it: to a datagram socket `unix:PATH`, or to a stream
-/// at `vsock:CID:PORT`, by which the manager of a virtual machine waits for its guest.
+/// Tells a service manager that the agent listens, as `sd_notify(3)` has it: a Unix socket gets a datagram, and a port of
+/// vsock, by which the manager of a virtual machine waits for its guest, a stream.
 ///
 /// # Errors
-/// EINVAL for another address; what `connect` and `write` have.
+/// What `connect` and `write` have.
+pub fn notify(peer: Peer<'_>) -> SystemResult<()> {
+    let kind = if matches!(peer, Peer::Unix(_)) { SocketType::DGRAM } else { SocketType::STREAM };
+    let socket = connect(peer, kind, SocketFlags::CLOEXEC)?;
+    rustix::io::write(socket, b"READY=1\n").map(drop)
+}
+
+/// Calls somebody; the connection may still be on its way.
+///
+/// # Errors
+/// What `connect` has.
+pub fn call(peer: Peer<'_>) -> SystemResult<OwnedFd> {
+    connect(peer, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+}
+
 #[inline(never)]
-pub fn notify(address: &CStr) -> SystemResult<()> {
-    let socket = |family, kind| rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None);
-    let connected = if let Some(path) = suffix(address, b"unix:") {
-        let socket = socket(AddressFamily::UNIX, SocketType::DGRAM)?;
-        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-        socket
-    } else {
-        let mut numbers = address.to_bytes().split(|&byte| byte == b':').skip(1).map(decimal);
-        let (Some(Some(cid)), Some(Some(port))) = (numbers.next(), numbers.next()) else {
-            return Err(Errno::INVAL);
-        };
-        let socket = socket(AddressFamily::VSOCK, SocketType::STREAM)?;
-        rustix::net::connect(&socket, &VsockAddress { cid, port })?;
-        socket
+fn connect(peer: Peer<'_>, kind: SocketType, flags: SocketFlags) -> SystemResult<OwnedFd> {
+    let socket = |family| rustix::net::socket_with(family, kind, flags, None);
+    let (socket, result) = match peer {
+        Peer::Unix(path) => {
+            let socket = socket(AddressFamily::UNIX)?;
+            let result = rustix::net::connect(&socket, &SocketAddrUnix::new(path)?);
+            (socket, result)
+        }
+        Peer::Vsock(address) => {
+            let socket = socket(AddressFamily::VSOCK)?;
+            let result = rustix::net::connect(&socket, &address);
+            (socket, result)
+        }
     };
-    rustix::io::write(connected, b"READY=1\n").map(drop)
+    match result {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(errno) => Err(errno),
+    }
 }
 
 #[inline(never)]

@@ -12,11 +12,12 @@ use vsock_shell_proto::limits::PREAMBLE_LEN;
 use vsock_shell_proto::preamble::{Answer, Preamble, Status};
 
 use crate::args::ADDRESSES_MAX;
+use crate::caller::Caller;
 use crate::clock::{earliest, now_ms, until};
 use crate::half_open::{HalfOpen, Partial, Progress};
 use crate::hangup::KILL_AFTER_MS;
 use crate::line::Part;
-use crate::listen::Listening;
+use crate::listen::{Listening, call};
 use crate::log;
 use crate::session::LINGER_US;
 use crate::sessions::Sessions;
@@ -34,8 +35,9 @@ const PORT_PAUSE_MS: u64 = 1000;
 /// commands that do not hang up, and a little more.
 const ENDING_MS: u64 = LINGER_US / 1000 + KILL_AFTER_MS + 1000;
 
-/// What an event of epoll is about: the signals, a listening socket, or a place of the half-open table.
+/// What an event of epoll is about: the signals, a call, a listening socket, or a place of the half-open table.
 const TOKEN_SIGNALS: u64 = u64::MAX;
+const TOKEN_CALL: u64 = u64::MAX - 1;
 const TOKEN_SOCKETS: u64 = 1 << 32;
 
 /// The listener.
@@ -47,6 +49,7 @@ pub struct Listener<'a> {
     sessions: Sessions,
     /// Ports without connections, each with the process that serves it. Taken only in that process.
     ports: ArrayVec<(Option<OwnedFd>, Option<Pid>), ADDRESSES_MAX>,
+    caller: Option<Caller<'a>>,
     /// When ports get a process that have none.
     ports_due_ms: Option<u64>,
     /// SIGHUP was ignored when the agent started, or there is no terminal that could hang up.
@@ -75,6 +78,7 @@ impl<'a> Listener<'a> {
     pub fn new(
         sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>,
         ports: ArrayVec<OwnedFd, ADDRESSES_MAX>,
+        caller: Option<Caller<'a>>,
         ignores_hangup: bool,
     ) -> Result<Self, Errno> {
         let signals = Signals::open(&HANDLED)?;
@@ -88,6 +92,7 @@ impl<'a> Listener<'a> {
             half_open: HalfOpen::new(seed),
             sessions: Sessions::new(),
             ports: ports.into_iter().map(|port| (Some(port), None)).collect(),
+            caller,
             ports_due_ms: Some(0),
             ignores_hangup,
             paused_until_ms: None,
@@ -107,6 +112,7 @@ impl<'a> Listener<'a> {
     pub fn run(&mut self) -> Result<Outcome, Errno> {
         let empty = epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
         loop {
+            self.call();
             if let Some(port) = self.start_ports() {
                 return Ok(Outcome::Port(port));
             }
@@ -121,6 +127,8 @@ impl<'a> Listener<'a> {
                 let session = if token == TOKEN_SIGNALS {
                     self.handle_signals();
                     None
+                } else if token == TOKEN_CALL {
+                    self.handle_call()
                 } else if token >= TOKEN_SOCKETS {
                     self.accept((token - TOKEN_SOCKETS) as usize)
                 } else {
@@ -137,8 +145,13 @@ impl<'a> Listener<'a> {
     }
 
     fn timeout(&self) -> Option<Timespec> {
-        let ports = self.ports_due_ms;
-        let deadlines = [self.half_open.next_deadline_ms(), self.paused_until_ms, self.ending_at_ms, ports];
+        let deadlines = [
+            self.half_open.next_deadline_ms(),
+            self.paused_until_ms,
+            self.ending_at_ms,
+            self.ports_due_ms,
+            self.caller.as_ref().and_then(Caller::due_ms),
+        ];
         earliest(&deadlines).map(until)
     }
 
@@ -209,6 +222,39 @@ impl<'a> Listener<'a> {
         None
     }
 
+    /// Makes the call that is due.
+    #[inline(never)]
+    fn call(&mut self) {
+        let Some(caller) = &mut self.caller else { return };
+        if caller.due_ms().is_none_or(|due| due > now_ms()) {
+            return;
+        }
+        let called = call(caller.peer).and_then(|stream| {
+            let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
+            epoll::add(&self.epoll, &stream, epoll::EventData::new_u64(TOKEN_CALL), flags)?;
+            Ok(stream)
+        });
+        match called {
+            Ok(stream) => caller.handle_called(stream),
+            Err(errno) => {
+                if caller.handle_failed(now_ms()) {
+                    log::peer_warning(&[Part::Text("nobody answers a call: "), Part::Error(errno)]);
+                }
+            }
+        }
+    }
+
+    /// Something came on the call, or it has ended.
+    #[inline(never)]
+    fn handle_call(&mut self) -> Option<(OwnedFd, [u8; PREAMBLE_LEN])> {
+        let (stream, preamble) = self
+            .caller
+            .as_mut()?
+            .handle_readable(now_ms(), &|stream, room| rustix::io::read(stream, room))?;
+        let _ = epoll::delete(&self.epoll, &stream);
+        self.start(stream, *preamble.bytes())
+    }
+
     /// Stops accepting, and asks the sessions to hang up. A second signal kills them.
     fn end(&mut self) {
         if self.ending_at_ms.is_some() {
@@ -223,6 +269,7 @@ impl<'a> Listener<'a> {
             socket.remove_file();
         }
         self.sockets.clear();
+        self.caller = None;
         while let Some(stream) = self.half_open.evict() {
             self.forget(stream);
         }

@@ -7,7 +7,8 @@ use rustix::io::Errno;
 use rustix::process::getpid;
 
 use crate::account::decimal;
-use crate::args::{self, ADDRESSES_MAX, Address, Options, Request};
+use crate::args::{self, ADDRESSES_MAX, Address, Options, Peer, Request};
+use crate::caller::Caller;
 use crate::clock::{now_ms, until};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::half_open::{DEADLINE_MS, Partial, Progress};
@@ -142,7 +143,7 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     if let Some(Err(errno)) = options.notify.map(listen::notify) {
         log::failure("tell that it listens", b"", errno);
     }
-    listen_and_serve(sockets, ports, hangup_ignored || options.daemon, &config)
+    listen_and_serve(sockets, ports, options.connect, hangup_ignored || options.daemon, &config)
 }
 
 fn remove_files(sockets: &[listen::Listening<'_>], status: i32) -> Result<(), i32> {
@@ -170,7 +171,7 @@ fn addresses(start: &Start, options: &Options<'static>) -> Result<Addresses, i32
                 return Err(USAGE);
             }
         }
-        if count == 0 {
+        if count == 0 && options.connect.is_none() {
             let _ = addresses.try_push(Address::Vsock(options.port));
         }
     }
@@ -207,6 +208,7 @@ fn go_to_background() -> Result<(), Errno> {
 fn listen_and_serve(
     sockets: ArrayVec<listen::Listening<'static>, ADDRESSES_MAX>,
     ports: ArrayVec<OwnedFd, ADDRESSES_MAX>,
+    connect: Option<Peer<'static>>,
     ignores_hangup: bool,
     config: &Config,
 ) -> Result<(), i32> {
@@ -214,7 +216,8 @@ fn listen_and_serve(
         log::error(&[Part::Text("cannot wait for connections: "), Part::Error(errno)]);
         FAILURE
     };
-    let mut listener = Listener::new(sockets, ports, ignores_hangup).map_err(failed)?;
+    let mut listener =
+        Listener::new(sockets, ports, connect.map(Caller::new), ignores_hangup).map_err(failed)?;
     let outcome = listener.run().map_err(failed)?;
     drop(listener);
     match outcome {

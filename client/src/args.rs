@@ -15,7 +15,7 @@ use crate::invocation::{Action, Ask, Copy, DEFAULT_ESCAPE, Invocation, Power, Pr
 use crate::operand::{Operand, split_pair};
 use crate::options::Options;
 use crate::suggest::nearest;
-use crate::target::{DEFAULT_PORT, Target, TargetError};
+use crate::target::{Address, DEFAULT_PORT, Listen, Target, TargetError};
 use crate::text;
 
 /// What is wrong with a command line: one line that names the word, without the program's name before it.
@@ -80,10 +80,10 @@ where
     match words.verb {
         Some(Verb::Copy) => words.into_copy(),
         Some(Verb::Wait) => words
-            .into_ask("wait", &["-p", "-l", "-q", "-v", "--timeout", "--reconnect"])
+            .into_ask("wait", &["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--listen"])
             .map(Invocation::Wait),
         Some(Verb::Info) => words
-            .into_ask("info", &["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--json"])
+            .into_ask("info", &["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--listen", "--json"])
             .map(Invocation::Info),
         Some(Verb::Power(action)) => words.into_power(action),
         None if words.options.upload.is_some() || words.options.download.is_some() => words.into_transfer(),
@@ -133,9 +133,10 @@ impl Words {
         Ok(words)
     }
 
-    /// A verb takes all the words; otherwise the one that was read is the target, and a command may follow.
+    /// A verb takes all the words; otherwise the one that was read is the target, or none is needed, and a command may
+    /// follow.
     fn is_target_read(&self) -> bool {
-        self.verb.is_none() && !self.operands.is_empty()
+        self.verb.is_none() && (!self.operands.is_empty() || self.options.listen.is_some())
     }
 
     fn find_verb(&mut self, are_options_over: bool) {
@@ -166,6 +167,7 @@ impl Words {
                 "--kill-after",
                 "--json",
                 "--reconnect",
+                "--listen",
             ],
         )?;
         let target = self.target()?;
@@ -204,7 +206,7 @@ impl Words {
     fn into_transfer(self) -> Result<Invocation, ArgsError> {
         self.options.refuse_except(
             "-u and -d",
-            &["-p", "-l", "-q", "-v", "-u", "-d", "--timeout", "--sync", "--reconnect"],
+            &["-p", "-l", "-q", "-v", "-u", "-d", "--timeout", "--sync", "--reconnect", "--listen"],
         )?;
         let target = self.target()?;
         if let Some(word) = self.command.first() {
@@ -278,7 +280,7 @@ impl Words {
 
     fn into_ask(self, verb: &str, allowed: &[&str]) -> Result<Ask, ArgsError> {
         self.options.refuse_except(verb, allowed)?;
-        if let Some(word) = self.operands.get(1) {
+        if let Some(word) = self.operands.get(usize::from(self.options.listen.is_none())) {
             return fail(format!("`{}` is one word too many: {verb} takes one target", shown(word)));
         }
         let target = self.target()?;
@@ -287,16 +289,28 @@ impl Words {
 
     fn into_power(self, action: Action) -> Result<Invocation, ArgsError> {
         let is_forced = self.options.is_forced;
-        let allowed = ["-p", "-q", "-v", "--timeout", "--reconnect", "--force"];
+        let allowed = ["-p", "-q", "-v", "--timeout", "--reconnect", "--listen", "--force"];
         let Ask { target, settings, .. } = self.into_ask(action.verb(), &allowed)?;
         Ok(Invocation::Power(Power { target, action, is_forced, settings }))
     }
 
     fn target(&self) -> Result<Target, ArgsError> {
+        let default_port = self.options.port.unwrap_or(DEFAULT_PORT);
+        if let Some(word) = &self.options.listen {
+            if let Some(target) = self.operands.first() {
+                return fail(format!(
+                    "--listen stands for the target, and `{}` is one too; leave one out, or write --listen first",
+                    shown(target)
+                ));
+            }
+            let on = Listen::parse(word, default_port)
+                .map_err(|error| ArgsError(format!("cannot use --listen `{}`: {error}", shown(word))))?;
+            return Ok(Target { user: self.options.user.clone(), address: Address::Listen(on) });
+        }
         let Some(word) = self.operands.first() else {
             return fail("no target is named; write vsock-shell TARGET, or vsock-shell -h for help");
         };
-        let mut target = Target::parse(word, self.options.port.unwrap_or(DEFAULT_PORT)).map_err(|error| {
+        let mut target = Target::parse(word, default_port).map_err(|error| {
             let verb = word.to_str().filter(|_| self.verb.is_none() && error == TargetError::Name);
             let hint = match verb.and_then(|word| nearest(word, VERBS.map(|(name, _)| name))) {
                 Some(verb) => format!(" (did you mean `{verb}`?)"),

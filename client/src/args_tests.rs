@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::invocation::{Settings, Variable};
-use crate::target::Address;
+use crate::target::{Address, Listen};
 
 #[track_caller]
 fn parsed(line: &[&str]) -> Invocation {
@@ -360,4 +360,29 @@ fn words_need_not_be_text() {
     }
     assert!(parse([OsString::from_vec(b"--\xff".to_vec())]).is_err());
     assert!(parse([OsString::from_vec(b"-\xff".to_vec())]).is_err());
+}
+
+#[test]
+fn listening_stands_for_the_target() {
+    let at = |listen| Target { user: None, address: Address::Listen(listen) };
+    for (words, target, program) in [
+        (&["--listen", "vsock:7"][..], at(Listen::Vsock(7)), Program::Shell),
+        (&["--listen=vsock", "-p", "9", "a", "b"], at(Listen::Vsock(9)), line("a b")),
+        (&["--listen", "unix:/s_5000", "--", "a"], at(Listen::Unix("/s_5000".into())), argv(&["a"])),
+        (&["--listen", "vsock", "poweroff"], at(Listen::Vsock(5000)), line("poweroff")),
+    ] {
+        let Invocation::Run(run) = parsed(words) else { panic!("{words:?}") };
+        assert_eq!((run.target, run.program), (target, program), "{words:?}");
+        assert!(run.settings.timeout > Duration::from_secs(86_400), "it waits as long as it takes");
+    }
+    let Invocation::Wait(wait) = parsed(&["wait", "--listen", "vsock", "--timeout", "3", "-l", "bob"]) else {
+        panic!("no wait");
+    };
+    assert_eq!((wait.target.user, wait.settings.timeout), (Some("bob".into()), Duration::from_secs(3)));
+    refused(&["3", "--listen", "vsock", "id"], &["--listen", "3"]);
+    refused(&["wait", "--listen", "vsock", "3"], &["3"]);
+    refused(&["cp", "--listen", "vsock", "a", "3:b"], &["--listen", "cp"]);
+    for address in ["tcp:a:1", "unix:", "vsock:x", "3", ""] {
+        refused(&["--listen", address], &["--listen", "cannot use"]);
+    }
 }

@@ -64,8 +64,9 @@ impl Connection {
             let stream = dial(address, left).map_err(Error::Dial)?;
             // An agent that is reached late still gets a moment to answer.
             let left = timeout.saturating_sub(start.elapsed()).max(FAREWELL);
-            // What goes over a port before the agent holds it is lost: it is said again.
-            let is_port = matches!(address, Address::Serial(_));
+            // What goes over a port before the agent holds it is lost: it is said again. Whoever calls us may be
+            // anybody, and the next one the agent.
+            let is_port = matches!(address, Address::Serial(_) | Address::Listen(_));
             match Self::begin(stream, if is_port { left.min(start.elapsed().max(PATIENCE)) } else { left }) {
                 Err(Error::Silent(_)) if is_port && start.elapsed() < timeout => {}
                 // A backend accepts for a guest that does not listen yet, and then closes.

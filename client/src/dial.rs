@@ -1,11 +1,12 @@
 //! Owns the way from an [`Address`] to a connected stream: how long to try, and what to say when it was in vain.
 //!
-//! One try is in `dial/attempt.rs`, the command of `exec:` in `dial/proxy.rs`. A guest that is still booting answers
+//! One try is in `dial/attempt.rs`, the command of `exec:` in `dial/proxy.rs`, `--listen` in `dial/incoming.rs`. A guest that is still booting answers
 //! in many ways that it is not there yet, depending on what stands between: no socket, a refusal, a reset, a stream
 //! that ends at once. All of them are tried again until the timeout is over; what cannot change by waiting (no
 //! permission, no such host, no such transport) ends it at once.
 
 mod attempt;
+mod incoming;
 mod proxy;
 mod serial;
 
@@ -114,6 +115,8 @@ pub(crate) enum Step {
     Greet,
     /// Starting the command of `exec:`.
     Spawn,
+    /// Waiting for the agent to call.
+    Answer,
 }
 
 /// Connects to `address`, trying again for `timeout` while it can still succeed; with a timeout of zero, once.
@@ -147,8 +150,10 @@ pub fn dial(address: &Address, timeout: Duration) -> Result<Stream, DialError> {
 impl Failure {
     /// Whether waiting cannot help.
     fn is_final(&self) -> bool {
-        if self.step != Step::Connect && self.step != Step::Greet {
-            return true;
+        match self.step {
+            Step::Connect | Step::Greet => {}
+            Step::Answer => return Errno::from_io_error(&self.error) != Some(Errno::TIMEDOUT),
+            Step::Resolve | Step::Spawn => return true,
         }
         let may_change = [
             Errno::NOENT,
@@ -195,6 +200,11 @@ impl DialError {
         match (&self.address, self.failure.step, errno) {
             (_, Step::Resolve, _) => "is the name right?",
             (_, Step::Spawn, _) => "is there a /bin/sh?",
+            (Address::Listen(_), _, Some(Errno::TIMEDOUT)) => {
+                "was the agent started with --connect, or vsock_shell.connect=?"
+            }
+            (Address::Listen(_), _, Some(Errno::ADDRINUSE)) => "does somebody else listen there?",
+            (Address::Listen(_), ..) => "can one listen there?",
             (Unix(_) | Mux { .. }, _, Some(Errno::ACCESS | Errno::PERM)) => {
                 "may this user open the socket? it is its owner's"
             }

@@ -19,7 +19,7 @@ TARGET is one of
   mux:PATH[:PORT]      the Unix socket of Firecracker, Cloud Hypervisor or vhost-device-vsock
   unix:PATH            a Unix socket
   tcp:HOST:PORT        a TCP stream
-  serial:PATH          a virtio-serial socket or a serial line (not in this version yet)
+  serial:PATH          a virtio-serial socket or a serial line
   exec:COMMAND         the standard input and output of a command
 With cp it is written without colons, `%` for `:` and `%%` for `%`: unix%/run/agent.sock:/etc/fstab
 
@@ -33,9 +33,10 @@ Options, before or after TARGET, but before COMMAND:
   -C DIR                working directory in the guest
   -u, --upload, -d, --download
                         upload or download one file, as above
+      --listen ADDR     in the place of TARGET: wait for an agent that calls vsock[:PORT] or unix:PATH (its --connect)
       --sync            flush what was written to disk before success is told
       --force           end the guest at once, without asking its init
-      --timeout SECONDS keep trying to connect for so long (2); 0: try once
+      --timeout SECONDS keep trying to connect for so long (2; with --listen for ever); 0: try once
       --kill-after SECONDS
                         kill the command when it runs longer
       --reconnect 0     do not reconnect; the only value in this version

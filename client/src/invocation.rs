@@ -11,6 +11,9 @@ use crate::target::Target;
 /// How long a connect is retried where `--timeout` does not say.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The same with `--listen`: a hundred years. A guest calls when it has booted.
+pub const PATIENT_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// The escape character where `-e` does not say.
 pub const DEFAULT_ESCAPE: u8 = b'~';
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lexopt::Arg;
 
 use crate::args::{ArgsError, fail, shown};
-use crate::invocation::{DEFAULT_TIMEOUT, Pty, Settings, Variable};
+use crate::invocation::{DEFAULT_TIMEOUT, PATIENT_TIMEOUT, Pty, Settings, Variable};
 use crate::suggest::nearest;
 use crate::target::Target;
 
@@ -33,6 +33,8 @@ pub(crate) struct Options {
     pub is_forced: bool,
     pub upload: Option<OsString>,
     pub download: Option<OsString>,
+    /// `--listen`, which stands for the target.
+    pub listen: Option<OsString>,
     pub is_help: bool,
     pub is_version: bool,
     /// Every option that was given, by the name that messages use.
@@ -40,8 +42,19 @@ pub(crate) struct Options {
 }
 
 /// The long options, for guesses at what a mistyped one was meant to be.
-const LONG: [&str; 10] =
-    ["upload", "download", "sync", "force", "timeout", "kill-after", "reconnect", "json", "help", "version"];
+const LONG: [&str; 11] = [
+    "upload",
+    "download",
+    "listen",
+    "sync",
+    "force",
+    "timeout",
+    "kill-after",
+    "reconnect",
+    "json",
+    "help",
+    "version",
+];
 
 impl Options {
     /// Reads one option and its value; `false` at the end of the words.
@@ -62,6 +75,7 @@ impl Options {
             Arg::Short('d') | Arg::Long("download") => "-d",
             Arg::Short('h') | Arg::Long("help") => "-h",
             Arg::Short('V') | Arg::Long("version") => "-V",
+            Arg::Long("listen") => "--listen",
             Arg::Long("sync") => "--sync",
             Arg::Long("force") => "--force",
             Arg::Long("timeout") => "--timeout",
@@ -92,6 +106,7 @@ impl Options {
             "-d" => once(&mut self.download, name, value()?)?,
             "-h" => self.is_help = true,
             "-V" => self.is_version = true,
+            "--listen" => self.listen = Some(value()?),
             "--sync" => self.is_synced = true,
             "--force" => self.is_forced = true,
             "--timeout" => self.timeout = Some(seconds(name, &value()?)?),
@@ -113,8 +128,9 @@ impl Options {
     }
 
     pub(crate) fn settings(&self) -> Settings {
+        let patience = if self.listen.is_some() { PATIENT_TIMEOUT } else { DEFAULT_TIMEOUT };
         Settings {
-            timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            timeout: self.timeout.unwrap_or(patience),
             is_quiet: self.is_quiet,
             verbosity: self.verbosity,
         }

@@ -70,6 +70,18 @@ pub enum Address {
     Serial(PathBuf),
     /// A command for `sh -c` whose standard input and output are the stream.
     Exec(OsString),
+    /// Nowhere: the agent calls us.
+    Listen(Listen),
+}
+
+/// Where we listen for an agent that calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// This port of AF_VSOCK, for every guest of this machine.
+    Vsock(u32),
+    /// A Unix stream socket; at most [`UNIX_PATH_MAX`] bytes. Firecracker, Cloud Hypervisor and vhost-device-vsock connect
+    /// a guest that calls port N of its host to the socket that is named like their own with `_N` behind it.
+    Unix(PathBuf),
 }
 
 /// Why a word is not a target. The text is a reason, to follow the word and a colon.
@@ -97,6 +109,8 @@ pub enum TargetError {
     Host,
     /// Nothing where a command belongs.
     EmptyCommand,
+    /// Neither `vsock` nor `unix:`.
+    NotToListenOn,
 }
 
 impl fmt::Display for TargetError {
@@ -121,6 +135,7 @@ impl fmt::Display for TargetError {
                 "the host is empty or not text; write tcp:HOST:PORT, with an IPv6 address in brackets"
             }
             Self::EmptyCommand => "the command is empty",
+            Self::NotToListenOn => "an agent can call vsock:PORT or unix:PATH",
         };
         out.write_str(reason)
     }
@@ -206,6 +221,30 @@ impl Address {
     }
 }
 
+impl Listen {
+    /// Reads `vsock[:PORT]` or `unix:PATH`; `default_port` is used where no port is named.
+    ///
+    /// # Errors
+    /// The reason why `word` is neither.
+    pub fn parse(word: &OsStr, default_port: u32) -> Result<Self, TargetError> {
+        match split_scheme(word.as_bytes()) {
+            None if word == "vsock" => vsock_port(default_port).map(Self::Vsock),
+            Some((b"vsock", b':', port)) => number(port, TargetError::Port).map(Self::Vsock),
+            Some((b"unix", b':', path)) => socket_path(path).map(Self::Unix),
+            _ => Err(TargetError::NotToListenOn),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vsock(port) => write!(out, "vsock:{port}"),
+            Self::Unix(path) => write!(out, "unix:{}", shown(path)),
+        }
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -218,6 +257,7 @@ impl fmt::Display for Address {
             Self::Tcp { host, port } => write!(out, "tcp:{}:{port}", text::escape(host.as_bytes())),
             Self::Serial(path) => write!(out, "serial:{}", shown(path)),
             Self::Exec(command) => write!(out, "exec:{}", text::escape(command.as_bytes())),
+            Self::Listen(on) => write!(out, "an agent that calls {on}"),
         }
     }
 }

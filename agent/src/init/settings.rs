@@ -8,13 +8,14 @@ use core::ffi::CStr;
 
 use arrayvec::ArrayVec;
 
-use crate::args::{ADDRESSES_MAX, Address, DEFAULT_PORT, parse_address};
+use crate::args::{ADDRESSES_MAX, Address, DEFAULT_PORT, Peer, parse_address, parse_peer};
 
 /// What keys begin with.
 const PREFIX: &[u8] = b"vsock_shell.";
 
 /// The keys. Looked up here, the comparison stands in the binary once and not for each of them.
-const KEYS: [&[u8]; 7] = [b"listen", b"init", b"log", b"modules", b"console", b"hostname", b"notify"];
+const KEYS: [&[u8]; 8] =
+    [b"listen", b"init", b"log", b"modules", b"console", b"hostname", b"notify", b"connect"];
 const LISTEN: usize = 0;
 const INIT: usize = 1;
 const LOG: usize = 2;
@@ -22,6 +23,7 @@ const MODULES: usize = 3;
 const CONSOLE: usize = 4;
 const HOSTNAME: usize = 5;
 const NOTIFY: usize = 6;
+const CONNECT: usize = 7;
 
 /// What `log` takes, by the number of `-v` that means the same.
 const LEVELS: [&[u8]; 3] = [b"warning", b"info", b"debug"];
@@ -50,8 +52,10 @@ pub struct Settings<'t> {
     pub console: &'t [u8],
     /// `hostname`.
     pub hostname: &'t [u8],
+    /// `connect`: as `--connect`.
+    pub connect: Option<Peer<'t>>,
     /// `notify`: as `--notify`.
-    pub notify: Option<&'t CStr>,
+    pub notify: Option<Peer<'t>>,
 }
 
 impl<'t> Settings<'t> {
@@ -64,6 +68,7 @@ impl<'t> Settings<'t> {
             modules: b"",
             console: b"",
             hostname: b"",
+            connect: None,
             notify: None,
         }
     }
@@ -107,7 +112,8 @@ impl<'t> Settings<'t> {
             MODULES => self.modules = bytes,
             CONSOLE => self.console = bytes,
             HOSTNAME => self.hostname = bytes,
-            NOTIFY => self.notify = Some(value),
+            NOTIFY => self.notify = Some(parse_peer(value).ok()?),
+            CONNECT => self.connect = Some(parse_peer(value).ok()?),
             _ => return None,
         }
         Some(())
@@ -159,6 +165,7 @@ fn cut(text: &mut [u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::socket::VsockAddress;
 
     /// What the two texts lead to, in this order, and the words that were not understood.
     fn settings(file: &str, line: &str) -> (Settings<'static>, Vec<String>) {
@@ -179,7 +186,7 @@ mod tests {
         assert_eq!(settings.listen[..], [Address::Vsock(7), Address::Unix(c"/a")]);
         assert_eq!((settings.verbosity, settings.hostname, settings.modules), (2, &b"box"[..], &b"a,b"[..]));
         assert_eq!((settings.console, settings.init), (&b"ttyS0"[..], Some(c"/sbin/init")));
-        assert_eq!(settings.notify, Some(c"vsock:2:9"));
+        assert_eq!(settings.notify, Some(Peer::Vsock(VsockAddress { cid: 2, port: 9 })));
         assert_eq!(wrong, [""; 0]);
     }
 
@@ -206,9 +213,10 @@ mod tests {
     fn the_command_line_wins_over_the_file() {
         let (settings, _) = settings(
             "listen=vsock:1\nlisten=vsock:2\nhostname=file\ninit=/file",
-            "vsock_shell.listen=vsock:3 vsock_shell.hostname=line",
+            "vsock_shell.listen=vsock:3 vsock_shell.hostname=line vsock_shell.connect=unix:/c",
         );
         assert_eq!(settings.listen[..], [Address::Vsock(3)]);
+        assert_eq!(settings.connect, Some(Peer::Unix(c"/c")));
         assert_eq!((settings.hostname, settings.init), (&b"line"[..], Some(c"/file")));
     }
 
@@ -223,9 +231,10 @@ mod tests {
         let words =
             ["frob=1", "nothing", "vsock_shell.hostname=", "vsock_shell.listen=stdio", "vsock_shell.log=2"];
         assert_eq!(wrong, words);
-        let bad = "vsock_shell.init=sbin vsock_shell.console= vsock_shell.notify= vsock_shell.listen=vsock:x";
+        let bad = "vsock_shell.init=sbin vsock_shell.console= vsock_shell.notify=2:9 vsock_shell.listen=vsock:x \
+            vsock_shell.connect=vsock:2";
         let (nothing, wrong) = self::settings("", bad);
-        assert_eq!((nothing, wrong.len()), (Settings::new(), 4));
+        assert_eq!((nothing, wrong.len()), (Settings::new(), 5));
     }
 
     #[test]

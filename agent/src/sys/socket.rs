@@ -27,6 +27,7 @@ const _: () = assert!(size_of::<RawVsock>() == 16);
 const AF_VSOCK: u16 = 40;
 
 /// A vsock address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VsockAddress {
     /// Whose it is.
     pub cid: u32,

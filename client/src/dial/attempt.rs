@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::proxy::Proxy;
-use super::{Failure, Step, Stream, serial};
+use super::{Failure, Step, Stream, incoming, serial};
 use crate::target::Address;
 
 /// The longest answer to `CONNECT` that is read: `OK`, a port and a newline, with room to spare.
@@ -33,6 +33,7 @@ pub(super) fn attempt(address: &Address, deadline: Option<Instant>) -> Result<St
             socket.set_tcp_nodelay(true).map_err(Step::Connect.failed())?;
             shared(socket)
         }
+        Address::Listen(on) => incoming::answer(on, deadline).map_err(Step::Answer.failed()).and_then(shared),
         Address::Exec(command) => Proxy::spawn(command).map_err(Step::Spawn.failed()),
         Address::Serial(path) => {
             let is_socket = serial::is_socket(path).map_err(Step::Connect.failed())?;
@@ -141,7 +142,7 @@ fn read_line(socket: &Socket, deadline: Option<Instant>) -> io::Result<Vec<u8>> 
 }
 
 /// Waits until `fd` is ready.
-fn wait(fd: impl AsFd, events: PollFlags, deadline: Option<Instant>) -> io::Result<()> {
+pub(super) fn wait(fd: impl AsFd, events: PollFlags, deadline: Option<Instant>) -> io::Result<()> {
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         // A duration that `poll` cannot hold is as good as none.
