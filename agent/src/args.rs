@@ -12,10 +12,13 @@ pub const ADDRESSES_MAX: usize = 8;
 /// The vsock port where none is named.
 pub const DEFAULT_PORT: u32 = 5000;
 
+/// The context id of the host, `vsock(7)`.
+pub const HOST_CID: u32 = 2;
+
 /// What `--help` prints.
 pub const HELP: &str = "\
 Usage: vsock-shell-agent [-p PORT] [-d] [-v]... [--listen ADDR]...
-                         [--connect ADDR] [--notify ADDR]
+                         [--connect ADDR] [--notify ADDR] [--allow-cid CID|any]
 Gives the host of this machine shells, commands and files over vsock.
 
   -p PORT         vsock port (default 5000)
@@ -26,6 +29,7 @@ Gives the host of this machine shells, commands and files over vsock.
                   without it also systemd's LISTEN_FDS
   --connect ADDR  call vsock:CID:PORT or unix:PATH instead, again and again
   --notify ADDR   send READY=1 to vsock:CID:PORT or unix:PATH once it listens
+  --allow-cid CID accept from this context id as well as from the host; any: from all
   -h, --help      print this
   -V, --version   print the version
 ";
@@ -79,6 +83,8 @@ pub struct Options<'a> {
     pub addresses: ArrayVec<Address<'a>, ADDRESSES_MAX>,
     /// Whom to call. Without addresses nothing else is done.
     pub connect: Option<Peer<'a>>,
+    /// Who is accepted over vsock beside the host: a CID, or [`VsockAddress::ANY`]; the host's own where nobody is.
+    pub allowed_cid: u32,
     /// Whom to tell that it listens.
     pub notify: Option<Peer<'a>>,
 }
@@ -91,6 +97,7 @@ impl Options<'_> {
         port: DEFAULT_PORT,
         addresses: ArrayVec::new_const(),
         connect: None,
+        allowed_cid: HOST_CID,
         notify: None,
     };
 }
@@ -117,7 +124,7 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
     let mut port = None;
     let mut daemon = false;
     let mut verbosity = 0_u8;
-    let (mut connect, mut notify) = (None, None);
+    let (mut connect, mut notify, mut allowed_cid) = (None, None, HOST_CID);
     let mut listen = ArrayVec::<&'a CStr, ADDRESSES_MAX>::new();
     while let Some(argument) = arguments.next() {
         let bytes = argument.to_bytes();
@@ -131,6 +138,7 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
                         LISTEN if listen.try_push(value).is_ok() => {}
                         LISTEN => return wrong("more than 8 addresses to listen on", value.to_bytes()),
                         CONNECT => connect = Some(parse_peer(value)?),
+                        ALLOW_CID => allowed_cid = parse_cid(value.to_bytes())?,
                         _ => notify = Some(parse_peer(value)?),
                     }
                     continue;
@@ -165,17 +173,18 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
         // As many as there were arguments, which were bounded.
         let _ = addresses.try_push(parse_address(address, port)?);
     }
-    Ok(Request::Serve(Options { daemon, verbosity, port, addresses, connect, notify }))
+    Ok(Request::Serve(Options { daemon, verbosity, port, addresses, connect, allowed_cid, notify }))
 }
 
 fn value_of<'a>(value: Option<&'a CStr>, option: &'a [u8]) -> Result<&'a CStr, UsageError<'a>> {
     value.ok_or(UsageError { problem: "option needs a value", argument: option })
 }
 
-/// The options that take an address, with the equals sign that may stand before it.
-const LONG: [&[u8]; 3] = [b"--listen=", b"--connect=", b"--notify="];
+/// The options that take a value, with the equals sign that may stand before it.
+const LONG: [&[u8]; 4] = [b"--listen=", b"--connect=", b"--allow-cid=", b"--notify="];
 const LISTEN: usize = 0;
 const CONNECT: usize = 1;
+const ALLOW_CID: usize = 2;
 
 /// Which of them `argument` is, and its value: the rest of it, or the argument that follows.
 fn long<'a>(
@@ -212,6 +221,14 @@ fn parse_port(text: &[u8]) -> Result<u32, UsageError<'_>> {
     match decimal(text) {
         Some(port) if port != u32::MAX => Ok(port),
         _ => wrong("not a port", text),
+    }
+}
+
+fn parse_cid(text: &[u8]) -> Result<u32, UsageError<'_>> {
+    match decimal(text) {
+        _ if text == b"any" => Ok(VsockAddress::ANY),
+        Some(cid) => Ok(cid),
+        None => wrong("not a context id", text),
     }
 }
 

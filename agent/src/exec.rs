@@ -18,6 +18,7 @@ use crate::command::{ExecRequest, Program, Strings};
 use crate::config::Config;
 use crate::environ::{self, Login};
 use crate::failure::{Failure, Step, Told};
+use crate::oom;
 use crate::path::PathBuffer;
 use crate::sys::pointers::Pointers;
 use crate::sys::process::{close_on_exec_from, execve};
@@ -53,6 +54,7 @@ fn try_run(
     // Every descriptor of ours is born so already; this is for what a later mistake forgets.
     let _ = close_on_exec_from(3);
     signal::restore_for_command();
+    oom::expose();
     let account = become_user(request.user, standard, request.terminal.is_some(), memory, failure)?;
     enter_directory(&account, request.directory, failure)?;
     let arena = &mut Arena::new(memory);

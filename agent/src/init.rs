@@ -27,7 +27,7 @@ use crate::sys::process::{Forked, fork};
 use crate::sys::signal::{self, HANDLED_BY_INIT, Signals};
 use crate::sys::start::{Start, exit};
 use crate::sys::storage::Storage;
-use crate::{log, startup};
+use crate::{log, oom, startup};
 use power::Action;
 use settings::{Settings, Source};
 use supervised::Supervised;
@@ -69,6 +69,7 @@ pub fn run(start: &Start, mut options: Options<'static>) -> ! {
     options.connect = options.connect.or(settings.connect);
     options.notify = options.notify.or(settings.notify);
     log::set_verbosity(options.verbosity);
+    oom::lock_pages();
     set_up(&settings, &options);
     let mut supervisor = Supervisor {
         is_init: true,

@@ -26,6 +26,7 @@ pub mod listen;
 pub mod listener;
 pub mod log;
 pub mod modes;
+pub mod oom;
 pub mod path;
 pub mod port;
 pub mod root;

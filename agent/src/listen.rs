@@ -7,15 +7,13 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::{Errno, Result as SystemResult};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
-use crate::args::{Address, Peer};
+use crate::args::{Address, HOST_CID, Peer};
 use crate::serial;
 use crate::sys::descriptor;
 use crate::sys::socket::{PeerAddress, VsockAddress, peer_of};
 
 /// Connections that wait for being accepted; the kernel may take fewer.
 const BACKLOG: i32 = 1024;
-/// The CID of the host, `vsock(7)`.
-const HOST_CID: u32 = 2;
 
 /// Where sessions come from, open.
 pub enum Opened<'a> {
@@ -58,25 +56,26 @@ fn refused<T>(problem: &'static str) -> Result<T, ListenError> {
     Err(ListenError { problem, errno: None })
 }
 
-/// Opens `address`. Each inherited descriptor can be opened once.
+/// Opens `address`. Each inherited descriptor can be opened once. A connected one has a peer, which may be `allowed_cid`.
 ///
 /// # Errors
 /// See [`ListenError`].
-pub fn open(address: Address<'_>) -> Result<Opened<'_>, ListenError> {
+pub fn open(address: Address<'_>, allowed_cid: u32) -> Result<Opened<'_>, ListenError> {
     match address {
         Address::Vsock(port) => open_vsock(port).map(Opened::Listening),
         Address::Unix(path) => open_unix(path).map(Opened::Listening),
         Address::Serial(port) => serial::open(port).map(Opened::Port).map_err(failed("cannot open the port")),
         Address::Stdio => open_stdio(),
-        Address::Descriptor(number) => open_inherited(number),
+        Address::Descriptor(number) => open_inherited(number, allowed_cid),
     }
 }
 
 impl Listening<'_> {
-    /// Whether the peer may have a session: vsock only from the host, or every process of this guest could become
-    /// root through the agent once vsock_loopback is loaded. A Unix socket is guarded by its mode.
-    pub fn is_allowed(&self, peer: &PeerAddress) -> bool {
-        !self.is_vsock || peer.vsock_cid() == Some(HOST_CID)
+    /// Whether the peer may have a session: over vsock only the host and `allowed_cid`, or every process of this guest could
+    /// become root through the agent once vsock_loopback is loaded. A Unix socket is guarded by its mode.
+    pub fn is_allowed(&self, peer: &PeerAddress, allowed_cid: u32) -> bool {
+        let is_allowed = |cid| cid == HOST_CID || cid == allowed_cid || allowed_cid == VsockAddress::ANY;
+        !self.is_vsock || peer.vsock_cid().is_some_and(is_allowed)
     }
 
     /// Removes the socket's file, unless another one stands there meanwhile.
@@ -226,7 +225,7 @@ fn set_nonblocking(fd: OwnedFd) -> Result<OwnedFd, ListenError> {
 }
 
 #[inline(never)]
-fn open_inherited<'a>(number: i32) -> Result<Opened<'a>, ListenError> {
+fn open_inherited<'a>(number: i32, allowed_cid: u32) -> Result<Opened<'a>, ListenError> {
     let socket = descriptor::adopt(number).map_err(failed("cannot use this descriptor"))?;
     let listens = sockopt::socket_acceptconn(&socket).map_err(failed("cannot use this descriptor"))?;
     let family = sockopt::socket_domain(&socket).map_err(failed("cannot use this descriptor"))?;
@@ -242,7 +241,7 @@ fn open_inherited<'a>(number: i32) -> Result<Opened<'a>, ListenError> {
         return Ok(Opened::Listening(listening));
     }
     let peer = peer_of(&listening.socket).map_err(failed("neither listening nor connected"))?;
-    if !listening.is_allowed(&peer) {
+    if !listening.is_allowed(&peer, allowed_cid) {
         return refused("its peer is not the host");
     }
     let output =

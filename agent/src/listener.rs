@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, getpid};
 use vsock_shell_proto::limits::PREAMBLE_LEN;
 use vsock_shell_proto::preamble::{Answer, Preamble, Status};
 
-use crate::args::ADDRESSES_MAX;
+use crate::args::{ADDRESSES_MAX, Options};
 use crate::caller::Caller;
 use crate::clock::{earliest, now_ms, until};
 use crate::half_open::{HalfOpen, Partial, Progress};
@@ -50,6 +50,8 @@ pub struct Listener<'a> {
     /// Ports without connections, each with the process that serves it. Taken only in that process.
     ports: ArrayVec<(Option<OwnedFd>, Option<Pid>), ADDRESSES_MAX>,
     caller: Option<Caller<'a>>,
+    /// See [`Options::allowed_cid`].
+    allowed_cid: u32,
     /// When ports get a process that have none.
     ports_due_ms: Option<u64>,
     /// SIGHUP was ignored when the agent started, or there is no terminal that could hang up.
@@ -78,7 +80,7 @@ impl<'a> Listener<'a> {
     pub fn new(
         sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>,
         ports: ArrayVec<OwnedFd, ADDRESSES_MAX>,
-        caller: Option<Caller<'a>>,
+        options: &Options<'a>,
         ignores_hangup: bool,
     ) -> Result<Self, Errno> {
         let signals = Signals::open(&HANDLED)?;
@@ -92,7 +94,8 @@ impl<'a> Listener<'a> {
             half_open: HalfOpen::new(seed),
             sessions: Sessions::new(),
             ports: ports.into_iter().map(|port| (Some(port), None)).collect(),
-            caller,
+            caller: options.connect.map(Caller::new),
+            allowed_cid: options.allowed_cid,
             ports_due_ms: Some(0),
             ignores_hangup,
             paused_until_ms: None,
@@ -282,7 +285,7 @@ impl<'a> Listener<'a> {
         for _ in 0..ACCEPTS_PER_TURN {
             let socket = self.sockets.get(index).filter(|_| self.paused_until_ms.is_none())?;
             match socket::accept(socket.as_fd()) {
-                Ok((stream, peer)) if socket.is_allowed(&peer) => {
+                Ok((stream, peer)) if socket.is_allowed(&peer, self.allowed_cid) => {
                     let session = self.admit(stream);
                     if session.is_some() {
                         return session;

@@ -15,6 +15,7 @@ use vsock_shell_proto::serial::{Arrival, Port};
 
 use crate::line::Part;
 use crate::log;
+use crate::oom;
 use crate::serial;
 use crate::session::wire::Wire;
 use crate::sessions::Sessions;
@@ -60,6 +61,7 @@ impl Watch {
 
 /// Serves the port until a signal ends it. Returns in the process of each session, with the port and what has come.
 pub fn serve(fd: OwnedFd) -> Option<(OwnedFd, Wire)> {
+    oom::lock_pages();
     // A listener that was killed is started again, and cannot open a port of virtio-serial that somebody has open.
     let _ = set_parent_process_death_signal(Some(Signal::TERM));
     let keeper = Keeper {

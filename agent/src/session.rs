@@ -32,6 +32,7 @@ use crate::clock::{earliest, now_us};
 use crate::config::Config;
 use crate::line::{Line, Part};
 use crate::log;
+use crate::oom;
 use crate::sys::signal::{HANDLED, Signals};
 use crate::sys::start::exit;
 use crate::sys::storage::Storage;
@@ -84,6 +85,7 @@ struct Driver<'c> {
 /// Runs the session to its end. The process is this session's alone: no descriptor of the listener is open, the
 /// signals of [`HANDLED`] are blocked, SIGPIPE is ignored, both streams do not block.
 pub fn run(mut transport: Transport, preamble: &[u8; PREAMBLE_LEN], config: &Config) -> ! {
+    oom::lock_pages();
     // What is no preamble gets no answer.
     let Ok(preamble) = Preamble::parse(preamble) else { exit(0) };
     let answer = admit(&preamble, None);

@@ -7,8 +7,7 @@ use rustix::io::Errno;
 use rustix::process::getpid;
 
 use crate::account::decimal;
-use crate::args::{self, ADDRESSES_MAX, Address, Options, Peer, Request};
-use crate::caller::Caller;
+use crate::args::{self, ADDRESSES_MAX, Address, Options, Request};
 use crate::clock::{now_ms, until};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::half_open::{DEADLINE_MS, Partial, Progress};
@@ -19,7 +18,7 @@ use crate::session::transport::Transport;
 use crate::sys::process::{Forked, fork};
 use crate::sys::start::{Start, exit};
 use crate::sys::{descriptor, signal};
-use crate::{init, log, port, root, session};
+use crate::{init, log, oom, port, root, session};
 
 /// Exit status for a wrong command line.
 const USAGE: i32 = 2;
@@ -95,13 +94,15 @@ fn print(parts: &[Part<'_>]) -> i32 {
 /// The exit status.
 pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) -> Result<(), i32> {
     root::remember();
+    oom::exempt();
+    oom::lock_pages();
     let config =
         Config { path: start.variable(b"PATH").filter(|path| !path.is_empty()).unwrap_or(DEFAULT_PATH) };
     let addresses = addresses(start, options)?;
     let mut sockets = ArrayVec::new();
     let mut ports = ArrayVec::new();
     for &address in &addresses {
-        let opened = listen::open(address).map_err(|error| {
+        let opened = listen::open(address, options.allowed_cid).map_err(|error| {
             let (mut line, place) = (Line::new(), describe(address));
             line.append(&[Part::Text(error.problem)]);
             if let Some(errno) = error.errno {
@@ -143,7 +144,7 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     if let Some(Err(errno)) = options.notify.map(listen::notify) {
         log::failure("tell that it listens", b"", errno);
     }
-    listen_and_serve(sockets, ports, options.connect, hangup_ignored || options.daemon, &config)
+    listen_and_serve(sockets, ports, options, hangup_ignored || options.daemon, &config)
 }
 
 fn remove_files(sockets: &[listen::Listening<'_>], status: i32) -> Result<(), i32> {
@@ -208,7 +209,7 @@ fn go_to_background() -> Result<(), Errno> {
 fn listen_and_serve(
     sockets: ArrayVec<listen::Listening<'static>, ADDRESSES_MAX>,
     ports: ArrayVec<OwnedFd, ADDRESSES_MAX>,
-    connect: Option<Peer<'static>>,
+    options: &Options<'static>,
     ignores_hangup: bool,
     config: &Config,
 ) -> Result<(), i32> {
@@ -216,8 +217,7 @@ fn listen_and_serve(
         log::error(&[Part::Text("cannot wait for connections: "), Part::Error(errno)]);
         FAILURE
     };
-    let mut listener =
-        Listener::new(sockets, ports, connect.map(Caller::new), ignores_hangup).map_err(failed)?;
+    let mut listener = Listener::new(sockets, ports, options, ignores_hangup).map_err(failed)?;
     let outcome = listener.run().map_err(failed)?;
     drop(listener);
     match outcome {

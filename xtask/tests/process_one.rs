@@ -86,3 +86,45 @@ fn after_switch_root_commands_run_in_the_new_root_and_a_shell_of_before_goes_on(
     shell.until("after", DEADLINE).unwrap();
     assert_eq!(shell.ends(DEADLINE).unwrap().code(), Some(4));
 }
+
+#[test]
+fn when_memory_runs_out_the_agent_a_shell_and_poweroff_still_work() {
+    if !wanted() {
+        return;
+    }
+    let mut machine = boot(&setup(Arch::X86_64));
+    let shell = Terminal::start(&machine.client(["<target>"])).unwrap();
+    shell.write(b"echo be''fore\n").unwrap();
+    shell.until("before", DEADLINE).unwrap();
+    // The listener and the session are exempt and locked, what they run is neither.
+    let scores = "cat /proc/$(cat /proc/1/task/1/children | tr -d ' ')/oom_score_adj /proc/$PPID/oom_score_adj \
+        /proc/self/oom_score_adj; grep -c '^VmLck:.* 0 kB' /proc/1/status /proc/$PPID/status /proc/self/status | cut -d: -f2";
+    assert_eq!(
+        succeeds(&machine, &["<target>", scores]).split_whitespace().collect::<Vec<_>>(),
+        ["-1000", "-1000", "0", "0", "0", "1"]
+    );
+    // Each of them takes all there is, until the kernel kills it.
+    let hog = machine.client(["<target>", "echo eating; while :; do tail /dev/zero; done"]);
+    let hog = Terminal::start(&hog).unwrap();
+    hog.until("eating", DEADLINE).unwrap();
+    let killed = "dmesg | grep -c 'Killed process'";
+    let mut kills = 0;
+    while kills < 5 {
+        succeeds(&machine, &["info", "<target>"]);
+        shell.write(b"echo du''ring\n").unwrap();
+        shell.until("during", DEADLINE).unwrap();
+        kills = run(&machine, &["<target>", killed])
+            .stdout
+            .trim_ascii()
+            .escape_ascii()
+            .to_string()
+            .parse()
+            .unwrap();
+    }
+    let victims = succeeds(&machine, &["<target>", "dmesg | grep 'Killed process'"]);
+    assert!(victims.lines().all(|line| line.contains("(tail)")), "{victims}");
+    shell.write(b"exit 5\n").unwrap();
+    assert_eq!(shell.ends(DEADLINE).unwrap().code(), Some(5));
+    succeeds(&machine, &["poweroff", "<target>"]);
+    assert!(machine.ends(ENDING).unwrap().success());
+}

@@ -130,10 +130,12 @@ fn a_guest_goes_on_from_a_snapshot_in_a_new_qemu() {
     if !wanted() {
         return;
     }
-    let machine = boot(&setup(Arch::X86_64));
-    succeeds(&machine, &["<target>", "echo kept > /tmp/file"]);
-    let machine = machine.snapshot_and_restore().unwrap_or_else(|error| panic!("{error:#}"));
-    assert_eq!(succeeds(&machine, &["<target>", "cat /tmp/file"]), "kept\n");
+    for transport in [Transport::VhostUser, Transport::Serial] {
+        let machine = boot(&Setup { transport, ..setup(Arch::X86_64) });
+        succeeds(&machine, &["<target>", "echo kept > /tmp/file"]);
+        let machine = machine.snapshot_and_restore().unwrap_or_else(|error| panic!("{error:#}"));
+        assert_eq!(succeeds(&machine, &["<target>", "cat /tmp/file"]), "kept\n", "{transport:?}");
+    }
 }
 
 #[test]
