@@ -73,6 +73,8 @@ pub enum Request<'a> {
 /// How to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options<'a> {
+    /// Serve what can be had of the addresses: there is nobody who would correct a wrong one.
+    pub lenient: bool,
     /// Go to the background.
     pub daemon: bool,
     /// How many `-v` there were.
@@ -92,6 +94,7 @@ pub struct Options<'a> {
 impl Options<'_> {
     /// Those of an empty command line.
     pub const NONE: Self = Self {
+        lenient: false,
         daemon: false,
         verbosity: 0,
         port: DEFAULT_PORT,
@@ -173,7 +176,16 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
         // As many as there were arguments, which were bounded.
         let _ = addresses.try_push(parse_address(address, port)?);
     }
-    Ok(Request::Serve(Options { daemon, verbosity, port, addresses, connect, allowed_cid, notify }))
+    Ok(Request::Serve(Options {
+        lenient: false,
+        daemon,
+        verbosity,
+        port,
+        addresses,
+        connect,
+        allowed_cid,
+        notify,
+    }))
 }
 
 fn value_of<'a>(value: Option<&'a CStr>, option: &'a [u8]) -> Result<&'a CStr, UsageError<'a>> {

@@ -62,6 +62,7 @@ pub fn run(start: &Start, mut options: Options<'static>) -> ! {
         }
     }
     options.daemon = false;
+    options.lenient = true;
     options.verbosity = options.verbosity.max(settings.verbosity);
     if options.addresses.is_empty() {
         options.addresses = core::mem::take(&mut settings.listen);

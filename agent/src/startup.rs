@@ -129,8 +129,12 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
                 )]);
                 return remove_files(&sockets, USAGE);
             }
+            Err(_) if options.lenient => {}
             Err(status) => return remove_files(&sockets, status),
         }
+    }
+    if sockets.is_empty() && ports.is_empty() && options.connect.is_none() {
+        return Err(FAILURE);
     }
     for &address in &addresses {
         log::info(&[Part::Text("listening on "), Part::Line(&describe(address))]);

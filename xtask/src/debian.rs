@@ -14,18 +14,51 @@ use anyhow::{Context, Result, bail};
 use crate::arch::Arch;
 use crate::{packages, workspace};
 
+/// Where packages come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repository {
+    /// For which machines.
+    pub arch: Arch,
+    /// A release of Debian by its name, from the mirror that the machine uses; without one, whatever the machine's sources are.
+    pub release: Option<&'static str>,
+}
+
+impl From<Arch> for Repository {
+    fn from(arch: Arch) -> Self {
+        Self { arch, release: None }
+    }
+}
+
+impl Repository {
+    /// The folder of what was unpacked.
+    fn folder(self) -> PathBuf {
+        let release = self.release.map_or_else(String::new, |release| format!("-{release}"));
+        workspace::target_dir().join("debian").join(format!("{}{release}", self.arch.debian()))
+    }
+
+    /// Where apt keeps its lists and its cache.
+    fn state(self) -> PathBuf {
+        self.folder().with_extension("apt")
+    }
+}
+
 /// The end of the name of a folder that is being filled.
 const UNFINISHED: &str = ".new";
 
-/// For which architectures this process has fetched the lists. Held while apt runs, which wants its folders for itself.
-static UPDATED: Mutex<Vec<Arch>> = Mutex::new(Vec::new());
+/// The sources of one release, in the folder of apt's state, and who signs them.
+const SOURCES: &str = "sources.list";
+const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// For which repositories this process has fetched the lists. Held while apt runs, which wants its folders for itself.
+static UPDATED: Mutex<Vec<Repository>> = Mutex::new(Vec::new());
 
 /// The folder with the content of `package`, downloaded if it is not there yet.
 ///
 /// # Errors
 /// It cannot be had: no network, no apt, no such package.
-pub fn unpacked(package: &str, arch: Arch) -> Result<PathBuf> {
-    let folder = folder(arch).join(package);
+pub fn unpacked(package: &str, from: impl Into<Repository>) -> Result<PathBuf> {
+    let from = from.into();
+    let folder = from.folder().join(package);
     if folder.is_dir() {
         return Ok(folder);
     }
@@ -37,11 +70,11 @@ pub fn unpacked(package: &str, arch: Arch) -> Result<PathBuf> {
     let fetching = folder.with_file_name(format!("{package}{UNFINISHED}"));
     let _ = fs::remove_dir_all(&fetching);
     fs::create_dir_all(&fetching)?;
-    update(arch, &mut updated)?;
+    update(from, &mut updated)?;
     workspace::run(
-        apt("apt-get", arch).args(["download", "-qq", package]).current_dir(&fetching).stdout(stderr()),
+        apt("apt-get", from).args(["download", "-qq", package]).current_dir(&fetching).stdout(stderr()),
     )
-    .with_context(|| format!("Debian's {package} for {arch}"))?;
+    .with_context(|| format!("Debian's {package} for {}", from.arch))?;
     let archive = the_deb(&fetching)?;
     workspace::run(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(fetching.join("content")))?;
     fs::rename(fetching.join("content"), &folder)?;
@@ -50,8 +83,8 @@ pub fn unpacked(package: &str, arch: Arch) -> Result<PathBuf> {
 }
 
 /// The names of the packages that were unpacked before.
-pub fn present(arch: Arch) -> Vec<String> {
-    let entries = fs::read_dir(folder(arch)).into_iter().flatten().flatten();
+pub fn present(from: Repository) -> Vec<String> {
+    let entries = fs::read_dir(from.folder()).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.retain(|name| !name.ends_with(UNFINISHED));
     names.sort();
@@ -62,45 +95,56 @@ pub fn present(arch: Arch) -> Vec<String> {
 ///
 /// # Errors
 /// It is not in Debian's lists, or they cannot be had.
-pub fn depends(package: &str, arch: Arch) -> Result<String> {
+pub fn depends(package: &str, from: Repository) -> Result<String> {
     let mut updated = UPDATED.lock().unwrap_or_else(PoisonError::into_inner);
-    update(arch, &mut updated)?;
-    let listed = workspace::output(apt("apt-cache", arch).args(["depends", package]))?;
+    update(from, &mut updated)?;
+    let listed = workspace::output(apt("apt-cache", from).args(["depends", package]))?;
     let first = listed.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
     first.map(str::to_owned).with_context(|| format!("Debian's {package} depends on nothing"))
 }
 
-fn folder(arch: Arch) -> PathBuf {
-    workspace::target_dir().join("debian").join(arch.debian())
-}
-
-/// Where apt keeps its lists and its cache.
-fn state(arch: Arch) -> PathBuf {
-    folder(arch).with_extension("apt")
-}
-
 /// Fetches the lists of what there is. A source that cannot be read does not matter: the download decides.
-fn update(arch: Arch, updated: &mut Vec<Arch>) -> Result<()> {
-    if updated.contains(&arch) {
+fn update(from: Repository, updated: &mut Vec<Repository>) -> Result<()> {
+    if updated.contains(&from) {
         return Ok(());
     }
     if packages::program("apt-get").is_none() || packages::program("dpkg-deb").is_none() {
         bail!("only Debian's apt and dpkg can fetch that");
     }
-    fs::create_dir_all(state(arch).join("lists/partial"))?;
-    fs::create_dir_all(state(arch).join("cache/archives/partial"))?;
-    let _ = workspace::run(apt("apt-get", arch).args(["update", "-qq"]).stdout(stderr()));
-    updated.push(arch);
+    let state = from.state();
+    fs::create_dir_all(state.join("lists/partial"))?;
+    fs::create_dir_all(state.join("cache/archives/partial"))?;
+    if let Some(release) = from.release {
+        let mirror = mirror().context("no mirror of Debian among apt's sources")?;
+        fs::write(state.join(SOURCES), format!("deb [signed-by={KEYS}] {mirror} {release} main\n"))?;
+    }
+    let _ = workspace::run(apt("apt-get", from).args(["update", "-qq"]).stdout(stderr()));
+    updated.push(from);
     Ok(())
 }
 
-/// apt for one architecture alone, with the machine's sources, and nothing of the machine's state.
-fn apt(program: &str, arch: Arch) -> Command {
+/// The mirror of Debian that the machine uses.
+fn mirror() -> Option<String> {
+    let format = "$(LABEL) $(REPO_URI) $(COMPONENT)";
+    let listed =
+        workspace::output(Command::new("apt-get").args(["indextargets", "--format", format])).ok()?;
+    listed.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        (words.next() == Some("Debian")).then(|| words.next().map(str::to_owned))?
+    })
+}
+
+/// apt for one architecture alone, with the machine's sources or those of one release, and nothing of the machine's state.
+fn apt(program: &str, from: Repository) -> Command {
     let mut command = Command::new(program);
-    let state = state(arch);
+    let (state, arch) = (from.state(), from.arch.debian());
+    if from.release.is_some() {
+        command.args(["-o", &format!("Dir::Etc::SourceList={}", state.join(SOURCES).display())]);
+        command.args(["-o", "Dir::Etc::SourceParts=/dev/null"]);
+    }
     let options = [
-        format!("APT::Architecture={}", arch.debian()),
-        format!("APT::Architectures={}", arch.debian()),
+        format!("APT::Architecture={arch}"),
+        format!("APT::Architectures={arch}"),
         format!("Dir::State::Lists={}/lists", state.display()),
         format!("Dir::Cache={}/cache", state.display()),
         "Dir::State::Status=/dev/null".to_owned(),

@@ -10,7 +10,11 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::arch::Arch;
-use crate::{debian, packages, workspace};
+use crate::debian::{self, Repository};
+use crate::{packages, workspace};
+
+/// The first release of Debian whose kernels have CONFIG_MODULE_DECOMPRESS, and compressed modules.
+const COMPRESSING_RELEASE: &str = "trixie";
 
 /// A kernel.
 #[derive(Clone, Debug)]
@@ -37,7 +41,7 @@ impl Kernel {
         {
             return Ok(kernel);
         }
-        debians(arch)
+        debians(arch.into())
     }
 
     /// The kernel in this file.
@@ -53,6 +57,9 @@ impl Kernel {
             .or_else(|| release_in_name(&image))
             .with_context(|| format!("{} does not say which release it is", image.display()))?;
         let modules = modules_of(&image, &release);
+        if modules.is_none() {
+            eprintln!("no modules.dep for {release} beside {}: an image gets no modules", image.display());
+        }
         Ok(Self { image, release, modules })
     }
 }
@@ -104,21 +111,32 @@ fn numbers(name: &str) -> Vec<u64> {
     name.split(|character: char| !character.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect()
 }
 
+/// A kernel whose modules are compressed and that decompresses them itself.
+///
+/// # Errors
+/// It cannot be had.
+pub fn with_compressed_modules(arch: Arch) -> Result<Kernel> {
+    debians(Repository { arch, release: Some(COMPRESSING_RELEASE) })
+}
+
 /// The package that `linux-image-cloud-ARCH` stands for, unpacked, with its `modules.dep` made by `depmod`, which its
 /// installation would have run.
-fn debians(arch: Arch) -> Result<Kernel> {
+fn debians(from: Repository) -> Result<Kernel> {
     let is_kernel = |name: &String| name.starts_with("linux-image-");
-    let package = match debian::present(arch).into_iter().rfind(is_kernel) {
+    let package = match debian::present(from).into_iter().rfind(is_kernel) {
         Some(package) => package,
-        None => debian::depends(&format!("linux-image-cloud-{}", arch.debian()), arch)?,
+        None => debian::depends(&format!("linux-image-cloud-{}", from.arch.debian()), from)?,
     };
-    let folder = debian::unpacked(&package, arch)?;
+    let folder = debian::unpacked(&package, from)?;
     let release = package.trim_start_matches("linux-image-");
     let image = folder.join("boot").join(format!("vmlinuz-{release}"));
-    if !folder.join("lib/modules").join(release).join("modules.dep").is_file() {
+    // Newer releases have no other than those in /usr.
+    let usr = folder.join("usr");
+    let base = if usr.join("lib/modules").is_dir() { usr } else { folder.clone() };
+    if !base.join("lib/modules").join(release).join("modules.dep").is_file() {
         packages::require(packages::MODULES)?;
         let depmod = packages::program("depmod").context("no depmod")?;
-        workspace::run(Command::new(depmod).arg("-b").arg(&folder).arg(release))?;
+        workspace::run(Command::new(depmod).arg("-b").arg(&base).arg(release))?;
     }
     Kernel::at(&image)
 }

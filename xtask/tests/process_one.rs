@@ -7,7 +7,9 @@ use std::time::Duration;
 use guest::{DEADLINE, boot, run, setup, succeeds, wanted};
 use xtask::arch::Arch;
 use xtask::image::Addition;
+use xtask::kernel;
 use xtask::terminal::Terminal;
+use xtask::vm::{Setup, Transport};
 
 /// A real init; it is told to go on by a file.
 const HANDOVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guest/handover.sh");
@@ -85,6 +87,32 @@ fn after_switch_root_commands_run_in_the_new_root_and_a_shell_of_before_goes_on(
     shell.write(b"echo af''ter; exit 4\n").unwrap();
     shell.until("after", DEADLINE).unwrap();
     assert_eq!(shell.ends(DEADLINE).unwrap().code(), Some(4));
+}
+
+#[test]
+fn modules_are_loaded_plain_and_compressed_and_their_absence_is_told_in_one_line() {
+    if !wanted() {
+        return;
+    }
+    let plain = setup(Arch::X86_64);
+    let mut compressed = plain.clone();
+    compressed.kernel = kernel::with_compressed_modules(Arch::X86_64).unwrap();
+    compressed.recipe.modules = compressed.kernel.modules.clone();
+    for (setup, ending) in [(plain.clone(), ".ko"), (compressed, ".ko.xz")] {
+        let machine = boot(&setup);
+        let list = succeeds(&machine, &["<target>", "cat /etc/vsock-shell/modules"]);
+        assert!(list.lines().all(|path| path.ends_with(ending)), "{list}");
+        succeeds(&machine, &["<target>", "grep -q ^vmw_vsock_virtio_transport /proc/modules"]);
+    }
+    // Over the line alone there is an answer without any module.
+    let mut without = Setup { transport: Transport::Line, ..plain };
+    without.recipe.modules = None;
+    let machine = boot(&without);
+    let told = machine.console();
+    let about: Vec<&str> =
+        told.lines().filter(|line| line.contains("vsock-shell-agent: this kernel")).collect();
+    assert_eq!(about.len(), 1, "{told}");
+    assert!(about[0].contains("has no vsock; no modules virtio_pci"), "{about:?}");
 }
 
 #[test]

@@ -207,7 +207,7 @@ impl Machine {
     /// QEMU refuses, or the agent does not answer afterwards.
     pub fn snapshot_and_restore(mut self) -> Result<Self> {
         let state = self.files.path("state");
-        if self.setup.transport != Transport::Serial {
+        if self.setup.transport.is_vsock() {
             self.qmp.device_del("vsock", MONITOR).context("unplugging vsock")?;
         }
         self.qmp.stop()?;
@@ -242,7 +242,7 @@ impl Machine {
         }
         self.qmp.cont()?;
         match self.setup.transport {
-            Transport::Serial => Ok(()),
+            Transport::Serial | Transport::Line => Ok(()),
             Transport::Vhost => {
                 let cid = self.setup.transport.target(&self.files).parse::<u32>()?;
                 self.qmp.device_add(json!({

@@ -10,6 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::hardware::LINE;
 use crate::scratch::{Scratch, Server};
 use crate::{packages, workspace};
 
@@ -31,6 +32,8 @@ pub enum Transport {
     VhostUser,
     /// A virtio-serial port in the guest, a Unix socket here.
     Serial,
+    /// A UART in the guest, which needs no module, a Unix socket here.
+    Line,
 }
 
 impl Transport {
@@ -49,6 +52,11 @@ impl Transport {
                 Self::Serial
             }
         }
+    }
+
+    /// It needs a device that keeps a machine from being saved.
+    pub(super) fn is_vsock(self) -> bool {
+        matches!(self, Self::Vhost | Self::VhostUser)
     }
 
     /// Starts what has to run before QEMU.
@@ -79,7 +87,7 @@ impl Transport {
                 "-device".to_owned(),
                 format!("vhost-user-vsock-pci,id=vsock,chardev=vsock-backend,bus={slot}"),
             ],
-            Self::Serial => Vec::new(),
+            Self::Serial | Self::Line => Vec::new(),
         }
     }
 
@@ -89,6 +97,7 @@ impl Transport {
             Self::Vhost => public_cid().to_string(),
             Self::VhostUser => format!("mux:{}", files.path("vsock.sock").display()),
             Self::Serial => format!("serial:{}", files.path("port.sock").display()),
+            Self::Line => format!("serial:{}", files.path(LINE).display()),
         }
     }
 }
