@@ -56,19 +56,23 @@ impl Way {
 
     /// Flags for rustc beyond the profile and `SMALLER`. `-Bstatic` comes before the last `-lc`, since otherwise the file
     /// silently needs musl's loader.
-    fn flags(self) -> &'static [&'static str] {
-        match self {
-            Self::RustupTarget => &["-Ctarget-feature=+crt-static", "-Crelocation-model=static"],
-            Self::MuslGcc => &[
-                "-Clinker=musl-gcc",
-                "-Clink-arg=-nostartfiles",
-                "-Ctarget-feature=+crt-static",
-                "-Crelocation-model=static",
-                "-Clinker-features=-lld",
-                "-Clink-arg=-Wl,-Bstatic",
-                "-Clink-arg=-lc",
+    fn flags(self) -> Result<Vec<String>> {
+        let own: Vec<String> = match self {
+            Self::RustupTarget => vec![
+                "-Clink-self-contained=no".to_owned(),
+                "-Clink-arg=-nodefaultlibs".to_owned(),
+                format!("-Clink-arg=-L{}", rustups_musl(Arch::host()?)?.display()),
             ],
-        }
+            Self::MuslGcc => vec!["-Clinker=musl-gcc".to_owned(), "-Clinker-features=-lld".to_owned()],
+        };
+        let common = [
+            "-Clink-arg=-nostartfiles",
+            "-Ctarget-feature=+crt-static",
+            "-Crelocation-model=static",
+            "-Clink-arg=-Wl,-Bstatic",
+            "-Clink-arg=-lc",
+        ];
+        Ok(own.into_iter().chain(common.map(str::to_owned)).collect())
     }
 }
 
@@ -161,7 +165,7 @@ pub fn agent_into(way: Way, target_dir: &Path, options: &[String]) -> Result<Pat
         }
         Way::MuslGcc => target_dir.to_owned(),
     };
-    workspace::run(cargo.arg("--").args(smaller()).args(way.flags()))?;
+    workspace::run(cargo.arg("--").args(smaller()).args(way.flags()?))?;
     Ok(folder.join("agent/vsock-shell-agent"))
 }
 
@@ -173,7 +177,25 @@ pub fn smaller() -> Vec<String> {
 
 /// Whether rustup's target with musl is installed.
 pub fn has_rustup_target(arch: Arch) -> bool {
+    target_libraries(arch).is_ok_and(|folder| folder.is_dir())
+}
+
+/// Installs it, where rustup is there and can reach its server; what is there afterwards says whether it could.
+pub fn add_rustup_target(arch: Arch) {
+    if !has_rustup_target(arch) && packages::program("rustup").is_some() {
+        let mut rustup = Command::new("rustup");
+        rustup.current_dir(workspace::root()).args(["target", "add", arch.musl_target()]);
+        let _ = workspace::output(&mut rustup);
+    }
+}
+
+/// The folder with the `libc.a` of rustup's target. Its start files are of no use: they have tables that we leave out.
+pub fn rustups_musl(arch: Arch) -> Result<PathBuf> {
+    Ok(target_libraries(arch)?.join("self-contained"))
+}
+
+fn target_libraries(arch: Arch) -> Result<PathBuf> {
     let mut rustc = Command::new("rustc");
     rustc.current_dir(workspace::root()).args(["--print", "target-libdir", "--target", arch.musl_target()]);
-    workspace::output(&mut rustc).is_ok_and(|folder| Path::new(&folder).is_dir())
+    workspace::output(&mut rustc).map(PathBuf::from)
 }

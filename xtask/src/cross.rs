@@ -27,8 +27,9 @@ pub fn agent(arch: Arch, target_dir: &Path, options: &[String]) -> Result<(&'sta
 fn with_rustup(arch: Arch, target_dir: &Path, options: &[String]) -> Result<()> {
     let mut cargo = workspace::cargo();
     add_package(&mut cargo, arch, target_dir, options);
-    cargo.args(["-Clinker=rust-lld", "-Clinker-flavor=ld.lld"]).args(common_flags());
-    workspace::run(&mut cargo)
+    cargo.args(["-Clinker=rust-lld", "-Clinker-flavor=ld.lld", "-Clink-self-contained=no"]);
+    cargo.args(common_flags()).arg(format!("-Clink-arg=-L{}", build::rustups_musl(arch)?.display()));
+    workspace::run(cargo.arg("-Clink-arg=-lc"))
 }
 
 fn with_build_std(arch: Arch, target_dir: &Path, options: &[String]) -> Result<()> {

@@ -66,6 +66,7 @@ pub fn make(folder: &Path, target_dir: &Path) -> Result<Vec<String>> {
         Ok(())
     };
     for arch in Arch::ALL {
+        build::add_rustup_target(arch);
         let (way, built) = agent(arch, target_dir)?;
         let faults = size::faults(&fs::read(&built)?)?;
         ensure!(faults.is_empty(), "{arch}: {}", faults.join("; "));
