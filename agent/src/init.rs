@@ -1,7 +1,7 @@
 //! Process 1: sets the machine up, keeps the agent running in a child, reaps what is left to it, and ends the machine.
 //!
-//! Everything that talks to a peer is in the child, so that nothing a peer does can end process 1: it reads two files
-//! ([`settings`]) and signals. It never exits. The same loop, in a child of a real init ([`Start::execute`]), only keeps the agent
+//! Everything that talks to a peer is in the child, so that nothing a peer does can end process 1: it reads files
+//! ([`sources`]) and signals. It never exits. The same loop, in a child of a real init ([`Start::execute`]), only keeps the agent
 //! running.
 
 pub mod console;
@@ -9,6 +9,7 @@ pub mod modules;
 pub mod mounts;
 pub mod power;
 pub mod settings;
+pub mod sources;
 pub mod supervised;
 
 use core::ffi::CStr;
@@ -26,21 +27,15 @@ use crate::sys::descriptor;
 use crate::sys::process::{Forked, fork};
 use crate::sys::signal::{self, HANDLED_BY_INIT, Signals};
 use crate::sys::start::{Start, exit};
-use crate::sys::storage::Storage;
 use crate::{log, oom, startup};
 use power::Action;
-use settings::{Settings, Source};
+use settings::Settings;
 use supervised::Supervised;
 
-/// Bytes that are read of each source of settings; the kernel's command line has 2,048 or 4,096.
-const TEXT_MAX: usize = 4096;
 /// How long the agent may take to end its sessions, the listener's own time and a little more.
 const AGENT_ENDING_MS: u64 = 8000;
 /// How long everybody else may take after SIGTERM, and then the kernel after SIGKILL.
 const ENDING_MS: u64 = 3000;
-
-static FILE: Storage<[u8; TEXT_MAX]> = Storage::new([0; TEXT_MAX]);
-static COMMAND_LINE: Storage<[u8; TEXT_MAX]> = Storage::new([0; TEXT_MAX]);
 
 /// What comes before everything else: file systems, and somewhere to log to.
 pub fn prepare(has_stderr: bool) {
@@ -51,16 +46,8 @@ pub fn prepare(has_stderr: bool) {
 /// What `main` does as process 1, with the options of the command line.
 #[inline(never)]
 pub fn run(start: &Start, mut options: Options<'static>) -> ! {
-    let mut settings = Settings::new();
-    let file = (FILE.take(), c"/etc/vsock-shell.conf", Source::File);
-    // The latter wins.
-    for (buffer, path, source) in [file, (COMMAND_LINE.take(), c"/proc/cmdline", Source::CommandLine)] {
-        if let Some(text) = buffer.and_then(|buffer| read_text(path, buffer)) {
-            settings.read(text, source, &mut |word| {
-                log::error(&[Part::Text("not understood: "), Part::Bytes(word)]);
-            });
-        }
-    }
+    let has_list = modules::load_listed();
+    let mut settings = sources::read();
     options.daemon = false;
     options.lenient = true;
     options.verbosity = options.verbosity.max(settings.verbosity);
@@ -71,7 +58,7 @@ pub fn run(start: &Start, mut options: Options<'static>) -> ! {
     options.notify = options.notify.or(settings.notify);
     log::set_verbosity(options.verbosity);
     oom::lock_pages();
-    set_up(&settings, &options);
+    set_up(&settings, &options, has_list);
     let mut supervisor = Supervisor {
         is_init: true,
         start,
@@ -107,23 +94,7 @@ fn open_console(has_stderr: bool) {
     }
 }
 
-/// The beginning of a file, and a byte more; what is cut off at the end counts for nothing.
-fn read_text(path: &CStr, buffer: &'static mut [u8; TEXT_MAX]) -> Option<&'static mut [u8]> {
-    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let mut len = 0;
-    while let Some(room) = buffer.get_mut(len..).filter(|room| !room.is_empty()) {
-        match rustix::io::read(&file, room) {
-            Ok(count @ 1..) => len += count,
-            Err(Errno::INTR) => {}
-            _ => return buffer.get_mut(..=len),
-        }
-    }
-    log::error(&[Part::Bytes(path.to_bytes()), Part::Text(" is too long; its end is not read")]);
-    let end = buffer.iter().rposition(u8::is_ascii_whitespace)?;
-    buffer.get_mut(..=end)
-}
-
-fn set_up(settings: &Settings<'_>, options: &Options<'_>) {
+fn set_up(settings: &Settings<'_>, options: &Options<'_>, has_list: bool) {
     // From now on Ctrl-Alt-Del is a signal to us. A process namespace has no such keys.
     let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
     let _ = crate::sys::network::bring_up_loopback();
@@ -134,7 +105,7 @@ fn set_up(settings: &Settings<'_>, options: &Options<'_>) {
     }
     let is_vsock = |address: &Address<'_>| matches!(address, Address::Vsock(_));
     let is_by_default = options.addresses.is_empty() && !matches!(options.connect, Some(Peer::Unix(_)));
-    modules::load(settings, is_by_default || options.addresses.iter().any(is_vsock));
+    modules::load(settings, has_list, is_by_default || options.addresses.iter().any(is_vsock));
 }
 
 /// Keeps its children running.

@@ -116,6 +116,30 @@ fn modules_are_loaded_plain_and_compressed_and_their_absence_is_told_in_one_line
 }
 
 #[test]
+fn the_hypervisor_can_hand_settings_over_and_the_command_line_wins() {
+    if !wanted() {
+        return;
+    }
+    let mut setup = setup(Arch::X86_64);
+    setup.hardware = [
+        "-smbios",
+        "type=11,value=io.systemd.credential:vsock_shell.hostname=of-smbios",
+        "-smbios",
+        "type=11,value=io.systemd.credential:vsock_shell.listen=vsock:6000",
+        "-fw_cfg",
+        "name=opt/io.systemd.credentials/vsock_shell.hostname,string=of-fw_cfg",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    assert_eq!(succeeds(&boot(&setup), &["<target>", "hostname"]), "of-fw_cfg\n");
+    setup.hardware.truncate(4);
+    // The port of the credential is replaced as well, or nobody would answer.
+    assert_eq!(succeeds(&boot(&setup), &["<target>", "hostname"]), "of-smbios\n");
+    setup.words = "vsock_shell.hostname=of-kernel".to_owned();
+    assert_eq!(succeeds(&boot(&setup), &["<target>", "hostname"]), "of-kernel\n");
+}
+
+#[test]
 fn when_memory_runs_out_the_agent_a_shell_and_poweroff_still_work() {
     if !wanted() {
         return;

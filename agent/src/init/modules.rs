@@ -20,18 +20,25 @@ const CARRIERS: &[u8] = b"virtio_pci,virtio_mmio,vmw_vsock_virtio_transport";
 /// Bytes of a line of modules.dep, which names all that a module depends on; longer ones are skipped.
 const LINE_MAX: usize = 8192;
 
-/// Loads what there is to load. One line tells what is missing when there is no vsock afterwards, and it is wanted.
+/// Loads what the image lists; whether it lists anything. Before the settings are read: one of them may stand in a device.
 #[inline(never)]
-pub fn load(settings: &Settings<'_>, wants_vsock: bool) {
+pub fn load_listed() -> bool {
+    let Ok(file) = open(LIST) else { return false };
+    let mut buffer = [0; LINE_MAX];
+    let mut lines = Lines::new(&mut buffer);
+    let read = &mut |room: &mut [u8]| rustix::io::read(&file, room);
+    while let Some(line) = lines.next(read) {
+        load_file(&[line]);
+    }
+    true
+}
+
+/// Loads what else there is to load. One line tells what is missing when there is no vsock afterwards, and it is wanted.
+#[inline(never)]
+pub fn load(settings: &Settings<'_>, has_list: bool, wants_vsock: bool) {
     let mut missing = Line::new();
     let mut buffer = [0; LINE_MAX];
-    if let Ok(file) = open(LIST) {
-        let mut lines = Lines::new(&mut buffer);
-        let read = &mut |room: &mut [u8]| rustix::io::read(&file, room);
-        while let Some(line) = lines.next(read) {
-            load_file(&[line]);
-        }
-    } else if wants_vsock {
+    if wants_vsock && !has_list {
         load_names(CARRIERS, &mut buffer, &mut missing);
     }
     load_names(settings.modules, &mut buffer, &mut missing);
@@ -97,7 +104,7 @@ fn is_about(line: &[u8], name: &[u8]) -> bool {
     rest.starts_with(b".ko") && stem.iter().map(plain).eq(name.iter().map(plain))
 }
 
-/// Loads the file of this path. One that is loaded already is fine.
+/// Loads the file of this path. One that is loaded already is fine, and so is a driver whose device is not there.
 fn load_file(path: &[&[u8]]) {
     /// MODULE_INIT_COMPRESSED_FILE: the kernel decompresses, since Linux 5.17.
     const COMPRESSED: i32 = 4;
@@ -107,7 +114,7 @@ fn load_file(path: &[&[u8]]) {
     let loaded =
         buffer.join(path).and_then(open).and_then(|file| rustix::system::finit_module(&file, c"", flags));
     match loaded {
-        Ok(()) | Err(Errno::EXIST) => {}
+        Ok(()) | Err(Errno::EXIST | Errno::NODEV) => {}
         Err(errno) => log::failure("load", name, errno),
     }
 }

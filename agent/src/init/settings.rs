@@ -1,7 +1,7 @@
-//! What process 1 is told: the keys of the kernel's command line and of `/etc/vsock-shell.conf`.
+//! What process 1 is told: the keys of its [`sources`](super::sources).
 //!
-//! Pure. Both consist of words `KEY=VALUE` between blanks and newlines; quotes hold blanks together, as the kernel has it, and
-//! a word that begins with `#` makes the rest of its line a comment. On the command line, where others have words too, a key
+//! Pure. All consist of words `KEY=VALUE` between blanks and newlines; quotes hold blanks together, as the kernel has it, and
+//! a word that begins with `#` makes the rest of its line a comment. Where others have words too, which is everywhere but in our file, a key
 //! begins with `vsock_shell.`; in the file it may. A word that cannot be understood is told to the caller and changes nothing.
 
 use core::ffi::CStr;
@@ -13,8 +13,11 @@ use crate::args::{ADDRESSES_MAX, Address, DEFAULT_PORT, Peer, parse_address, par
 /// What keys begin with.
 const PREFIX: &[u8] = b"vsock_shell.";
 
+/// What systemd's credentials begin with where they are no files, `systemd.system-credentials(7)`.
+const CREDENTIAL: &[u8] = b"io.systemd.credential:";
+
 /// The keys. Looked up here, the comparison stands in the binary once and not for each of them.
-const KEYS: [&[u8]; 8] =
+pub const KEYS: [&[u8]; 8] =
     [b"listen", b"init", b"log", b"modules", b"console", b"hostname", b"notify", b"connect"];
 const LISTEN: usize = 0;
 const INIT: usize = 1;
@@ -31,8 +34,8 @@ const LEVELS: [&[u8]; 3] = [b"warning", b"info", b"debug"];
 /// Where settings stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// /proc/cmdline.
-    CommandLine,
+    /// The kernel's command line, and what the hypervisor hands over.
+    Machine,
     /// /etc/vsock-shell.conf.
     File,
 }
@@ -78,7 +81,8 @@ impl<'t> Settings<'t> {
     pub fn read(&mut self, text: &'t mut [u8], source: Source, wrong: &mut dyn FnMut(&[u8])) {
         let mut lists_addresses = false;
         for word in cut(text).split_inclusive(|&byte| byte == 0).filter(|word| word.len() > 1) {
-            let setting = match word.strip_prefix(PREFIX) {
+            let setting = word.strip_prefix(CREDENTIAL).unwrap_or(word);
+            let setting = match setting.strip_prefix(PREFIX) {
                 Some(setting) => setting,
                 None if source == Source::File => word,
                 None => continue,
@@ -153,7 +157,7 @@ fn cut(text: &mut [u8]) -> &[u8] {
             is_quoted = !is_quoted;
             continue;
         }
-        starts = byte == 0 || byte.is_ascii_whitespace() && !is_quoted;
+        starts = byte == 0 || (byte == b' ' || byte.is_ascii_control()) && !is_quoted;
         if let Some(place) = text.get_mut(written) {
             *place = if starts { 0 } else { byte };
         }
@@ -170,7 +174,7 @@ mod tests {
     /// What the two texts lead to, in this order, and the words that were not understood.
     fn settings(file: &str, line: &str) -> (Settings<'static>, Vec<String>) {
         let (mut settings, mut wrong) = (Settings::new(), Vec::new());
-        for (text, source) in [(file, Source::File), (line, Source::CommandLine)] {
+        for (text, source) in [(file, Source::File), (line, Source::Machine)] {
             let text = [text.as_bytes(), b"\0"].concat().leak();
             settings.read(text, source, &mut |word| wrong.push(String::from_utf8_lossy(word).into_owned()));
         }
@@ -187,6 +191,15 @@ mod tests {
         assert_eq!((settings.verbosity, settings.hostname, settings.modules), (2, &b"box"[..], &b"a,b"[..]));
         assert_eq!((settings.console, settings.init), (&b"ttyS0"[..], Some(c"/sbin/init")));
         assert_eq!(settings.notify, Some(Peer::Vsock(VsockAddress { cid: 2, port: 9 })));
+        assert_eq!(wrong, [""; 0]);
+    }
+
+    #[test]
+    fn credentials_stand_among_the_bytes_of_tables() {
+        let table = "\u{b}\u{5}\0\u{e}\u{2}io.systemd.credential:vsock_shell.log=debug\0io.systemd.credential:x=y\0\0\u{7f}\u{4}\"\
+            \0vsock_shell.hostname=box\0\0";
+        let (settings, wrong) = settings("", table);
+        assert_eq!((settings.verbosity, settings.hostname), (2, &b"box"[..]));
         assert_eq!(wrong, [""; 0]);
     }
 
@@ -248,7 +261,7 @@ mod tests {
     fn any_bytes_are_some_settings() {
         let line = b"\"\0vsock_shell.=\"vsock_shell.listen=\"\xff\n\t=# \"\"";
         for len in 0..=line.len() {
-            for source in [Source::File, Source::CommandLine] {
+            for source in [Source::File, Source::Machine] {
                 let mut text = line[..len].to_vec();
                 assert!(cut(&mut text).len() <= len);
                 Settings::new().read(&mut text, source, &mut |_| {});

@@ -17,8 +17,8 @@ pub const LIST: &str = "/etc/vsock-shell/modules";
 
 /// Without these there is no vsock, and no virtio-serial.
 const NEEDED: [&str; 3] = ["virtio_pci", "vmw_vsock_virtio_transport", "virtio_console"];
-/// What some machines have: devices that are not on PCI, a guest that talks to itself.
-const WELCOME: [&str; 2] = ["virtio_mmio", "vsock_loopback"];
+/// What some machines have: devices that are not on PCI, a guest that talks to itself, QEMU's credentials.
+const WELCOME: [&str; 3] = ["virtio_mmio", "vsock_loopback", "qemu_fw_cfg"];
 
 /// Puts the modules from `folder`, a kernel's `/lib/modules/RELEASE`, into the tree; tells how many.
 ///

@@ -26,6 +26,8 @@ pub struct Hardware<'a> {
     pub kernel: &'a Path,
     /// More words for the kernel.
     pub words: &'a str,
+    /// More words for QEMU.
+    pub more: &'a [String],
     /// The state to go on from, in the place of a boot.
     pub state: Option<&'a Path>,
 }
@@ -59,6 +61,7 @@ impl Hardware<'_> {
             qemu.args(["-serial", "chardev:line"]);
         }
         qemu.args(["-qmp", &format!("unix:{},server=on,wait=off", path("qmp.sock")), "-no-reboot"]);
+        qemu.args(self.more);
         match self.state {
             // The vsock device was unplugged before the snapshot, and comes back by a plug.
             Some(state) => qemu.args(["-incoming", &format!("exec:cat '{}'", state.display())]),

@@ -47,6 +47,8 @@ pub struct Setup {
     pub transport: Transport,
     /// More words for the kernel's command line.
     pub words: String,
+    /// More words for QEMU's.
+    pub hardware: Vec<String>,
 }
 
 impl Setup {
@@ -55,7 +57,7 @@ impl Setup {
         let mut recipe = Recipe::new(arch);
         recipe.shell = true;
         recipe.modules = kernel.modules.clone();
-        Self { kernel, recipe, format: Format::Cpio, transport, words: String::new() }
+        Self { kernel, recipe, format: Format::Cpio, transport, words: String::new(), hardware: Vec::new() }
     }
 }
 
@@ -102,6 +104,7 @@ impl Machine {
             files: &files,
             kernel: &setup.kernel.image,
             words: &setup.words,
+            more: &setup.hardware,
             state: state.map(PathBuf::as_path),
         };
         let log = files.path(QEMU_LOG);
