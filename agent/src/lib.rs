@@ -15,6 +15,7 @@ pub mod caller;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod digest;
 pub mod environ;
 pub mod exec;
 pub mod failure;

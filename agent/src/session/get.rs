@@ -2,12 +2,12 @@
 
 use core::ffi::CStr;
 
+use crate::digest::Digest;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::{Errno, IoSliceMut};
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
 use vsock_shell_proto::items::{CONTENT_LEN, FileEnd, FileMeta, ITEM_HEADER_LEN, Timestamp, content_header};
-use xxhash_rust::xxh3::Xxh3Default;
 
 use super::Core;
 use super::identity::Identity;
@@ -30,7 +30,7 @@ pub struct Get {
     meta: FileMeta,
     part: Part,
     size: u64,
-    digest: Xxh3Default,
+    digest: Digest,
 }
 
 impl Get {
@@ -57,7 +57,7 @@ impl Get {
         };
         let modified = Timestamp { seconds: there.st_mtime, nanoseconds: there.st_mtime_nsec as u32 };
         let meta = FileMeta { mode: there.st_mode, size, modified: Some(modified) };
-        Ok(Self { channel, file, meta, part: Part::File, size: 0, digest: Xxh3Default::new() })
+        Ok(Self { channel, file, meta, part: Part::File, size: 0, digest: Digest::new() })
     }
 
     /// The client takes no more of it.
@@ -72,7 +72,7 @@ impl Get {
             Part::File => send_whole(core, self.channel, &self.meta.encode()),
             Part::Content => return self.send_content(core),
             Part::End => {
-                let end = FileEnd { digest: self.digest.digest(), size: self.size };
+                let end = FileEnd { digest: self.digest.finish(), size: self.size };
                 send_whole(core, self.channel, &end.encode())
             }
             Part::Stopped => {

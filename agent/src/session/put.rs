@@ -3,6 +3,7 @@
 
 use core::ffi::CStr;
 
+use crate::digest::Digest;
 use arrayvec::ArrayVec;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
@@ -11,7 +12,6 @@ use rustix::process::getpid;
 use vsock_shell_proto::fields::{FLAG_DIRECTORY, FLAG_SYNC};
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
 use vsock_shell_proto::items::{FileEnd, FileMeta, Item, ItemReader};
-use xxhash_rust::xxh3::Xxh3Default;
 
 use super::identity::{Identity, Rights};
 use super::tasks::Step;
@@ -70,7 +70,7 @@ pub struct Put {
     temporary: Option<[u8; TEMPORARY_LEN]>,
     meta: Option<FileMeta>,
     size: u64,
-    digest: Xxh3Default,
+    digest: Digest,
     sync: bool,
     /// With which the file gets its name.
     rights: Rights,
@@ -94,7 +94,7 @@ impl Put {
             temporary: Some(temporary),
             meta: None,
             size: 0,
-            digest: Xxh3Default::new(),
+            digest: Digest::new(),
             sync: to.flags & FLAG_SYNC != 0,
             end: None,
             rights: identity.rights.clone(),
@@ -189,7 +189,7 @@ impl Put {
 
     /// Checks what came, gives it its mode and time, and puts it in its place.
     fn finish(&mut self, end: FileEnd) -> Result<(), Failed> {
-        if end.size != self.size || end.digest != self.digest.digest() {
+        if end.size != self.size || end.digest != self.digest.finish() {
             return Err(GARBLED);
         }
         if let Some(meta) = self.meta {

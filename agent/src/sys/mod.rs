@@ -15,4 +15,5 @@ pub mod signal;
 pub mod socket;
 pub mod start;
 pub mod storage;
+pub mod stripes;
 pub mod terminal;
