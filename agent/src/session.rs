@@ -165,14 +165,9 @@ impl<'c> Driver<'c> {
         let now = self.now;
         let mut rest = input.get(..length).unwrap_or_default();
         let mut batch = Batch { of: None, pieces: ArrayVec::new_const() };
-        let mut lost = false;
         while !rest.is_empty() {
             let (taken, event) = self.core.handle_received(rest, now);
             rest = rest.get(taken..).unwrap_or_default();
-            if self.core.is_ack_due() && !lost {
-                // The client goes on sending while we work on what it sent.
-                lost |= self.transport.write(Some(&mut self.core), now).is_err();
-            }
             match event {
                 Some(Event::Data { channel, flow, bytes }) => {
                     if batch.of != Some((channel, flow)) || batch.pieces.is_full() {
@@ -189,12 +184,16 @@ impl<'c> Driver<'c> {
             }
         }
         self.deliver(&mut batch);
-        if lost { Err(Lost) } else { Ok(()) }
+        Ok(())
     }
 
     /// Gives bytes of one flow that came together to their task.
     fn deliver(&mut self, batch: &mut Batch<'_>) {
         let Some((channel, flow)) = batch.of.take() else { return };
+        if self.core.is_ack_due() {
+            // The client goes on sending while we work on what it sent. Where it is gone, the next write tells so too.
+            let _ = self.transport.write(Some(&mut self.core), self.now);
+        }
         if flow == Flow::Request {
             for piece in batch.pieces.drain(..) {
                 // One that was refused for the pieces before must not hold the buffer again: its number is used again.

@@ -151,29 +151,32 @@ impl Connection {
         let mut rest = self.input.get(..length).unwrap_or_default();
         let mut batch = Batch::default();
         let mut lost = Ok(());
-        while !rest.is_empty() {
-            let (taken, event) = core.handle_received(rest, now);
-            rest = rest.get(taken..).unwrap_or_default();
+        let mut deliver = |batch: &mut Batch<'_>, core: &mut Core, task: &mut dyn Task| {
             if core.is_ack_due() && lost.is_ok() {
                 // The agent goes on sending while we work on what it sent.
                 lost = send(&mut self.stream, core, &mut self.can_write, now);
             }
+            batch.deliver(core, task);
+        };
+        while !rest.is_empty() {
+            let (taken, event) = core.handle_received(rest, now);
+            rest = rest.get(taken..).unwrap_or_default();
             match event {
                 Some(Event::Data { channel, flow, bytes }) => {
                     if batch.of != Some((channel, flow)) {
-                        batch.deliver(core, task);
+                        deliver(&mut batch, core, task);
                         batch.of = Some((channel, flow));
                     }
                     batch.pieces.push(bytes);
                 }
                 Some(event) => {
-                    batch.deliver(core, task);
+                    deliver(&mut batch, core, task);
                     task.handle(core, event);
                 }
                 None => break,
             }
         }
-        batch.deliver(core, task);
+        deliver(&mut batch, core, task);
         lost.map(|()| true)
     }
 
