@@ -18,7 +18,7 @@ use crate::command::{ExecRequest, Program, Strings};
 use crate::config::Config;
 use crate::environ::{self, Login};
 use crate::failure::{Failure, Step, Told};
-use crate::path::PathBuffer;
+use crate::path::{self, PathBuffer};
 use crate::sys::pointers::Pointers;
 use crate::sys::process::{close_on_exec_from, execve};
 use crate::sys::signal;
@@ -221,7 +221,7 @@ fn execute_from_path(
     if name.is_empty() {
         return failure.tell(Step::Missing, Errno::NOENT, b"\"\"");
     }
-    if name.contains(&b'/') {
+    if path::has(name, b'/') {
         return tell(failure, program, execve(program, argv, envp));
     }
     // A file that may not be executed is told only when no later one can be.

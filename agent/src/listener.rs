@@ -201,7 +201,7 @@ impl<'a> Listener<'a> {
                     self.sessions.add(pid);
                 }
                 Err(errno) => {
-                    log::peer_warning(&[Part::Text("cannot serve a port: "), Part::Error(errno)]);
+                    log::peer_failure("serve a port", errno);
                     self.ports_due_ms = Some(now_ms().saturating_add(PORT_PAUSE_MS));
                 }
             }
@@ -325,7 +325,7 @@ impl<'a> Listener<'a> {
                 None
             }
             Err(errno) => {
-                log::peer_warning(&[Part::Text("cannot start a session: "), Part::Error(errno)]);
+                log::peer_failure("start a session", errno);
                 refuse(&stream, &preamble, Status::NoResources);
                 None
             }
@@ -351,7 +351,7 @@ impl<'a> Listener<'a> {
 
     /// Stops accepting for a moment, so that a lack of something does not become a loop.
     fn pause(&mut self, errno: Errno) {
-        log::peer_warning(&[Part::Text("cannot accept: "), Part::Error(errno)]);
+        log::peer_failure("accept", errno);
         for socket in &self.sockets {
             let _ = epoll::delete(&self.epoll, socket);
         }

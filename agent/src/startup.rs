@@ -136,7 +136,7 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     if options.daemon
         && let Err(errno) = go_to_background()
     {
-        log::error(&[Part::Text("cannot go to the background: "), Part::Error(errno)]);
+        log::failure("go to the background", b"", errno);
         return remove_files(&sockets, FAILURE);
     }
     if let Some(Err(errno)) = options.notify.map(listen::notify) {
@@ -211,7 +211,7 @@ fn listen_and_serve(
     config: &Config,
 ) -> Result<(), i32> {
     let failed = |errno| {
-        log::error(&[Part::Text("cannot wait for connections: "), Part::Error(errno)]);
+        log::failure("wait for connections", b"", errno);
         FAILURE
     };
     let mut listener = Listener::new(sockets, ports, ignores_hangup).map_err(failed)?;

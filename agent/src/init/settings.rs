@@ -129,7 +129,7 @@ fn position(table: &[&[u8]], word: &[u8]) -> Option<usize> {
 fn split(setting: &[u8]) -> Option<(&[u8], &CStr)> {
     let at = setting.iter().position(|&byte| byte == b'=')?;
     let (key, value) = setting.split_at_checked(at)?;
-    Some((key, CStr::from_bytes_with_nul(value.get(1..)?).ok()?))
+    Some((key, CStr::from_bytes_until_nul(value.get(1..)?).ok()?))
 }
 
 /// Ends every word with a NUL instead of what separates it from the next, and takes quotes and comments out.

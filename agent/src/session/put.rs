@@ -17,7 +17,7 @@ use super::identity::{Identity, Rights};
 use super::tasks::Step;
 use super::{Core, PIECES_MAX};
 use crate::clock::now_us;
-use crate::path::PathBuffer;
+use crate::path::{self, PathBuffer};
 use crate::sys::random;
 
 /// Bytes of a file's name, with its NUL (NAME_MAX of the kernel).
@@ -284,7 +284,7 @@ fn open(to: &Destination<'_>, home: &[u8]) -> Result<Opened, Failed> {
             (folder.map_err(Failed::to("open the folder"))?, name)
         }
     };
-    if matches!(name, b"\0" | b".\0" | b"..\0") || name.contains(&b'/') {
+    if matches!(name, b"\0" | b".\0" | b"..\0") || path::has(name, b'/') {
         return Err(Failed { what: "write", errno: Errno::INVAL });
     }
     let name: ArrayVec<u8, NAME_MAX> =
