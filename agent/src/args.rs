@@ -27,6 +27,13 @@ Gives the host of this machine shells, commands and files over vsock.
   -V, --version   print the version
 ";
 
+/// The options that are words, and their places in this table.
+const LONG: [&[u8]; 4] = [b"--help", b"--version", b"--listen", b"--notify"];
+const HELP_OPTION: usize = 0;
+const VERSION_OPTION: usize = 1;
+const LISTEN: usize = 2;
+const NOTIFY: usize = 3;
+
 /// Where sessions come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Address<'a> {
@@ -106,21 +113,19 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
     let mut listen = ArrayVec::<&'a CStr, ADDRESSES_MAX>::new();
     while let Some(argument) = arguments.next() {
         let bytes = argument.to_bytes();
-        // Compared as wholes: a pattern of bytes becomes a comparison for each of them.
-        match bytes {
-            _ if bytes == b"--help" => return Ok(Request::Help),
-            _ if bytes == b"--version" => return Ok(Request::Version),
-            _ if bytes == b"--listen" => push(&mut listen, value_of(arguments.next(), bytes)?)?,
-            _ if bytes == b"--notify" => notify = Some(value_of(arguments.next(), bytes)?),
+        let (name, value) = split(argument);
+        match (position(&LONG, name), value) {
+            (Some(HELP_OPTION), None) => return Ok(Request::Help),
+            (Some(VERSION_OPTION), None) => return Ok(Request::Version),
+            (Some(option @ (LISTEN | NOTIFY)), value) => {
+                let value = value.map_or_else(|| value_of(arguments.next(), bytes), Ok)?;
+                if option == NOTIFY {
+                    notify = Some(value);
+                } else {
+                    push(&mut listen, value)?;
+                }
+            }
             _ => {
-                if let Some(address) = suffix(argument, b"--listen=") {
-                    push(&mut listen, address)?;
-                    continue;
-                }
-                if let Some(address) = suffix(argument, b"--notify=") {
-                    notify = Some(address);
-                    continue;
-                }
                 let Some(mut letters) = suffix(argument, b"-").filter(|rest| !is_long_or_empty(rest)) else {
                     let problem =
                         if bytes.first() == Some(&b'-') { "unknown option" } else { "unexpected argument" };
@@ -154,6 +159,22 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
     Ok(Request::Serve(Options { daemon, verbosity, port, addresses, notify }))
 }
 
+/// Where in `table` the word stands. The comparison is in the file once, and not for each word.
+#[inline(never)]
+pub fn position(table: &[&[u8]], word: &[u8]) -> Option<usize> {
+    table.iter().position(|&entry| entry == word)
+}
+
+/// What stands before the first equals sign, and behind it, where there is one.
+#[inline(never)]
+pub fn split(argument: &CStr) -> (&[u8], Option<&CStr>) {
+    let bytes = argument.to_bytes_with_nul();
+    match bytes.iter().position(|&byte| byte == b'=').and_then(|at| bytes.split_at_checked(at)) {
+        Some((name, value)) => (name, value.get(1..).map(c_str)),
+        None => (argument.to_bytes(), None),
+    }
+}
+
 fn value_of<'a>(value: Option<&'a CStr>, option: &'a [u8]) -> Result<&'a CStr, UsageError<'a>> {
     value.ok_or(UsageError { problem: "option needs a value", argument: option })
 }
@@ -175,7 +196,7 @@ pub fn suffix<'a>(argument: &'a CStr, prefix: &[u8]) -> Option<&'a CStr> {
 }
 
 /// The end of a C string is one too; where it were not, the empty string.
-fn c_str(bytes: &[u8]) -> &CStr {
+pub fn c_str(bytes: &[u8]) -> &CStr {
     CStr::from_bytes_until_nul(bytes).unwrap_or_default()
 }
 
