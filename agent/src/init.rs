@@ -88,6 +88,7 @@ pub fn run(start: &Start, mut options: Options<'static>) -> ! {
 
 /// Standard descriptors on the console where the kernel had none to give. The log goes to the kernel's, which shows it there,
 /// unless somebody redirected standard error.
+#[inline(never)]
 fn open_console(has_stderr: bool) {
     if !has_stderr {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;

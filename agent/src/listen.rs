@@ -51,6 +51,7 @@ pub struct ListenError {
     pub errno: Option<Errno>,
 }
 
+#[inline(never)]
 fn failed(problem: &'static str) -> impl Fn(Errno) -> ListenError {
     move |errno| ListenError { problem, errno: Some(errno) }
 }

@@ -190,6 +190,7 @@ fn describe(address: Address<'_>) -> Line {
 }
 
 /// Leaves the caller's terminal and directory. The caller goes on only now, when everything listens.
+#[inline(never)]
 fn go_to_background() -> Result<(), Errno> {
     if let Forked::Parent(_) = fork()? {
         exit(0);

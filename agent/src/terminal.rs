@@ -36,6 +36,7 @@ pub fn open(size: WindowSize, encoded: &[u8]) -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Opens the terminal through its master, which works whatever is mounted where; by name before Linux 4.13.
+#[inline(never)]
 fn open_peer(master: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {
     let peer_flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     match rustix::pty::ioctl_tiocgptpeer(master, peer_flags) {

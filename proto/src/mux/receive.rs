@@ -215,6 +215,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         }
     }
 
+    #[inline(never)]
     fn handle_open(&mut self, id: ChannelId, kind: ChannelKind) -> Result<Option<Event<'static>>, CloseCode> {
         let peers = match self.side {
             Side::Client => id.0 % 2 == 1,
