@@ -125,7 +125,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
             return Ok(State::Skip { left: header.length });
         }
         let id = ChannelId(header.channel);
-        let channel = self.talking_channel(id)?;
+        let channel = self.talking_channel(id).ok_or(CloseCode::ChannelState)?;
         let flow =
             Flow::from_number(header.flow).filter(|&flow| !channel.sends(flow)).ok_or(CloseCode::Flow)?;
         let early = channel.is_ours() && !channel.marks.has(Marks::ANSWERED.and(Marks::LEFT));
@@ -151,17 +151,13 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
     }
 
     /// A channel on which the peer may say something (`R-6.13`).
-    fn peers_channel(&mut self, id: ChannelId) -> Result<&mut Channel, CloseCode> {
-        self.any_channel(id)
-            .filter(|channel| !channel.marks.has(Marks::PEER_RELEASED.and(Marks::OPEN_DUE)))
-            .ok_or(CloseCode::ChannelState)
+    fn peers_channel(&mut self, id: ChannelId) -> Option<&mut Channel> {
+        self.any_channel(id).filter(|channel| !channel.marks.has(Marks::PEER_RELEASED.and(Marks::OPEN_DUE)))
     }
 
     /// A channel on which the peer may say something else than RELEASE: not after its REFUSED or EXIT (`R-6.12`).
-    fn talking_channel(&mut self, id: ChannelId) -> Result<&mut Channel, CloseCode> {
-        self.peers_channel(id).and_then(|channel| {
-            if channel.marks.has(Marks::OVER) { Err(CloseCode::ChannelState) } else { Ok(channel) }
-        })
+    fn talking_channel(&mut self, id: ChannelId) -> Option<&mut Channel> {
+        self.peers_channel(id).filter(|channel| !channel.marks.has(Marks::OVER))
     }
 
     #[inline(never)]
@@ -191,7 +187,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
             Some(FrameType::Release) => return self.handle_release(id),
             _ => {}
         }
-        let ours = self.talking_channel(id)?.is_ours();
+        let ours = self.talking_channel(id).ok_or(CloseCode::ChannelState)?.is_ours();
         match header.kind {
             Some(FrameType::Accepted | FrameType::Refused | FrameType::Exit) => {
                 if ours {
@@ -243,7 +239,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         header: Header,
         payload: &[u8],
     ) -> Result<Option<Event<'static>>, CloseCode> {
-        let channel = self.talking_channel(id)?;
+        let channel = self.talking_channel(id).ok_or(CloseCode::ChannelState)?;
         let left = channel.marks.has(Marks::LEFT);
         let answered = channel.marks.has(Marks::ANSWERED);
         let finished = [Flow::Output, Flow::Error]
@@ -281,7 +277,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         header: Header,
         payload: &[u8],
     ) -> Result<Option<Event<'static>>, CloseCode> {
-        let channel = self.talking_channel(id)?;
+        let channel = self.talking_channel(id).ok_or(CloseCode::ChannelState)?;
         let flow = Flow::from_number(header.flow).ok_or(CloseCode::Flow)?;
         let sends = channel.sends(flow);
         let left = channel.marks.has(Marks::LEFT);
@@ -326,7 +322,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
     }
 
     fn handle_reset(&mut self, id: ChannelId, code: CloseCode) -> Result<Option<Event<'static>>, CloseCode> {
-        let channel = self.talking_channel(id)?;
+        let channel = self.talking_channel(id).ok_or(CloseCode::ChannelState)?;
         let left = channel.marks.has(Marks::LEFT);
         channel.marks.set(Marks::PEER_RELEASED);
         if !left {
@@ -338,7 +334,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
     }
 
     fn handle_release(&mut self, id: ChannelId) -> Result<Option<Event<'static>>, CloseCode> {
-        let channel = self.peers_channel(id)?;
+        let channel = self.peers_channel(id).ok_or(CloseCode::ChannelState)?;
         let left = channel.marks.has(Marks::LEFT);
         if channel.is_ours() && !channel.marks.has(Marks::OVER) && !left {
             return Err(CloseCode::ChannelState);
