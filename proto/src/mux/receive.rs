@@ -10,7 +10,10 @@ use crate::code::{CloseCode, RefusalCode};
 use crate::frame::{ChannelId, ChannelKind, Flow, FrameType, Header, Hello, Outcome, WindowSize, is_signal};
 use crate::limits::{CHANNEL_IDS, CONTROL_PAYLOAD_MAX, HEADER_LEN};
 use crate::mux::Side;
-use crate::wire::{array, beginning, u32_at, u64_at};
+use crate::wire::{array, beginning, put, u32_at, u64_at};
+
+/// The payload of a control frame and zeros behind it, so that nobody has to ask whether a field is there.
+type Payload = [u8; CONTROL_PAYLOAD_MAX];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
@@ -59,7 +62,8 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
                 taken += part;
                 if complete {
                     self.receiver.state = State::Header;
-                    let payload: ArrayVec<u8, CONTROL_PAYLOAD_MAX> = beginning(&self.receiver.partial);
+                    let mut payload = [0; CONTROL_PAYLOAD_MAX];
+                    put(&mut payload, 0, &self.receiver.partial);
                     self.receiver.partial.clear();
                     if let Some(event) = self.handle_control(header, &payload)? {
                         return Ok((taken, Some(event)));
@@ -164,12 +168,12 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
     fn handle_control(
         &mut self,
         header: Header,
-        payload: &[u8],
+        payload: &Payload,
     ) -> Result<Option<Event<'static>>, CloseCode> {
         let id = ChannelId(header.channel);
         match header.kind {
             Some(FrameType::Hello) => {
-                self.peer = Some(Hello::parse(payload)?);
+                self.peer = Some(Hello::parse(payload.get(..header.length as usize).unwrap_or_default())?);
                 return Ok(Some(Event::Hello));
             }
             // Answered also by a side that closed at the same time: each waits for the other's BYE.
@@ -237,7 +241,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         &mut self,
         id: ChannelId,
         header: Header,
-        payload: &[u8],
+        payload: &Payload,
     ) -> Result<Option<Event<'static>>, CloseCode> {
         let channel = self.talking_channel(id).ok_or(CloseCode::ChannelState)?;
         let left = channel.marks.has(Marks::LEFT);
@@ -264,7 +268,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         if left {
             return Ok(None);
         }
-        self.text = beginning(payload.get(8..).unwrap_or_default());
+        self.text = beginning(payload.get(8..header.length as usize).unwrap_or_default());
         if let Event::Refused { .. } = event {
             self.release(id);
         }
@@ -275,7 +279,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         &mut self,
         id: ChannelId,
         header: Header,
-        payload: &[u8],
+        payload: &Payload,
     ) -> Result<Option<Event<'static>>, CloseCode> {
         let channel = self.talking_channel(id).ok_or(CloseCode::ChannelState)?;
         let flow = Flow::from_number(header.flow).ok_or(CloseCode::Flow)?;
