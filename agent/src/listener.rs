@@ -38,15 +38,11 @@ const ENDING_MS: u64 = LINGER_US / 1000 + KILL_AFTER_MS + 1000;
 const TOKEN_SIGNALS: u64 = u64::MAX;
 const TOKEN_SOCKETS: u64 = 1 << 32;
 
-/// The listener.
+/// The listener. What is small stands in front, where instructions reach it by one byte.
+#[repr(C)]
 pub struct Listener<'a> {
     epoll: OwnedFd,
     signals: Signals,
-    sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>,
-    half_open: HalfOpen,
-    sessions: Sessions,
-    /// Ports without connections, each with the process that serves it. Taken only in that process.
-    ports: ArrayVec<(Option<OwnedFd>, Option<Pid>), ADDRESSES_MAX>,
     /// When ports get a process that have none.
     ports_due_ms: Option<u64>,
     /// SIGHUP was ignored when the agent started, or there is no terminal that could hang up.
@@ -55,6 +51,11 @@ pub struct Listener<'a> {
     paused_until_ms: Option<u64>,
     /// When the sessions are killed that have not ended; set once the listener is ending.
     ending_at_ms: Option<u64>,
+    /// Ports without connections, each with the process that serves it. Taken only in that process.
+    ports: ArrayVec<(Option<OwnedFd>, Option<Pid>), ADDRESSES_MAX>,
+    sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>,
+    sessions: Sessions,
+    half_open: HalfOpen,
 }
 
 /// How [`Listener::run`] ends: the listener in the first way, every session's process in the second.

@@ -23,13 +23,14 @@ enum Part {
     Stopped,
 }
 
-/// A file on its way.
+/// A file on its way. What is small stands in front, where instructions reach it by one byte.
+#[repr(C)]
 pub struct Get {
     channel: ChannelId,
-    file: OwnedFd,
-    meta: FileMeta,
     part: Part,
+    file: OwnedFd,
     size: u64,
+    meta: FileMeta,
     digest: Xxh3Default,
 }
 
