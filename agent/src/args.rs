@@ -63,6 +63,7 @@ pub enum Request<'a> {
 
 /// How to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[repr(C)]
 pub struct Options<'a> {
     /// Go to the background.
     pub daemon: bool,
@@ -70,10 +71,10 @@ pub struct Options<'a> {
     pub verbosity: u8,
     /// The port of `-p`, or 5000.
     pub port: u32,
-    /// The addresses in order; none where none was given.
-    pub addresses: ArrayVec<Address<'a>, ADDRESSES_MAX>,
     /// Where to tell that it listens.
     pub notify: Option<&'a CStr>,
+    /// The addresses in order; none where none was given.
+    pub addresses: ArrayVec<Address<'a>, ADDRESSES_MAX>,
 }
 
 impl Options<'_> {

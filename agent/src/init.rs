@@ -135,11 +135,11 @@ fn set_up(settings: &Settings<'_>, options: &Options<'_>) {
 }
 
 /// Keeps its children running.
+#[repr(C)]
 struct Supervisor<'s> {
     /// Process 1, and not the child of a real init.
     is_init: bool,
     start: &'s Start,
-    options: Options<'static>,
     /// The terminal that gets a shell; empty: none.
     console: &'static [u8],
     /// Open while [`Self::run`] runs.
@@ -148,6 +148,7 @@ struct Supervisor<'s> {
     shell: Supervised,
     /// Nothing is started again.
     is_ending: bool,
+    options: Options<'static>,
 }
 
 impl Supervisor<'_> {
