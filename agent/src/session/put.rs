@@ -4,7 +4,7 @@
 use core::ffi::CStr;
 
 use arrayvec::ArrayVec;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::{Errno, IoSlice};
 use rustix::process::getpid;
@@ -150,8 +150,9 @@ impl Put {
                 self.write(gathered)?;
                 let size = self.size.checked_add(length).filter(|&size| i64::try_from(size).is_ok());
                 self.size = size.ok_or(Failed { what: "write", errno: Errno::FBIG })?;
-                rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Start(self.size))
-                    .and_then(|_| rustix::fs::ftruncate(&self.file, self.size))
+                let file = self.file.as_fd();
+                rustix::fs::seek(file, rustix::fs::SeekFrom::Start(self.size))
+                    .and_then(|_| rustix::fs::ftruncate(file, self.size))
                     .map_err(Failed::to("write"))
             }
             Item::End(end) => {
@@ -192,29 +193,28 @@ impl Put {
         if end.size != self.size || end.digest != self.digest.digest() {
             return Err(GARBLED);
         }
+        let (file, folder) = (self.file.as_fd(), self.folder.as_fd());
         if let Some(meta) = self.meta {
             // The mode last: a file that is not writable can still be given its time.
             if let Some(modified) = meta.modified {
                 let time = Timespec { tv_sec: modified.seconds, tv_nsec: i64::from(modified.nanoseconds) };
                 let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
                 let times = Timestamps { last_access: omit, last_modification: time };
-                rustix::fs::futimens(&self.file, &times).map_err(Failed::to("set the time"))?;
+                rustix::fs::futimens(file, &times).map_err(Failed::to("set the time"))?;
             }
             let mode = Mode::from_raw_mode(meta.mode);
-            rustix::fs::fchmod(&self.file, mode).map_err(Failed::to("set the mode"))?;
+            rustix::fs::fchmod(file, mode).map_err(Failed::to("set the mode"))?;
         }
         if self.sync {
-            rustix::fs::fsync(&self.file).map_err(Failed::to("flush"))?;
+            rustix::fs::fsync(file).map_err(Failed::to("flush"))?;
         }
         if let Some(temporary) = &self.temporary {
-            let rename =
-                || rustix::fs::renameat(&self.folder, c_str(temporary), &self.folder, c_str(&self.name));
+            let rename = || rustix::fs::renameat(folder, c_str(temporary), folder, c_str(&self.name));
             self.rights.with(rename).map_err(Failed::to("rename"))?;
             self.temporary = None;
         }
         if self.sync {
-            let folder =
-                rustix::fs::openat(&self.folder, c".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            let folder = rustix::fs::openat(folder, c".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
             folder.and_then(rustix::fs::fsync).map_err(Failed::to("flush the folder"))?;
         }
         Ok(())
