@@ -210,7 +210,7 @@ fn start_transfer(
         Put::begin(channel, &to, &identity).map(Task::Put)
     };
     begun.map_err(|failed| {
-        let text = Line::of(&[Part::Text("cannot "), Part::Text(failed.what)]);
+        let text = Line::of(&[Part::Text("cannot "), Part::Bytes(failed.what.as_bytes())]);
         core.refuse(channel, RefusalCode::System, number(failed.errno), text.as_bytes());
     })
 }

@@ -16,3 +16,4 @@ pub mod socket;
 pub mod start;
 pub mod storage;
 pub mod terminal;
+pub mod text;
