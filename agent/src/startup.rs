@@ -102,7 +102,7 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     for &address in &addresses {
         let opened = listen::open(address).map_err(|error| {
             let (mut line, place) = (Line::new(), describe(address));
-            line.append(&[Part::Text(error.problem)]);
+            line.append(&[Part::Bytes(error.problem.as_bytes())]);
             if let Some(errno) = error.errno {
                 line.append(&[Part::Text(": "), Part::Error(errno)]);
             }
