@@ -66,8 +66,8 @@ fn refused<T>(problem: &'static CStr) -> Result<T, ListenError> {
 /// See [`ListenError`].
 pub fn open(address: Address<'_>) -> Result<Opened<'_>, ListenError> {
     match address {
-        Address::Vsock(port) => open_vsock(port).map(Opened::Listening),
-        Address::Unix(path) => open_unix(path).map(Opened::Listening),
+        Address::Vsock(port) => open_vsock(port),
+        Address::Unix(path) => open_unix(path),
         Address::Serial(port) => {
             serial::open(port).map(Opened::Port).map_err(failed(c"cannot open the port"))
         }
@@ -128,16 +128,16 @@ pub fn notify(address: &CStr) -> SystemResult<()> {
 }
 
 #[inline(never)]
-fn open_vsock<'a>(port: u32) -> Result<Listening<'a>, ListenError> {
+fn open_vsock<'a>(port: u32) -> Result<Opened<'a>, ListenError> {
     let socket = new_socket(AddressFamily::VSOCK).map_err(failed(c"no vsock socket"))?;
     rustix::net::bind(&socket, &VsockAddress { cid: VsockAddress::ANY, port })
         .map_err(failed(c"cannot bind"))?;
     rustix::net::listen(&socket, BACKLOG).map_err(failed(c"cannot listen"))?;
-    Ok(Listening { socket, is_vsock: true, file: None })
+    Ok(Opened::Listening(Listening { socket, is_vsock: true, file: None }))
 }
 
 #[inline(never)]
-fn open_unix(path: &CStr) -> Result<Listening<'_>, ListenError> {
+fn open_unix(path: &CStr) -> Result<Opened<'_>, ListenError> {
     let address = SocketAddrUnix::new(path).map_err(failed(c"cannot use this path"))?;
     let directory = rustix::fs::open(c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed(c"cannot open the working directory"))?;
@@ -156,7 +156,7 @@ fn open_unix(path: &CStr) -> Result<Listening<'_>, ListenError> {
         listening.remove_file();
         failed(c"cannot listen")(errno)
     })?;
-    Ok(listening)
+    Ok(Opened::Listening(listening))
 }
 
 /// Binds so that the file is born with mode 0600: there is no moment in which others could connect.

@@ -12,7 +12,7 @@ use crate::clock::{now_ms, until};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::half_open::{DEADLINE_MS, Partial, Progress};
 use crate::line::{Line, Part};
-use crate::listen::{self, Opened};
+use crate::listen::{self, ListenError, Opened};
 use crate::listener::{Listener, Outcome};
 use crate::session::transport::Transport;
 use crate::sys::process::{Forked, fork};
@@ -100,21 +100,7 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     let mut sockets = ArrayVec::new();
     let mut ports = ArrayVec::new();
     for &address in &addresses {
-        let opened = listen::open(address).map_err(|error| {
-            let (mut line, place) = (Line::new(), describe(address));
-            line.append(&[Part::Bytes(error.problem.as_bytes())]);
-            if let Some(errno) = error.errno {
-                line.append(&[Part::Text(": "), Part::Error(errno)]);
-            }
-            log::error(&[
-                Part::Text("cannot listen on "),
-                Part::Line(&place),
-                Part::Text(": "),
-                Part::Line(&line),
-            ]);
-            FAILURE
-        });
-        match opened {
+        match listen::open(address) {
             // Fewer than there are addresses, which were bounded.
             Ok(Opened::Port(port)) => drop(ports.try_push(port)),
             Ok(Opened::Listening(socket)) => drop(sockets.try_push(socket)),
@@ -127,7 +113,10 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
                 )]);
                 return remove_files(&sockets, USAGE);
             }
-            Err(status) => return remove_files(&sockets, status),
+            Err(error) => {
+                tell(address, error);
+                return remove_files(&sockets, FAILURE);
+            }
         }
     }
     for &address in &addresses {
@@ -143,6 +132,17 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
         log::failure("tell that it listens", b"", errno);
     }
     listen_and_serve(sockets, ports, hangup_ignored || options.daemon, &config)
+}
+
+/// Why nobody listens on an address.
+#[inline(never)]
+fn tell(address: Address<'_>, error: ListenError) {
+    let (mut line, problem) = (describe(address), error.problem.as_bytes());
+    line.append(&[Part::Text(": "), Part::Bytes(problem)]);
+    if let Some(errno) = error.errno {
+        line.append(&[Part::Text(": "), Part::Error(errno)]);
+    }
+    log::error(&[Part::Text("cannot listen on "), Part::Line(&line)]);
 }
 
 fn remove_files(sockets: &[listen::Listening<'_>], status: i32) -> Result<(), i32> {
