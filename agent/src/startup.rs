@@ -96,7 +96,8 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     root::remember();
     let config =
         Config { path: start.variable(b"PATH").filter(|path| !path.is_empty()).unwrap_or(DEFAULT_PATH) };
-    let addresses = addresses(start, options)?;
+    let mut addresses = Addresses::new();
+    list_addresses(start, options, &mut addresses)?;
     let mut sockets = ArrayVec::new();
     let mut ports = ArrayVec::new();
     for &address in &addresses {
@@ -153,8 +154,8 @@ fn remove_files(sockets: &[listen::Listening<'_>], status: i32) -> Result<(), i3
 }
 
 /// The addresses of the command line; without any, what systemd passed; without that, vsock.
-fn addresses(start: &Start, options: &Options<'static>) -> Result<Addresses, i32> {
-    let mut addresses = options.addresses.clone();
+fn list_addresses(start: &Start, options: &Options<'static>, addresses: &mut Addresses) -> Result<(), i32> {
+    let _ = addresses.try_extend_from_slice(&options.addresses);
     if addresses.is_empty() {
         let number = |name| start.variable(name).and_then(decimal);
         // sd_listen_fds(3): meant for us only with our own process id.
@@ -174,7 +175,7 @@ fn addresses(start: &Start, options: &Options<'static>) -> Result<Addresses, i32
             let _ = addresses.try_push(Address::Vsock(options.port));
         }
     }
-    Ok(addresses)
+    Ok(())
 }
 
 fn describe(address: Address<'_>) -> Line {
