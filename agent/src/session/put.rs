@@ -89,7 +89,7 @@ impl Put {
     /// # Errors
     /// What failed, before anything was received.
     #[inline(never)]
-    pub fn begin(channel: ChannelId, to: &Destination<'_>, identity: &Identity) -> Result<Self, Failed> {
+    pub fn begin(channel: ChannelId, to: &Destination<'_>, identity: Identity) -> Result<Self, Failed> {
         let (folder, name, file, temporary) = identity.rights.with(|| open(to, &identity.home))?;
         Ok(Self {
             channel,
@@ -103,7 +103,7 @@ impl Put {
             digest: Xxh3Default::new(),
             sync: to.flags & FLAG_SYNC != 0,
             end: None,
-            rights: identity.rights.clone(),
+            rights: identity.rights,
         })
     }
 

@@ -207,7 +207,7 @@ fn start_transfer(
         Get::begin(channel, file.path, &identity).map(Task::Get)
     } else {
         let to = Destination { path: file.path, name: file.name, flags: file.flags };
-        Put::begin(channel, &to, &identity).map(Task::Put)
+        Put::begin(channel, &to, identity).map(Task::Put)
     };
     begun.map_err(|failed| {
         let text = Line::of(&[Part::Text("cannot "), Part::Bytes(failed.what.as_bytes())]);
