@@ -11,6 +11,8 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
+use crate::path;
+
 /// Bytes that the line buffer should have: the longest group with its members that is understood.
 pub const LINE_MAX: usize = 32 * 1024;
 /// Supplementary groups of an account; further ones are left out. NGROUPS_MAX is 65,536, and nobody has them.
@@ -105,7 +107,7 @@ impl Account {
         let gid = id(fields.next().filter(|_| is_wanted)?)?;
         let home = fields.nth(1)?;
         let shell = fields.next()?;
-        let is_string = |text: &[u8]| !text.contains(&0);
+        let is_string = |text: &[u8]| !path::has(text, 0);
         if !(is_string(name) && is_string(home) && is_string(shell)) {
             return None;
         }

@@ -34,6 +34,15 @@ Gives the host of this machine shells, commands and files over vsock.
   -V, --version   print the version
 ";
 
+/// The options that are words, and their places in this table.
+const LONG: [&[u8]; 6] = [b"--help", b"--version", b"--listen", b"--notify", b"--connect", b"--allow-cid"];
+const HELP_OPTION: usize = 0;
+const VERSION_OPTION: usize = 1;
+const LISTEN: usize = 2;
+const NOTIFY: usize = 3;
+const CONNECT: usize = 4;
+const ALLOW_CID: usize = 5;
+
 /// Where sessions come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Address<'a> {
@@ -72,6 +81,7 @@ pub enum Request<'a> {
 
 /// How to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[repr(C)]
 pub struct Options<'a> {
     /// Serve what can be had of the addresses: there is nobody who would correct a wrong one.
     pub lenient: bool,
@@ -81,14 +91,14 @@ pub struct Options<'a> {
     pub verbosity: u8,
     /// The port of `-p`, or 5000.
     pub port: u32,
-    /// The addresses in order; none where none was given.
-    pub addresses: ArrayVec<Address<'a>, ADDRESSES_MAX>,
-    /// Whom to call. Without addresses nothing else is done.
-    pub connect: Option<Peer<'a>>,
     /// Who is accepted over vsock beside the host: a CID, or [`VsockAddress::ANY`]; the host's own where nobody is.
     pub allowed_cid: u32,
+    /// Whom to call. Without addresses nothing else is done.
+    pub connect: Option<Peer<'a>>,
     /// Whom to tell that it listens.
     pub notify: Option<Peer<'a>>,
+    /// The addresses in order; none where none was given.
+    pub addresses: ArrayVec<Address<'a>, ADDRESSES_MAX>,
 }
 
 impl Options<'_> {
@@ -131,21 +141,20 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
     let mut listen = ArrayVec::<&'a CStr, ADDRESSES_MAX>::new();
     while let Some(argument) = arguments.next() {
         let bytes = argument.to_bytes();
-        // Compared as wholes: a pattern of bytes becomes a comparison for each of them.
-        match bytes {
-            _ if bytes == b"--help" => return Ok(Request::Help),
-            _ if bytes == b"--version" => return Ok(Request::Version),
-            _ => {
-                if let Some((option, value)) = long(argument, &mut arguments)? {
-                    match option {
-                        LISTEN if listen.try_push(value).is_ok() => {}
-                        LISTEN => return wrong("more than 8 addresses to listen on", value.to_bytes()),
-                        CONNECT => connect = Some(parse_peer(value)?),
-                        ALLOW_CID => allowed_cid = parse_cid(value.to_bytes())?,
-                        _ => notify = Some(parse_peer(value)?),
-                    }
-                    continue;
+        let (name, value) = split(argument);
+        match (position(&LONG, name), value) {
+            (Some(HELP_OPTION), None) => return Ok(Request::Help),
+            (Some(VERSION_OPTION), None) => return Ok(Request::Version),
+            (Some(option @ (LISTEN | CONNECT | ALLOW_CID | NOTIFY)), value) => {
+                let value = value.map_or_else(|| value_of(arguments.next(), bytes), Ok)?;
+                match option {
+                    LISTEN => push(&mut listen, value)?,
+                    CONNECT => connect = Some(parse_peer(value)?),
+                    ALLOW_CID => allowed_cid = parse_cid(value.to_bytes())?,
+                    _ => notify = Some(parse_peer(value)?),
                 }
+            }
+            _ => {
                 let Some(mut letters) = suffix(argument, b"-").filter(|rest| !is_long_or_empty(rest)) else {
                     let problem =
                         if bytes.first() == Some(&b'-') { "unknown option" } else { "unexpected argument" };
@@ -188,30 +197,31 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
     }))
 }
 
+/// Where in `table` the word stands. The comparison is in the file once, and not for each word.
+#[inline(never)]
+pub fn position(table: &[&[u8]], word: &[u8]) -> Option<usize> {
+    table.iter().position(|&entry| entry == word)
+}
+
+/// What stands before the first equals sign, and behind it, where there is one.
+#[inline(never)]
+pub fn split(argument: &CStr) -> (&[u8], Option<&CStr>) {
+    let bytes = argument.to_bytes_with_nul();
+    match bytes.iter().position(|&byte| byte == b'=').and_then(|at| bytes.split_at_checked(at)) {
+        Some((name, value)) => (name, value.get(1..).map(c_str)),
+        None => (argument.to_bytes(), None),
+    }
+}
+
 fn value_of<'a>(value: Option<&'a CStr>, option: &'a [u8]) -> Result<&'a CStr, UsageError<'a>> {
     value.ok_or(UsageError { problem: "option needs a value", argument: option })
 }
 
-/// The options that take a value, with the equals sign that may stand before it.
-const LONG: [&[u8]; 4] = [b"--listen=", b"--connect=", b"--allow-cid=", b"--notify="];
-const LISTEN: usize = 0;
-const CONNECT: usize = 1;
-const ALLOW_CID: usize = 2;
-
-/// Which of them `argument` is, and its value: the rest of it, or the argument that follows.
-fn long<'a>(
-    argument: &'a CStr,
-    arguments: &mut impl Iterator<Item = &'a CStr>,
-) -> Result<Option<(usize, &'a CStr)>, UsageError<'a>> {
-    for (number, option) in LONG.into_iter().enumerate() {
-        if let Some(value) = suffix(argument, option) {
-            return Ok(Some((number, value)));
-        }
-        if option.split_last().is_some_and(|(_, name)| name == argument.to_bytes()) {
-            return value_of(arguments.next(), argument.to_bytes()).map(|value| Some((number, value)));
-        }
-    }
-    Ok(None)
+fn push<'a>(listen: &mut ArrayVec<&'a CStr, ADDRESSES_MAX>, address: &'a CStr) -> Result<(), UsageError<'a>> {
+    listen.try_push(address).map_err(|_| UsageError {
+        problem: "more than 8 addresses to listen on",
+        argument: address.to_bytes(),
+    })
 }
 
 fn is_long_or_empty(rest: &&CStr) -> bool {
@@ -224,7 +234,7 @@ pub fn suffix<'a>(argument: &'a CStr, prefix: &[u8]) -> Option<&'a CStr> {
 }
 
 /// The end of a C string is one too; where it were not, the empty string.
-fn c_str(bytes: &[u8]) -> &CStr {
+pub fn c_str(bytes: &[u8]) -> &CStr {
     CStr::from_bytes_until_nul(bytes).unwrap_or_default()
 }
 
@@ -336,6 +346,22 @@ mod tests {
         let expected =
             [Address::Unix(c"/a b"), Address::Descriptor(3), Address::Stdio, Address::Serial(c"a.0")];
         assert_eq!(options.addresses[..], expected);
+    }
+
+    #[test]
+    fn peers_and_allowed_context_ids_are_understood() {
+        let options =
+            serve(&[c"--connect=unix:/a=b", c"--notify", c"vsock:2:9", c"--allow-cid", c"7"]).unwrap();
+        assert_eq!(options.connect, Some(Peer::Unix(c"/a=b")));
+        assert_eq!(options.notify, Some(Peer::Vsock(VsockAddress { cid: 2, port: 9 })));
+        assert_eq!((options.allowed_cid, options.addresses.len()), (7, 0));
+        assert_eq!(serve(&[c"--allow-cid=any"]).unwrap().allowed_cid, VsockAddress::ANY);
+        for wrong in
+            [c"unix:", c"vsock:2", c"vsock:2:", c"vsock::9", c"2:9", c"carrier:pigeon", c"tcp:a:1", c""]
+        {
+            assert_eq!(parse([c"--connect", wrong].into_iter()).unwrap_err().argument, wrong.to_bytes());
+        }
+        assert_eq!(problem(&[c"--allow-cid=me"]), ("not a context id", &b"me"[..]));
     }
 
     #[test]

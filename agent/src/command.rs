@@ -84,7 +84,7 @@ impl<'a> ExecRequest<'a> {
         };
         let mut seen = 0_u32;
         for field in Fields::new(request) {
-            let field = field.map_err(malformed)?;
+            let Ok(field) = &field else { return Err(RefusalCode::Malformed) };
             let repeats = matches!(field.tag, tag::ARG | tag::ENV);
             let bit = 1_u32.checked_shl(u32::from(field.tag)).unwrap_or(0);
             if seen & bit != 0 && !repeats {
@@ -100,7 +100,7 @@ impl<'a> ExecRequest<'a> {
     }
 
     #[inline(never)]
-    fn take(&mut self, field: Field<'a>, request: &'a [u8]) -> Result<(), RefusalCode> {
+    fn take(&mut self, field: &Field<'a>, request: &'a [u8]) -> Result<(), RefusalCode> {
         let string = || field.string().map_err(malformed);
         match field.tag {
             tag::ARG => {

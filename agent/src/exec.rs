@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::environ::{self, Login};
 use crate::failure::{Failure, Step, Told};
 use crate::oom;
-use crate::path::PathBuffer;
+use crate::path::{self, PathBuffer};
 use crate::sys::pointers::Pointers;
 use crate::sys::process::{close_on_exec_from, execve};
 use crate::sys::signal;
@@ -138,15 +138,17 @@ fn environment<'a>(
     environ::build(arena, login, request.environment.clone())
 }
 
-fn shells(account: &Account) -> impl Iterator<Item = &[u8]> {
+/// The account's own shell and the others, each once; what is empty is none.
+#[inline(never)]
+fn shells(account: &Account) -> [&[u8]; 3] {
     let own = &account.shell[..];
-    core::iter::once(own)
-        .filter(|own| !own.is_empty())
-        .chain(SHELLS.into_iter().filter(move |&shell| shell != own))
+    let [first, second] = SHELLS.map(|shell| if shell == own { b"" } else { shell });
+    [own, first, second]
 }
 
 fn can_execute(path: &[u8]) -> bool {
-    PathBuffer::new().join(&[path]).and_then(|path| rustix::fs::access(path, Access::EXEC_OK)).is_ok()
+    !path.is_empty()
+        && PathBuffer::new().join(&[path]).and_then(|path| rustix::fs::access(path, Access::EXEC_OK)).is_ok()
 }
 
 /// Executes a program with its arguments.
@@ -163,7 +165,7 @@ fn execute_arguments<'a>(
     for argument in arguments.clone() {
         argv.push(argument);
     }
-    let shell = shells(account).find(|shell| can_execute(shell)).unwrap_or(b"/bin/sh");
+    let shell = shells(account).into_iter().find(|shell| can_execute(shell)).unwrap_or(b"/bin/sh");
     let envp = environment(arena, request, account, shell, config)?;
     Ok(execute_from_path(program, &argv, &envp, failure))
 }
@@ -181,7 +183,7 @@ fn execute_shell<'a>(
     // Built once; only SHELL differs between the tries.
     let mut variable = arena.string(&[b"SHELL="])?;
     let mut envp = environment(arena, request, account, b"", config)?;
-    for shell in shells(account) {
+    for shell in shells(account).into_iter().filter(|shell| !shell.is_empty()) {
         let path = arena.string(&[shell])?;
         let next = arena.string(&[b"SHELL=", shell])?;
         if envp.replace(next, &|old| old == variable) {
@@ -223,36 +225,40 @@ fn execute_from_path(
     if name.is_empty() {
         return failure.tell(Step::Missing, Errno::NOENT, b"\"\"");
     }
-    if name.contains(&b'/') {
+    if path::has(name, b'/') {
         return tell(failure, program, execve(program, argv, envp));
     }
     // A file that may not be executed is told only when no later one can be.
     let told = failure.tell(Step::Missing, Errno::NOENT, name);
     let path = environ::value(envp, b"PATH=").unwrap_or_default();
-    for directory in path.split(|&byte| byte == b':') {
-        let mut file = PathBuffer::new();
-        // One that is too long is no file.
-        let Ok(file) = file_in(directory, name, &mut file) else { continue };
-        match execve(file, argv, envp) {
-            Errno::NOENT | Errno::NOTDIR => {}
-            errno @ Errno::ACCESS => {
-                tell(failure, file, errno);
-            }
-            errno => return tell(failure, file, errno),
+    let is_told = any_in_path(path, name, &mut |file| match execve(file, argv, envp) {
+        Errno::NOENT | Errno::NOTDIR => false,
+        errno => {
+            tell(failure, file, errno);
+            errno != Errno::ACCESS
         }
-    }
-    if failure.step == Step::Missing {
+    });
+    if !is_told && failure.step == Step::Missing {
         // Nothing was executed: perhaps a file is there and its interpreter is not.
-        for directory in path.split(|&byte| byte == b':') {
-            let mut file = PathBuffer::new();
-            if let Ok(file) = file_in(directory, name, &mut file)
-                && exists(file)
-            {
-                return tell(failure, file, Errno::NOENT);
+        any_in_path(path, name, &mut |file| {
+            let exists = exists(file);
+            if exists {
+                tell(failure, file, Errno::NOENT);
             }
-        }
+            exists
+        });
     }
     told
+}
+
+/// Calls `act` with the path of `name` in each directory of PATH until it says that this was it; whether it did. A path that
+/// is too long is no file.
+#[inline(never)]
+fn any_in_path(path: &[u8], name: &[u8], act: &mut dyn FnMut(&CStr) -> bool) -> bool {
+    path.split(|&byte| byte == b':').any(|directory| {
+        let mut file = PathBuffer::new();
+        file_in(directory, name, &mut file).is_ok_and(&mut *act)
+    })
 }
 
 /// The path of `name` in a directory of PATH, of which an empty one means the current.

@@ -85,6 +85,7 @@ impl Failure {
     }
 
     /// Appends to the subject what there is room for.
+    #[inline(never)]
     pub fn add_subject(&mut self, subject: &[u8]) {
         let room = self.subject.remaining_capacity().min(subject.len());
         let _ = self.subject.try_extend_from_slice(subject.get(..room).unwrap_or_default());
@@ -105,6 +106,7 @@ impl Failure {
     }
 
     /// Reads the message; what is none of ours is an execution that failed for an unknown reason.
+    #[inline(never)]
     pub fn decode(message: &[u8]) -> Self {
         let step = message.first().and_then(|&step| Step::ALL.get(usize::from(step)));
         let errno = message.get(4..).and_then(|rest| rest.first_chunk()).map(|raw| i32::from_ne_bytes(*raw));

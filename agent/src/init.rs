@@ -78,6 +78,7 @@ pub fn run(start: &Start, mut options: Options<'static>) -> ! {
 
 /// Standard descriptors on the console where the kernel had none to give. The log goes to the kernel's, which shows it there,
 /// unless somebody redirected standard error.
+#[inline(never)]
 fn open_console(has_stderr: bool) {
     if !has_stderr {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -109,11 +110,11 @@ fn set_up(settings: &Settings<'_>, options: &Options<'_>, has_list: bool) {
 }
 
 /// Keeps its children running.
+#[repr(C)]
 struct Supervisor<'s> {
     /// Process 1, and not the child of a real init.
     is_init: bool,
     start: &'s Start,
-    options: Options<'static>,
     /// The terminal that gets a shell; empty: none.
     console: &'static [u8],
     /// Open while [`Self::run`] runs.
@@ -122,6 +123,7 @@ struct Supervisor<'s> {
     shell: Supervised,
     /// Nothing is started again.
     is_ending: bool,
+    options: Options<'static>,
 }
 
 impl Supervisor<'_> {

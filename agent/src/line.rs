@@ -106,7 +106,7 @@ impl Line {
 
     fn append_error(&mut self, errno: Errno) {
         match text_of(errno) {
-            Some(text) => self.append_text(text),
+            Some(text) => self.append_bytes(text),
             None => {
                 self.append_text("error ");
                 self.append_number(u64::from(errno.raw_os_error().unsigned_abs()), 10);
@@ -115,30 +115,63 @@ impl Line {
     }
 }
 
-/// The text of the errors that somebody who starts the agent can do something about. The others are told as numbers:
-/// a table of all would cost 4 KiB.
+/// The errors that somebody who starts the agent can do something about. The others are told as numbers: a table of all
+/// would cost 4 KiB.
+const ERRORS: [(Errno, &str); 17] = [
+    (Errno::ACCESS, "permission denied"),
+    (Errno::ADDRINUSE, "address already in use"),
+    (Errno::AFNOSUPPORT, "address family not supported by this kernel"),
+    (Errno::AGAIN, "no more processes or resources"),
+    (Errno::BADF, "descriptor not open"),
+    (Errno::CONNREFUSED, "connection refused"),
+    (Errno::MFILE, "too many open files"),
+    (Errno::NAMETOOLONG, "name too long"),
+    (Errno::NFILE, "too many open files in the system"),
+    (Errno::NODEV, "no such device"),
+    (Errno::NOENT, "no such file or directory"),
+    (Errno::NOMEM, "out of memory"),
+    (Errno::NOTDIR, "not a directory"),
+    (Errno::NOTSOCK, "not a socket"),
+    (Errno::OPNOTSUPP, "not supported by this kernel"),
+    (Errno::PERM, "operation not permitted"),
+    (Errno::ROFS, "read-only file system"),
+];
+
+/// [`ERRORS`] as they stand in the file: for each its number, its text and a newline, in an eighth of the bytes that pointers
+/// or a `match` would take.
+static TEXTS: [u8; TEXTS_LEN] = joined();
+
+const TEXTS_LEN: usize = {
+    let (mut len, mut at) = (0, 0);
+    while at < ERRORS.len() {
+        len += ERRORS[at].1.len() + 2;
+        at += 1;
+    }
+    len
+};
+
+const fn joined() -> [u8; TEXTS_LEN] {
+    let mut joined = [0; TEXTS_LEN];
+    let (mut len, mut at) = (0, 0);
+    while at < ERRORS.len() {
+        let (errno, text) = ERRORS[at];
+        let number = errno.raw_os_error();
+        assert!(number > 0 && number < 256 && number != b'\n' as i32);
+        joined[len] = number as u8;
+        let (_, place) = joined.split_at_mut(len + 1);
+        place.split_at_mut(text.len()).0.copy_from_slice(text.as_bytes());
+        len += text.len() + 2;
+        joined[len - 1] = b'\n';
+        at += 1;
+    }
+    joined
+}
+
+/// The text of an error, where there is one.
 #[inline(never)]
-fn text_of(errno: Errno) -> Option<&'static str> {
-    Some(match errno {
-        Errno::ACCESS => "permission denied",
-        Errno::ADDRINUSE => "address already in use",
-        Errno::AFNOSUPPORT => "address family not supported by this kernel",
-        Errno::AGAIN => "no more processes or resources",
-        Errno::BADF => "descriptor not open",
-        Errno::CONNREFUSED => "connection refused",
-        Errno::MFILE => "too many open files",
-        Errno::NAMETOOLONG => "name too long",
-        Errno::NFILE => "too many open files in the system",
-        Errno::NODEV => "no such device",
-        Errno::NOENT => "no such file or directory",
-        Errno::NOMEM => "out of memory",
-        Errno::NOTDIR => "not a directory",
-        Errno::NOTSOCK => "not a socket",
-        Errno::OPNOTSUPP => "not supported by this kernel",
-        Errno::PERM => "operation not permitted",
-        Errno::ROFS => "read-only file system",
-        _ => return None,
-    })
+fn text_of(errno: Errno) -> Option<&'static [u8]> {
+    let mut entries = TEXTS.split(|&byte| byte == b'\n').filter_map(<[u8]>::split_first);
+    entries.find(|(number, _)| i32::from(**number) == errno.raw_os_error()).map(|(_, text)| text)
 }
 
 #[cfg(test)]
@@ -171,6 +204,13 @@ mod tests {
         assert_eq!(line.as_bytes().len(), LINE_MAX);
         assert_eq!(line.end().len(), LINE_MAX);
         assert_eq!(line.end().last(), Some(&b'\n'));
+    }
+
+    #[test]
+    fn every_error_of_the_table_has_its_own_text() {
+        for (errno, text) in ERRORS {
+            assert_eq!(Line::of(&[Part::Error(errno)]).as_bytes(), text.as_bytes());
+        }
     }
 
     #[test]

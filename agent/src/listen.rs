@@ -11,6 +11,7 @@ use crate::args::{Address, HOST_CID, Peer};
 use crate::serial;
 use crate::sys::descriptor;
 use crate::sys::socket::{PeerAddress, VsockAddress, peer_of};
+use crate::sys::text::Text;
 
 /// Connections that wait for being accepted; the kernel may take fewer.
 const BACKLOG: i32 = 1024;
@@ -40,20 +41,20 @@ struct SocketFile<'a> {
 }
 
 /// What could not be done, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct ListenError {
     /// What was tried, or what is wrong.
-    pub problem: &'static str,
+    pub problem: Text,
     /// The system's reason, where it was the system.
     pub errno: Option<Errno>,
 }
 
-fn failed(problem: &'static str) -> impl Fn(Errno) -> ListenError {
-    move |errno| ListenError { problem, errno: Some(errno) }
+fn failed(problem: &'static CStr) -> impl Fn(Errno) -> ListenError {
+    move |errno| ListenError { problem: Text::new(problem), errno: Some(errno) }
 }
 
-fn refused<T>(problem: &'static str) -> Result<T, ListenError> {
-    Err(ListenError { problem, errno: None })
+fn refused<T>(problem: &'static CStr) -> Result<T, ListenError> {
+    Err(ListenError { problem: Text::new(problem), errno: None })
 }
 
 /// Opens `address`. Each inherited descriptor can be opened once. A connected one has a peer, which may be `allowed_cid`.
@@ -62,9 +63,11 @@ fn refused<T>(problem: &'static str) -> Result<T, ListenError> {
 /// See [`ListenError`].
 pub fn open(address: Address<'_>, allowed_cid: u32) -> Result<Opened<'_>, ListenError> {
     match address {
-        Address::Vsock(port) => open_vsock(port).map(Opened::Listening),
-        Address::Unix(path) => open_unix(path).map(Opened::Listening),
-        Address::Serial(port) => serial::open(port).map(Opened::Port).map_err(failed("cannot open the port")),
+        Address::Vsock(port) => open_vsock(port),
+        Address::Unix(path) => open_unix(path),
+        Address::Serial(port) => {
+            serial::open(port).map(Opened::Port).map_err(failed(c"cannot open the port"))
+        }
         Address::Stdio => open_stdio(),
         Address::Descriptor(number) => open_inherited(number, allowed_cid),
     }
@@ -139,35 +142,35 @@ fn connect(peer: Peer<'_>, kind: SocketType, flags: SocketFlags) -> SystemResult
 }
 
 #[inline(never)]
-fn open_vsock<'a>(port: u32) -> Result<Listening<'a>, ListenError> {
-    let socket = new_socket(AddressFamily::VSOCK).map_err(failed("no vsock socket"))?;
+fn open_vsock<'a>(port: u32) -> Result<Opened<'a>, ListenError> {
+    let socket = new_socket(AddressFamily::VSOCK).map_err(failed(c"no vsock socket"))?;
     rustix::net::bind(&socket, &VsockAddress { cid: VsockAddress::ANY, port })
-        .map_err(failed("cannot bind"))?;
-    rustix::net::listen(&socket, BACKLOG).map_err(failed("cannot listen"))?;
-    Ok(Listening { socket, is_vsock: true, file: None })
+        .map_err(failed(c"cannot bind"))?;
+    rustix::net::listen(&socket, BACKLOG).map_err(failed(c"cannot listen"))?;
+    Ok(Opened::Listening(Listening { socket, is_vsock: true, file: None }))
 }
 
 #[inline(never)]
-fn open_unix(path: &CStr) -> Result<Listening<'_>, ListenError> {
-    let address = SocketAddrUnix::new(path).map_err(failed("cannot use this path"))?;
+fn open_unix(path: &CStr) -> Result<Opened<'_>, ListenError> {
+    let address = SocketAddrUnix::new(path).map_err(failed(c"cannot use this path"))?;
     let directory = rustix::fs::open(c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(failed("cannot open the working directory"))?;
-    let socket = new_socket(AddressFamily::UNIX).map_err(failed("no socket"))?;
+        .map_err(failed(c"cannot open the working directory"))?;
+    let socket = new_socket(AddressFamily::UNIX).map_err(failed(c"no socket"))?;
     match bind_private(&socket, &address) {
         Err(Errno::ADDRINUSE) => {
             remove_stale(directory.as_fd(), path, &address)?;
-            bind_private(&socket, &address).map_err(failed("cannot bind"))?;
+            bind_private(&socket, &address).map_err(failed(c"cannot bind"))?;
         }
-        result => result.map_err(failed("cannot bind"))?,
+        result => result.map_err(failed(c"cannot bind"))?,
     }
-    let identity = identity(directory.as_fd(), path).map_err(failed("cannot look at the new socket"))?;
+    let identity = identity(directory.as_fd(), path).map_err(failed(c"cannot look at the new socket"))?;
     let listening =
         Listening { socket, is_vsock: false, file: Some(SocketFile { directory, path, identity }) };
     rustix::net::listen(&listening.socket, BACKLOG).map_err(|errno| {
         listening.remove_file();
-        failed("cannot listen")(errno)
+        failed(c"cannot listen")(errno)
     })?;
-    Ok(listening)
+    Ok(Opened::Listening(listening))
 }
 
 /// Binds so that the file is born with mode 0600: there is no moment in which others could connect.
@@ -183,21 +186,21 @@ fn remove_stale(directory: BorrowedFd<'_>, path: &CStr, address: &SocketAddrUnix
     let stat = match rustix::fs::statat(directory, path, AtFlags::SYMLINK_NOFOLLOW) {
         // Removed meanwhile.
         Err(Errno::NOENT) => return Ok(()),
-        result => result.map_err(failed("cannot look at what is there"))?,
+        result => result.map_err(failed(c"cannot look at what is there"))?,
     };
     if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
-        return refused("something is there that is not a socket");
+        return refused(c"something is there that is not a socket");
     }
-    let probe = new_socket(AddressFamily::UNIX).map_err(failed("no socket"))?;
+    let probe = new_socket(AddressFamily::UNIX).map_err(failed(c"no socket"))?;
     match rustix::net::connect(&probe, address) {
         Err(Errno::NOENT) => Ok(()),
         Err(Errno::CONNREFUSED) => match rustix::fs::unlinkat(directory, path, AtFlags::empty()) {
             Err(Errno::NOENT) => Ok(()),
-            result => result.map_err(failed("cannot remove the socket of a process that is gone")),
+            result => result.map_err(failed(c"cannot remove the socket of a process that is gone")),
         },
         // A full queue is as alive as an accepted connection.
-        Ok(()) | Err(Errno::AGAIN) => refused("another process listens there"),
-        Err(errno) => Err(failed("something is there and cannot be connected to")(errno)),
+        Ok(()) | Err(Errno::AGAIN) => refused(c"another process listens there"),
+        Err(errno) => Err(failed(c"something is there and cannot be connected to")(errno)),
     }
 }
 
@@ -209,42 +212,42 @@ fn identity(directory: BorrowedFd<'_>, path: &CStr) -> SystemResult<(u64, u64)> 
 /// Takes descriptors 0 and 1, and puts something harmless in their place: a command must not read the session.
 #[inline(never)]
 fn open_stdio<'a>() -> Result<Opened<'a>, ListenError> {
-    let input = descriptor::duplicate(0).map_err(failed("no standard input"))?;
-    let output = descriptor::duplicate(1).map_err(failed("no standard output"))?;
-    let null = descriptor::open_null().map_err(failed("nothing to replace the standard input with"))?;
-    rustix::stdio::dup2_stdin(&null).map_err(failed("cannot replace the standard input"))?;
-    rustix::stdio::dup2_stdout(&null).map_err(failed("cannot replace the standard output"))?;
+    let input = descriptor::duplicate(0).map_err(failed(c"no standard input"))?;
+    let output = descriptor::duplicate(1).map_err(failed(c"no standard output"))?;
+    let null = descriptor::open_null().map_err(failed(c"nothing to replace the standard input with"))?;
+    rustix::stdio::dup2_stdin(&null).map_err(failed(c"cannot replace the standard input"))?;
+    rustix::stdio::dup2_stdout(&null).map_err(failed(c"cannot replace the standard output"))?;
     Ok(Opened::Connected(set_nonblocking(input)?, set_nonblocking(output)?))
 }
 
 fn set_nonblocking(fd: OwnedFd) -> Result<OwnedFd, ListenError> {
     rustix::fs::fcntl_getfl(&fd)
         .and_then(|flags| rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK))
-        .map_err(failed("cannot use this descriptor"))?;
+        .map_err(failed(c"cannot use this descriptor"))?;
     Ok(fd)
 }
 
 #[inline(never)]
 fn open_inherited<'a>(number: i32, allowed_cid: u32) -> Result<Opened<'a>, ListenError> {
-    let socket = descriptor::adopt(number).map_err(failed("cannot use this descriptor"))?;
-    let listens = sockopt::socket_acceptconn(&socket).map_err(failed("cannot use this descriptor"))?;
-    let family = sockopt::socket_domain(&socket).map_err(failed("cannot use this descriptor"))?;
+    let socket = descriptor::adopt(number).map_err(failed(c"cannot use this descriptor"))?;
+    let listens = sockopt::socket_acceptconn(&socket).map_err(failed(c"cannot use this descriptor"))?;
+    let family = sockopt::socket_domain(&socket).map_err(failed(c"cannot use this descriptor"))?;
     if family != AddressFamily::UNIX && family != AddressFamily::VSOCK {
-        return refused("neither a Unix nor a vsock socket; others need a key, and keys do not exist yet");
+        return refused(c"neither a Unix nor a vsock socket; others need a key, and keys do not exist yet");
     }
-    if sockopt::socket_type(&socket).map_err(failed("cannot use this descriptor"))? != SocketType::STREAM {
-        return refused("not a stream socket");
+    if sockopt::socket_type(&socket).map_err(failed(c"cannot use this descriptor"))? != SocketType::STREAM {
+        return refused(c"not a stream socket");
     }
     let listening =
         Listening { socket: set_nonblocking(socket)?, is_vsock: family == AddressFamily::VSOCK, file: None };
     if listens {
         return Ok(Opened::Listening(listening));
     }
-    let peer = peer_of(&listening.socket).map_err(failed("neither listening nor connected"))?;
+    let peer = peer_of(&listening.socket).map_err(failed(c"neither listening nor connected"))?;
     if !listening.is_allowed(&peer, allowed_cid) {
-        return refused("its peer is not the host");
+        return refused(c"its peer is not the host");
     }
     let output =
-        rustix::io::fcntl_dupfd_cloexec(&listening.socket, 3).map_err(failed("cannot duplicate it"))?;
+        rustix::io::fcntl_dupfd_cloexec(&listening.socket, 3).map_err(failed(c"cannot duplicate it"))?;
     Ok(Opened::Connected(listening.socket, output))
 }

@@ -40,16 +40,11 @@ const TOKEN_SIGNALS: u64 = u64::MAX;
 const TOKEN_CALL: u64 = u64::MAX - 1;
 const TOKEN_SOCKETS: u64 = 1 << 32;
 
-/// The listener.
+/// The listener. What is small stands in front, where instructions reach it by one byte.
+#[repr(C)]
 pub struct Listener<'a> {
     epoll: OwnedFd,
     signals: Signals,
-    sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>,
-    half_open: HalfOpen,
-    sessions: Sessions,
-    /// Ports without connections, each with the process that serves it. Taken only in that process.
-    ports: ArrayVec<(Option<OwnedFd>, Option<Pid>), ADDRESSES_MAX>,
-    caller: Option<Caller<'a>>,
     /// See [`Options::allowed_cid`].
     allowed_cid: u32,
     /// When ports get a process that have none.
@@ -60,6 +55,12 @@ pub struct Listener<'a> {
     paused_until_ms: Option<u64>,
     /// When the sessions are killed that have not ended; set once the listener is ending.
     ending_at_ms: Option<u64>,
+    /// Ports without connections, each with the process that serves it. Taken only in that process.
+    ports: ArrayVec<(Option<OwnedFd>, Option<Pid>), ADDRESSES_MAX>,
+    caller: Option<Caller<'a>>,
+    sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>,
+    sessions: Sessions,
+    half_open: HalfOpen,
 }
 
 /// How [`Listener::run`] ends: the listener in the first way, every session's process in the second.
@@ -217,7 +218,7 @@ impl<'a> Listener<'a> {
                     self.sessions.add(pid);
                 }
                 Err(errno) => {
-                    log::peer_warning(&[Part::Text("cannot serve a port: "), Part::Error(errno)]);
+                    log::peer_failure("serve a port", errno);
                     self.ports_due_ms = Some(now_ms().saturating_add(PORT_PAUSE_MS));
                 }
             }
@@ -375,7 +376,7 @@ impl<'a> Listener<'a> {
                 None
             }
             Err(errno) => {
-                log::peer_warning(&[Part::Text("cannot start a session: "), Part::Error(errno)]);
+                log::peer_failure("start a session", errno);
                 refuse(&stream, &preamble, Status::NoResources);
                 None
             }
@@ -401,7 +402,7 @@ impl<'a> Listener<'a> {
 
     /// Stops accepting for a moment, so that a lack of something does not become a loop.
     fn pause(&mut self, errno: Errno) {
-        log::peer_warning(&[Part::Text("cannot accept: "), Part::Error(errno)]);
+        log::peer_failure("accept", errno);
         for socket in &self.sockets {
             let _ = epoll::delete(&self.epoll, socket);
         }

@@ -59,8 +59,20 @@ pub fn error(parts: &[Part<'_>]) {
 #[inline(never)]
 pub fn failure(what: &'static str, on: &[u8], errno: Errno) {
     let blank = if on.is_empty() { "" } else { " " };
-    let parts = [Part::Text(what), Part::Text(blank), Part::Bytes(on), Part::Text(": "), Part::Error(errno)];
-    error(&[Part::Text("cannot "), Part::Line(&Line::of(&parts))]);
+    error(&[
+        Part::Text("cannot "),
+        Part::Text(what),
+        Part::Text(blank),
+        Part::Bytes(on),
+        Part::Text(": "),
+        Part::Error(errno),
+    ]);
+}
+
+/// The same, as a warning that a peer can cause.
+#[inline(never)]
+pub fn peer_failure(what: &'static str, errno: Errno) {
+    peer_warning(&[Part::Text("cannot "), Part::Text(what), Part::Text(": "), Part::Error(errno)]);
 }
 
 /// Something is wrong, and the agent goes on.

@@ -10,6 +10,12 @@ use rustix::io::Errno;
 /// Bytes of a path, with its NUL: the kernel's PATH_MAX.
 const PATH_MAX: usize = 4096;
 
+/// Whether `byte` is in `text`. `contains` looks at sixteen bytes at once, with a function of 200 bytes.
+pub fn has(text: &[u8], byte: u8) -> bool {
+    #[expect(clippy::manual_contains, reason = "that brings memchr along")]
+    text.iter().any(|&other| other == byte)
+}
+
 /// Room for one path.
 pub struct PathBuffer(ArrayVec<u8, PATH_MAX>);
 

@@ -13,7 +13,6 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use vsock_shell_proto::serial::{Arrival, Port};
 
-use crate::line::Part;
 use crate::log;
 use crate::oom;
 use crate::serial;
@@ -86,7 +85,7 @@ impl Keeper {
                     Ok(None) => {}
                     // Without an answer the client begins again in a moment, when there may be room.
                     Err(errno) => {
-                        log::peer_warning(&[Part::Text("cannot start a session: "), Part::Error(errno)]);
+                        log::peer_failure("start a session", errno);
                         self.port.accept();
                     }
                 },

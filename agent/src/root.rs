@@ -18,6 +18,7 @@ static PROC: AtomicI32 = AtomicI32::new(0);
 const FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Remembers where process 1 can be found, if it has the same root as we.
+#[inline(never)]
 pub fn remember() {
     let Ok(proc) = rustix::fs::open(c"/proc", FLAGS, Mode::empty()) else { return };
     if PROC.load(Relaxed) == 0 && matches!(root_of_init(proc.as_fd()), Ok((_, true))) {

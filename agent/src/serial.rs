@@ -36,6 +36,7 @@ pub fn is_line(port: &OwnedFd) -> bool {
 }
 
 /// Raw, 8 bits, 115,200 bits a second, no modem that could hang up: see `termios(3)`.
+#[inline(never)]
 fn set_up(line: &OwnedFd) -> Result<()> {
     let mut modes = terminal::modes(line.as_fd())?;
     (modes.c_iflag, modes.c_oflag, modes.c_lflag) = (0, 0, 0);

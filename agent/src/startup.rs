@@ -12,7 +12,7 @@ use crate::clock::{now_ms, until};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::half_open::{DEADLINE_MS, Partial, Progress};
 use crate::line::{Line, Part};
-use crate::listen::{self, Opened};
+use crate::listen::{self, ListenError, Opened};
 use crate::listener::{Listener, Outcome};
 use crate::session::transport::Transport;
 use crate::sys::process::{Forked, fork};
@@ -98,25 +98,12 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     oom::lock_pages();
     let config =
         Config { path: start.variable(b"PATH").filter(|path| !path.is_empty()).unwrap_or(DEFAULT_PATH) };
-    let addresses = addresses(start, options)?;
+    let mut addresses = Addresses::new();
+    list_addresses(start, options, &mut addresses)?;
     let mut sockets = ArrayVec::new();
     let mut ports = ArrayVec::new();
     for &address in &addresses {
-        let opened = listen::open(address, options.allowed_cid).map_err(|error| {
-            let (mut line, place) = (Line::new(), describe(address));
-            line.append(&[Part::Text(error.problem)]);
-            if let Some(errno) = error.errno {
-                line.append(&[Part::Text(": "), Part::Error(errno)]);
-            }
-            log::error(&[
-                Part::Text("cannot listen on "),
-                Part::Line(&place),
-                Part::Text(": "),
-                Part::Line(&line),
-            ]);
-            FAILURE
-        });
-        match opened {
+        match listen::open(address, options.allowed_cid) {
             // Fewer than there are addresses, which were bounded.
             Ok(Opened::Port(port)) => drop(ports.try_push(port)),
             Ok(Opened::Listening(socket)) => drop(sockets.try_push(socket)),
@@ -129,8 +116,12 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
                 )]);
                 return remove_files(&sockets, USAGE);
             }
-            Err(_) if options.lenient => {}
-            Err(status) => return remove_files(&sockets, status),
+            Err(error) => {
+                tell(address, error);
+                if !options.lenient {
+                    return remove_files(&sockets, FAILURE);
+                }
+            }
         }
     }
     if sockets.is_empty() && ports.is_empty() && options.connect.is_none() {
@@ -142,13 +133,24 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     if options.daemon
         && let Err(errno) = go_to_background()
     {
-        log::error(&[Part::Text("cannot go to the background: "), Part::Error(errno)]);
+        log::failure("go to the background", b"", errno);
         return remove_files(&sockets, FAILURE);
     }
     if let Some(Err(errno)) = options.notify.map(listen::notify) {
         log::failure("tell that it listens", b"", errno);
     }
     listen_and_serve(sockets, ports, options, hangup_ignored || options.daemon, &config)
+}
+
+/// Why nobody listens on an address.
+#[inline(never)]
+fn tell(address: Address<'_>, error: ListenError) {
+    let (mut line, problem) = (describe(address), error.problem.as_bytes());
+    line.append(&[Part::Text(": "), Part::Bytes(problem)]);
+    if let Some(errno) = error.errno {
+        line.append(&[Part::Text(": "), Part::Error(errno)]);
+    }
+    log::error(&[Part::Text("cannot listen on "), Part::Line(&line)]);
 }
 
 fn remove_files(sockets: &[listen::Listening<'_>], status: i32) -> Result<(), i32> {
@@ -159,8 +161,8 @@ fn remove_files(sockets: &[listen::Listening<'_>], status: i32) -> Result<(), i3
 }
 
 /// The addresses of the command line; without any, what systemd passed; without that, vsock.
-fn addresses(start: &Start, options: &Options<'static>) -> Result<Addresses, i32> {
-    let mut addresses = options.addresses.clone();
+fn list_addresses(start: &Start, options: &Options<'static>, addresses: &mut Addresses) -> Result<(), i32> {
+    let _ = addresses.try_extend_from_slice(&options.addresses);
     if addresses.is_empty() {
         let number = |name| start.variable(name).and_then(decimal);
         // sd_listen_fds(3): meant for us only with our own process id.
@@ -180,7 +182,7 @@ fn addresses(start: &Start, options: &Options<'static>) -> Result<Addresses, i32
             let _ = addresses.try_push(Address::Vsock(options.port));
         }
     }
-    Ok(addresses)
+    Ok(())
 }
 
 fn describe(address: Address<'_>) -> Line {
@@ -196,6 +198,7 @@ fn describe(address: Address<'_>) -> Line {
 }
 
 /// Leaves the caller's terminal and directory. The caller goes on only now, when everything listens.
+#[inline(never)]
 fn go_to_background() -> Result<(), Errno> {
     if let Forked::Parent(_) = fork()? {
         exit(0);
@@ -218,7 +221,7 @@ fn listen_and_serve(
     config: &Config,
 ) -> Result<(), i32> {
     let failed = |errno| {
-        log::error(&[Part::Text("cannot wait for connections: "), Part::Error(errno)]);
+        log::failure("wait for connections", b"", errno);
         FAILURE
     };
     let mut listener = Listener::new(sockets, ports, options, ignores_hangup).map_err(failed)?;

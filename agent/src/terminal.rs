@@ -24,18 +24,22 @@ pub fn open(size: WindowSize, encoded: &[u8]) -> Result<(OwnedFd, OwnedFd)> {
     // A devpts without a node in /dev, as in a container or an initramfs that has no devtmpfs.
     let master =
         multiplexer(c"/dev/ptmx").or_else(|errno| multiplexer(c"/dev/pts/ptmx").map_err(|_| errno))?;
-    rustix::pty::unlockpt(&master)?;
-    rustix::termios::tcsetwinsize(&master, winsize(size))?;
-    let terminal = open_peer(master.as_fd(), flags)?;
+    // Borrowed once: each time there is a check that the number is one.
+    let fd = master.as_fd();
+    rustix::pty::unlockpt(fd)?;
+    rustix::termios::tcsetwinsize(fd, winsize(size))?;
+    let terminal = open_peer(fd, flags)?;
     if !encoded.is_empty() {
-        let mut modes = sys::terminal::modes(terminal.as_fd())?;
+        let fd = terminal.as_fd();
+        let mut modes = sys::terminal::modes(fd)?;
         modes::apply(&mut modes, encoded);
-        sys::terminal::set_modes(terminal.as_fd(), modes)?;
+        sys::terminal::set_modes(fd, modes)?;
     }
     Ok((master, terminal))
 }
 
 /// Opens the terminal through its master, which works whatever is mounted where; by name before Linux 4.13.
+#[inline(never)]
 fn open_peer(master: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {
     let peer_flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     match rustix::pty::ioctl_tiocgptpeer(master, peer_flags) {

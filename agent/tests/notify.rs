@@ -22,14 +22,8 @@ fn readiness_is_told_once_it_listens() {
 
 #[test]
 fn a_manager_that_is_not_there_is_a_line_in_the_log_and_the_agent_serves() {
-    for (address, reason) in [
-        ("unix:/no/such/place", "no such file or directory"),
-        ("carrier:pigeon", "error 22"),
-        ("vsock:2", "error 22"),
-    ] {
-        let agent = Agent::start(&[&format!("--notify={address}")]);
-        until("it has complained", || agent.log().contains(reason));
-        assert!(agent.log().contains("cannot tell that it listens"), "{}", agent.log());
-        drop(agent.connect());
-    }
+    let agent = Agent::start(&["--notify=unix:/no/such/place"]);
+    until("it has complained", || agent.log().contains("no such file or directory"));
+    assert!(agent.log().contains("cannot tell that it listens"), "{}", agent.log());
+    drop(agent.connect());
 }

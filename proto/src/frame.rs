@@ -204,13 +204,14 @@ impl Hello {
     }
 
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, CloseCode> {
+        let (fixed, software) = bytes.split_first_chunk::<HELLO_LEN>().unwrap_or((&[0; HELLO_LEN], b""));
         let hello = Self {
-            features: u64_at(bytes, 0),
-            required: u64_at(bytes, 8),
-            channels: u32_at(bytes, 16),
-            request_max: u32_at(bytes, 20),
-            grace_ms: u32_at(bytes, 24),
-            software: beginning(bytes.get(HELLO_LEN..).unwrap_or_default()),
+            features: u64_at(fixed, 0),
+            required: u64_at(fixed, 8),
+            channels: u32_at(fixed, 16),
+            request_max: u32_at(fixed, 20),
+            grace_ms: u32_at(fixed, 24),
+            software: beginning(software),
         };
         if hello.required & !FEATURES == 0 { Ok(hello) } else { Err(CloseCode::Feature) }
     }

@@ -21,7 +21,7 @@ use crate::{cross, packages, workspace};
 const SMALLER: [&str; 3] = [
     "-Clink-arg=-Wl,-e,vsock_shell_start",
     "-Clink-arg=-Wl,-z,noseparate-code,-z,norelro,-z,common-page-size=64,--no-eh-frame-hdr,--build-id=none",
-    "-Cllvm-args=-min-jump-table-entries=12",
+    "-Cllvm-args=-min-jump-table-entries=40",
 ];
 
 /// Makes the linker leave the unwind tables out, its own start code's and libc's too; beside this file.

@@ -69,6 +69,7 @@ fn load_names(names: &[u8], buffer: &mut [u8], missing: &mut Line) {
 }
 
 /// Whether modules.dep knows it.
+#[inline(never)]
 fn load_name(name: &[u8], buffer: &mut [u8]) -> bool {
     let system = rustix::system::uname();
     let release = system.release().to_bytes();

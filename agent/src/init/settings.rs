@@ -8,7 +8,9 @@ use core::ffi::CStr;
 
 use arrayvec::ArrayVec;
 
-use crate::args::{ADDRESSES_MAX, Address, DEFAULT_PORT, Peer, parse_address, parse_peer};
+use crate::args::{
+    ADDRESSES_MAX, Address, DEFAULT_PORT, Peer, c_str, parse_address, parse_peer, position, split, suffix,
+};
 
 /// What keys begin with.
 const PREFIX: &[u8] = b"vsock_shell.";
@@ -81,31 +83,31 @@ impl<'t> Settings<'t> {
     pub fn read(&mut self, text: &'t mut [u8], source: Source, wrong: &mut dyn FnMut(&[u8])) {
         let mut lists_addresses = false;
         for word in cut(text).split_inclusive(|&byte| byte == 0).filter(|word| word.len() > 1) {
-            let setting = word.strip_prefix(CREDENTIAL).unwrap_or(word);
-            let setting = match setting.strip_prefix(PREFIX) {
+            let word = c_str(word);
+            let setting = suffix(word, CREDENTIAL).unwrap_or(word);
+            let setting = match suffix(setting, PREFIX) {
                 Some(setting) => setting,
                 None if source == Source::File => word,
                 None => continue,
             };
-            let is_understood = split(setting).is_some_and(|(key, value)| {
-                if key == b"listen" && !core::mem::replace(&mut lists_addresses, true) {
-                    self.listen.clear();
-                }
-                self.assign(key, value).is_some()
-            });
-            if !is_understood {
-                wrong(word.strip_suffix(b"\0").unwrap_or(word));
+            let (key, value) = split(setting);
+            if value.and_then(|value| self.assign(key, value, &mut lists_addresses)).is_none() {
+                wrong(word.to_bytes());
             }
         }
     }
 
-    /// Nothing where the key is none, or the value none of it.
+    /// Nothing where the key is none, or the value none of it. The first address of a source replaces those of others, as
+    /// `lists_addresses` keeps in mind.
     #[inline(never)]
-    fn assign(&mut self, key: &[u8], value: &'t CStr) -> Option<()> {
+    fn assign(&mut self, key: &[u8], value: &'t CStr, lists_addresses: &mut bool) -> Option<()> {
         let bytes = value.to_bytes();
         let first = *bytes.first()?;
         match position(&KEYS, key)? {
             LISTEN => {
+                if !core::mem::replace(lists_addresses, true) {
+                    self.listen.clear();
+                }
                 let address = parse_address(value, DEFAULT_PORT).ok();
                 let address =
                     address.filter(|address| !matches!(address, Address::Stdio | Address::Descriptor(_)))?;
@@ -128,18 +130,6 @@ impl Default for Settings<'_> {
     fn default() -> Self {
         Self::new()
     }
-}
-
-#[inline(never)]
-fn position(table: &[&[u8]], word: &[u8]) -> Option<usize> {
-    table.iter().position(|&entry| entry == word)
-}
-
-/// The key, and what stands behind the first equals sign.
-fn split(setting: &[u8]) -> Option<(&[u8], &CStr)> {
-    let at = setting.iter().position(|&byte| byte == b'=')?;
-    let (key, value) = setting.split_at_checked(at)?;
-    Some((key, CStr::from_bytes_with_nul(value.get(1..)?).ok()?))
 }
 
 /// Ends every word with a NUL instead of what separates it from the next, and takes quotes and comments out.

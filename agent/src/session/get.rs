@@ -23,13 +23,14 @@ enum Part {
     Stopped,
 }
 
-/// A file on its way.
+/// A file on its way. What is small stands in front, where instructions reach it by one byte.
+#[repr(C)]
 pub struct Get {
     channel: ChannelId,
-    file: OwnedFd,
-    meta: FileMeta,
     part: Part,
+    file: OwnedFd,
     size: u64,
+    meta: FileMeta,
     digest: Digest,
 }
 
@@ -46,14 +47,14 @@ impl Get {
         let file = identity
             .rights
             .with(|| rustix::fs::openat(&home, path, flags, Mode::empty()))
-            .map_err(Failed::to("open"))?;
-        let there = rustix::fs::fstat(&file).map_err(Failed::to("open"))?;
+            .map_err(Failed::to(c"open"))?;
+        let there = rustix::fs::fstat(&file).map_err(Failed::to(c"open"))?;
         let size = match FileType::from_raw_mode(there.st_mode) {
             // Files of /proc and /sys have content and say that they are empty.
             FileType::RegularFile => u64::try_from(there.st_size).ok().filter(|&size| size > 0),
             FileType::BlockDevice => None,
-            FileType::Directory => return Err(Failed { what: "read", errno: Errno::ISDIR }),
-            _ => return Err(Failed { what: "read what is no regular file", errno: Errno::INVAL }),
+            FileType::Directory => return Err(Failed::new(c"read", Errno::ISDIR)),
+            _ => return Err(Failed::new(c"read what is no regular file", Errno::INVAL)),
         };
         let modified = Timestamp { seconds: there.st_mtime, nanoseconds: there.st_mtime_nsec as u32 };
         let meta = FileMeta { mode: there.st_mode, size, modified: Some(modified) };
@@ -76,7 +77,7 @@ impl Get {
                 send_whole(core, self.channel, &end.encode())
             }
             Part::Stopped => {
-                exit_failed(core, self.channel, Failed { what: "send", errno: Errno::PIPE });
+                exit_failed(core, self.channel, Failed::new(c"send", Errno::PIPE));
                 return Step::Done;
             }
         };
@@ -125,7 +126,7 @@ impl Get {
             }
             Err(errno) => {
                 core.commit(0);
-                exit_failed(core, self.channel, Failed { what: "read", errno });
+                exit_failed(core, self.channel, Failed::new(c"read", errno));
                 Step::Done
             }
         }

@@ -29,7 +29,6 @@ pub struct Identity {
 }
 
 /// The rights with which files are opened and renamed.
-#[derive(Clone)]
 pub struct Rights {
     /// The user and the group, where the ids have to be switched.
     other: Option<(Uid, Gid)>,

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 
 use crate::digest::Digest;
 use arrayvec::ArrayVec;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::{Errno, IoSlice};
 use rustix::process::getpid;
@@ -17,8 +17,9 @@ use super::identity::{Identity, Rights};
 use super::tasks::Step;
 use super::{Core, PIECES_MAX};
 use crate::clock::now_us;
-use crate::path::PathBuffer;
+use crate::path::{self, PathBuffer};
 use crate::sys::random;
+use crate::sys::text::Text;
 
 /// Bytes of a file's name, with its NUL (NAME_MAX of the kernel).
 const NAME_MAX: usize = 256;
@@ -31,20 +32,25 @@ const TRIES: u32 = 16;
 #[derive(Clone, Copy)]
 pub struct Failed {
     /// What was tried.
-    pub what: &'static str,
+    pub what: Text,
     /// Why it failed.
     pub errno: Errno,
 }
 
 impl Failed {
     /// A failure to do `what`.
-    pub fn to(what: &'static str) -> impl FnOnce(Errno) -> Self {
-        move |errno| Self { what, errno }
+    pub const fn new(what: &'static CStr, errno: Errno) -> Self {
+        Self { what: Text::new(what), errno }
+    }
+
+    /// The same, once it is known why.
+    pub fn to(what: &'static CStr) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self::new(what, errno)
     }
 }
 
 /// The stream breaks its rules, ends early, or brought something else than was sent.
-const GARBLED: Failed = Failed { what: "use what arrived", errno: Errno::BADMSG };
+const GARBLED: Failed = Failed::new(c"use what arrived", Errno::BADMSG);
 
 /// Content that is written together.
 type Gathered<'i> = ArrayVec<&'i [u8], PIECES_MAX>;
@@ -83,7 +89,7 @@ impl Put {
     /// # Errors
     /// What failed, before anything was received.
     #[inline(never)]
-    pub fn begin(channel: ChannelId, to: &Destination<'_>, identity: &Identity) -> Result<Self, Failed> {
+    pub fn begin(channel: ChannelId, to: &Destination<'_>, identity: Identity) -> Result<Self, Failed> {
         let (folder, name, file, temporary) = identity.rights.with(|| open(to, &identity.home))?;
         Ok(Self {
             channel,
@@ -97,7 +103,7 @@ impl Put {
             digest: Digest::new(),
             sync: to.flags & FLAG_SYNC != 0,
             end: None,
-            rights: identity.rights.clone(),
+            rights: identity.rights,
         })
     }
 
@@ -149,10 +155,11 @@ impl Put {
             Item::Hole(length) => {
                 self.write(gathered)?;
                 let size = self.size.checked_add(length).filter(|&size| i64::try_from(size).is_ok());
-                self.size = size.ok_or(Failed { what: "write", errno: Errno::FBIG })?;
-                rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Start(self.size))
-                    .and_then(|_| rustix::fs::ftruncate(&self.file, self.size))
-                    .map_err(Failed::to("write"))
+                self.size = size.ok_or(Failed::new(c"write", Errno::FBIG))?;
+                let file = self.file.as_fd();
+                rustix::fs::seek(file, rustix::fs::SeekFrom::Start(self.size))
+                    .and_then(|_| rustix::fs::ftruncate(file, self.size))
+                    .map_err(Failed::to(c"write"))
             }
             Item::End(end) => {
                 self.write(gathered)?;
@@ -171,10 +178,10 @@ impl Put {
                 *slice = IoSlice::new(piece);
             }
             let mut left = match rustix::io::writev(&self.file, &slices) {
-                Ok(0) => return Err(Failed { what: "write", errno: Errno::NOSPC }),
+                Ok(0) => return Err(Failed::new(c"write", Errno::NOSPC)),
                 Ok(written) => written,
                 Err(Errno::INTR) => 0,
-                Err(errno) => return Err(Failed { what: "write", errno }),
+                Err(errno) => return Err(Failed::new(c"write", errno)),
             };
             // What was not written stands at the front.
             gathered.retain(|piece| {
@@ -192,30 +199,29 @@ impl Put {
         if end.size != self.size || end.digest != self.digest.finish() {
             return Err(GARBLED);
         }
+        let (file, folder) = (self.file.as_fd(), self.folder.as_fd());
         if let Some(meta) = self.meta {
             // The mode last: a file that is not writable can still be given its time.
             if let Some(modified) = meta.modified {
                 let time = Timespec { tv_sec: modified.seconds, tv_nsec: i64::from(modified.nanoseconds) };
                 let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
                 let times = Timestamps { last_access: omit, last_modification: time };
-                rustix::fs::futimens(&self.file, &times).map_err(Failed::to("set the time"))?;
+                rustix::fs::futimens(file, &times).map_err(Failed::to(c"set the time"))?;
             }
             let mode = Mode::from_raw_mode(meta.mode);
-            rustix::fs::fchmod(&self.file, mode).map_err(Failed::to("set the mode"))?;
+            rustix::fs::fchmod(file, mode).map_err(Failed::to(c"set the mode"))?;
         }
         if self.sync {
-            rustix::fs::fsync(&self.file).map_err(Failed::to("flush"))?;
+            rustix::fs::fsync(file).map_err(Failed::to(c"flush"))?;
         }
         if let Some(temporary) = &self.temporary {
-            let rename =
-                || rustix::fs::renameat(&self.folder, c_str(temporary), &self.folder, c_str(&self.name));
-            self.rights.with(rename).map_err(Failed::to("rename"))?;
+            let rename = || rustix::fs::renameat(folder, c_str(temporary), folder, c_str(&self.name));
+            self.rights.with(rename).map_err(Failed::to(c"rename"))?;
             self.temporary = None;
         }
         if self.sync {
-            let folder =
-                rustix::fs::openat(&self.folder, c".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-            folder.and_then(rustix::fs::fsync).map_err(Failed::to("flush the folder"))?;
+            let folder = rustix::fs::openat(folder, c".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            folder.and_then(rustix::fs::fsync).map_err(Failed::to(c"flush the folder"))?;
         }
         Ok(())
     }
@@ -271,30 +277,30 @@ fn open(to: &Destination<'_>, home: &[u8]) -> Result<Opened, Failed> {
     let (folder, name) = match rustix::fs::openat(&base, to.path, FOLDER, Mode::empty()) {
         Ok(folder) => {
             let name =
-                to.name.map(CStr::to_bytes_with_nul).ok_or(Errno::ISDIR).map_err(Failed::to("write"))?;
+                to.name.map(CStr::to_bytes_with_nul).ok_or(Errno::ISDIR).map_err(Failed::to(c"write"))?;
             (folder, name)
         }
-        Err(errno) if must_be_folder => return Err(Failed { what: "open the folder", errno }),
+        Err(errno) if must_be_folder => return Err(Failed::new(c"open the folder", errno)),
         Err(_) => {
             let at = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
             let (parent, name) = path.split_at(at);
             let mut buffer = PathBuffer::new();
             let parent = buffer.join(&[if parent.is_empty() { b"." } else { parent }]);
             let folder = parent.and_then(|parent| rustix::fs::openat(&base, parent, FOLDER, Mode::empty()));
-            (folder.map_err(Failed::to("open the folder"))?, name)
+            (folder.map_err(Failed::to(c"open the folder"))?, name)
         }
     };
-    if matches!(name, b"\0" | b".\0" | b"..\0") || name.contains(&b'/') {
-        return Err(Failed { what: "write", errno: Errno::INVAL });
+    if matches!(name, b"\0" | b".\0" | b"..\0") || path::has(name, b'/') {
+        return Err(Failed::new(c"write", Errno::INVAL));
     }
     let name: ArrayVec<u8, NAME_MAX> =
-        name.try_into().map_err(|_| Failed { what: "create", errno: Errno::NAMETOOLONG })?;
+        name.try_into().map_err(|_| Failed::new(c"create", Errno::NAMETOOLONG))?;
     // Neither a folder nor a device is to be replaced by a file.
     if let Ok(there) = rustix::fs::statat(&folder, c_str(&name), AtFlags::SYMLINK_NOFOLLOW) {
         match rustix::fs::FileType::from_raw_mode(there.st_mode) {
             rustix::fs::FileType::RegularFile | rustix::fs::FileType::Symlink => {}
-            rustix::fs::FileType::Directory => return Err(Failed { what: "write", errno: Errno::ISDIR }),
-            _ => return Err(Failed { what: "replace what is no regular file", errno: Errno::EXIST }),
+            rustix::fs::FileType::Directory => return Err(Failed::new(c"write", Errno::ISDIR)),
+            _ => return Err(Failed::new(c"replace what is no regular file", Errno::EXIST)),
         }
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -303,10 +309,10 @@ fn open(to: &Destination<'_>, home: &[u8]) -> Result<Opened, Failed> {
         match rustix::fs::openat(&folder, c_str(&temporary), flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => return Ok((folder, name, file, temporary)),
             Err(Errno::EXIST) => {}
-            Err(errno) => return Err(Failed { what: "create", errno }),
+            Err(errno) => return Err(Failed::new(c"create", errno)),
         }
     }
-    Err(Failed { what: "create", errno: Errno::EXIST })
+    Err(Failed::new(c"create", Errno::EXIST))
 }
 
 /// What relative paths begin at: the home directory, or `/` where there is none.
@@ -314,7 +320,7 @@ pub fn open_home(home: &[u8]) -> Result<OwnedFd, Failed> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = |path: &CStr| rustix::fs::open(path, flags, Mode::empty());
     let opened = PathBuffer::new().join(&[home]).and_then(open);
-    opened.or_else(|_| open(c"/")).map_err(Failed::to("open the home directory"))
+    opened.or_else(|_| open(c"/")).map_err(Failed::to(c"open the home directory"))
 }
 
 /// A name that nobody else has, whatever the target's.

@@ -207,10 +207,10 @@ fn start_transfer(
         Get::begin(channel, file.path, &identity).map(Task::Get)
     } else {
         let to = Destination { path: file.path, name: file.name, flags: file.flags };
-        Put::begin(channel, &to, &identity).map(Task::Put)
+        Put::begin(channel, &to, identity).map(Task::Put)
     };
     begun.map_err(|failed| {
-        let text = Line::of(&[Part::Text("cannot "), Part::Text(failed.what)]);
+        let text = Line::of(&[Part::Text("cannot "), Part::Bytes(failed.what.as_bytes())]);
         core.refuse(channel, RefusalCode::System, number(failed.errno), text.as_bytes());
     })
 }
@@ -240,13 +240,13 @@ fn unknown(field: &Field<'_>) -> Result<(), RefusalCode> {
 fn parse_file(request: &[u8]) -> Result<FileRequest<'_>, RefusalCode> {
     let (mut path, mut name, mut user, mut flags) = (None, None, None, None);
     for field in Fields::new(request) {
-        let field = field.map_err(|_| RefusalCode::Malformed)?;
+        let Ok(field) = &field else { return Err(RefusalCode::Malformed) };
         match field.tag {
             tag::PATH => once(&mut path, field.string())?,
             tag::NAME => once(&mut name, field.string())?,
             tag::USER => once(&mut user, field.string())?,
             tag::FLAGS => once(&mut flags, field.number())?,
-            _ => unknown(&field)?,
+            _ => unknown(field)?,
         }
     }
     let path = path.filter(|path: &&CStr| !path.is_empty()).ok_or(RefusalCode::Malformed)?;
@@ -257,11 +257,11 @@ fn parse_file(request: &[u8]) -> Result<FileRequest<'_>, RefusalCode> {
 fn parse_verb(request: &[u8]) -> Result<(&CStr, u32), RefusalCode> {
     let (mut verb, mut flags) = (None, None);
     for field in Fields::new(request) {
-        let field = field.map_err(|_| RefusalCode::Malformed)?;
+        let Ok(field) = &field else { return Err(RefusalCode::Malformed) };
         match field.tag {
             tag::VERB => once(&mut verb, field.string())?,
             tag::FLAGS => once(&mut flags, field.number())?,
-            _ => unknown(&field)?,
+            _ => unknown(field)?,
         }
     }
     Ok((verb.ok_or(RefusalCode::Malformed)?, flags.unwrap_or(0)))

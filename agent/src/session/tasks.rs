@@ -175,6 +175,7 @@ impl Tasks {
         self.mark_place(self.place(channel));
     }
 
+    #[inline(never)]
     fn mark_place(&mut self, place: usize) {
         if let Some(word) = self.ready.get_mut(place / 64) {
             *word |= 1 << (place % 64);

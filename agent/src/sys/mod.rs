@@ -17,3 +17,4 @@ pub mod start;
 pub mod storage;
 pub mod stripes;
 pub mod terminal;
+pub mod text;

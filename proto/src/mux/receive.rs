@@ -10,7 +10,10 @@ use crate::code::{CloseCode, RefusalCode};
 use crate::frame::{ChannelId, ChannelKind, Flow, FrameType, Header, Hello, Outcome, WindowSize, is_signal};
 use crate::limits::{CHANNEL_IDS, CONTROL_PAYLOAD_MAX, HEADER_LEN};
 use crate::mux::Side;
-use crate::wire::{array, beginning, u32_at, u64_at};
+use crate::wire::{array, beginning, put, u32_at, u64_at};
+
+/// The payload of a control frame and zeros behind it, so that nobody has to ask whether a field is there.
+type Payload = [u8; CONTROL_PAYLOAD_MAX];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
@@ -59,7 +62,8 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
                 taken += part;
                 if complete {
                     self.receiver.state = State::Header;
-                    let payload: ArrayVec<u8, CONTROL_PAYLOAD_MAX> = beginning(&self.receiver.partial);
+                    let mut payload = [0; CONTROL_PAYLOAD_MAX];
+                    put(&mut payload, 0, &self.receiver.partial);
                     self.receiver.partial.clear();
                     if let Some(event) = self.handle_control(header, &payload)? {
                         return Ok((taken, Some(event)));
@@ -125,7 +129,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
             return Ok(State::Skip { left: header.length });
         }
         let id = ChannelId(header.channel);
-        let channel = self.talking_channel(id)?;
+        let channel = self.talking_channel(id).ok_or(CloseCode::ChannelState)?;
         let flow =
             Flow::from_number(header.flow).filter(|&flow| !channel.sends(flow)).ok_or(CloseCode::Flow)?;
         let early = channel.is_ours() && !channel.marks.has(Marks::ANSWERED.and(Marks::LEFT));
@@ -151,29 +155,25 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
     }
 
     /// A channel on which the peer may say something (`R-6.13`).
-    fn peers_channel(&mut self, id: ChannelId) -> Result<&mut Channel, CloseCode> {
-        self.any_channel(id)
-            .filter(|channel| !channel.marks.has(Marks::PEER_RELEASED.and(Marks::OPEN_DUE)))
-            .ok_or(CloseCode::ChannelState)
+    fn peers_channel(&mut self, id: ChannelId) -> Option<&mut Channel> {
+        self.any_channel(id).filter(|channel| !channel.marks.has(Marks::PEER_RELEASED.and(Marks::OPEN_DUE)))
     }
 
     /// A channel on which the peer may say something else than RELEASE: not after its REFUSED or EXIT (`R-6.12`).
-    fn talking_channel(&mut self, id: ChannelId) -> Result<&mut Channel, CloseCode> {
-        self.peers_channel(id).and_then(|channel| {
-            if channel.marks.has(Marks::OVER) { Err(CloseCode::ChannelState) } else { Ok(channel) }
-        })
+    fn talking_channel(&mut self, id: ChannelId) -> Option<&mut Channel> {
+        self.peers_channel(id).filter(|channel| !channel.marks.has(Marks::OVER))
     }
 
     #[inline(never)]
     fn handle_control(
         &mut self,
         header: Header,
-        payload: &[u8],
+        payload: &Payload,
     ) -> Result<Option<Event<'static>>, CloseCode> {
         let id = ChannelId(header.channel);
         match header.kind {
             Some(FrameType::Hello) => {
-                self.peer = Some(Hello::parse(payload)?);
+                self.peer = Some(Hello::parse(payload.get(..header.length as usize).unwrap_or_default())?);
                 return Ok(Some(Event::Hello));
             }
             // Answered also by a side that closed at the same time: each waits for the other's BYE.
@@ -191,7 +191,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
             Some(FrameType::Release) => return self.handle_release(id),
             _ => {}
         }
-        let ours = self.talking_channel(id)?.is_ours();
+        let ours = self.talking_channel(id).ok_or(CloseCode::ChannelState)?.is_ours();
         match header.kind {
             Some(FrameType::Accepted | FrameType::Refused | FrameType::Exit) => {
                 if ours {
@@ -215,6 +215,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         }
     }
 
+    #[inline(never)]
     fn handle_open(&mut self, id: ChannelId, kind: ChannelKind) -> Result<Option<Event<'static>>, CloseCode> {
         let peers = match self.side {
             Side::Client => id.0 % 2 == 1,
@@ -240,9 +241,9 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         &mut self,
         id: ChannelId,
         header: Header,
-        payload: &[u8],
+        payload: &Payload,
     ) -> Result<Option<Event<'static>>, CloseCode> {
-        let channel = self.talking_channel(id)?;
+        let channel = self.talking_channel(id).ok_or(CloseCode::ChannelState)?;
         let left = channel.marks.has(Marks::LEFT);
         let answered = channel.marks.has(Marks::ANSWERED);
         let finished = [Flow::Output, Flow::Error]
@@ -267,7 +268,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         if left {
             return Ok(None);
         }
-        self.text = beginning(payload.get(8..).unwrap_or_default());
+        self.text = beginning(payload.get(8..header.length as usize).unwrap_or_default());
         if let Event::Refused { .. } = event {
             self.release(id);
         }
@@ -278,9 +279,9 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         &mut self,
         id: ChannelId,
         header: Header,
-        payload: &[u8],
+        payload: &Payload,
     ) -> Result<Option<Event<'static>>, CloseCode> {
-        let channel = self.talking_channel(id)?;
+        let channel = self.talking_channel(id).ok_or(CloseCode::ChannelState)?;
         let flow = Flow::from_number(header.flow).ok_or(CloseCode::Flow)?;
         let sends = channel.sends(flow);
         let left = channel.marks.has(Marks::LEFT);
@@ -325,7 +326,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
     }
 
     fn handle_reset(&mut self, id: ChannelId, code: CloseCode) -> Result<Option<Event<'static>>, CloseCode> {
-        let channel = self.talking_channel(id)?;
+        let channel = self.talking_channel(id).ok_or(CloseCode::ChannelState)?;
         let left = channel.marks.has(Marks::LEFT);
         channel.marks.set(Marks::PEER_RELEASED);
         if !left {
@@ -337,7 +338,7 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
     }
 
     fn handle_release(&mut self, id: ChannelId) -> Result<Option<Event<'static>>, CloseCode> {
-        let channel = self.peers_channel(id)?;
+        let channel = self.peers_channel(id).ok_or(CloseCode::ChannelState)?;
         let left = channel.marks.has(Marks::LEFT);
         if channel.is_ours() && !channel.marks.has(Marks::OVER) && !left {
             return Err(CloseCode::ChannelState);
