@@ -39,7 +39,7 @@ pub enum Way {
 impl Way {
     /// The way that this machine offers; installs `musl-tools` where that is the one.
     pub fn find() -> Result<Self> {
-        if has_rustup_target(Arch::host()?) {
+        if has_rustup_target(Arch::host()?.musl_target()) {
             return Ok(Self::RustupTarget);
         }
         packages::require(packages::BUILD)?;
@@ -175,27 +175,27 @@ pub fn smaller() -> Vec<String> {
     SMALLER.into_iter().map(str::to_owned).chain([no_tables]).collect()
 }
 
-/// Whether rustup's target with musl is installed.
-pub fn has_rustup_target(arch: Arch) -> bool {
-    target_libraries(arch).is_ok_and(|folder| folder.is_dir())
+/// Whether a target of rustup's is installed.
+pub fn has_rustup_target(target: &str) -> bool {
+    target_libraries(target).is_ok_and(|folder| folder.is_dir())
 }
 
 /// Installs it, where rustup is there and can reach its server; what is there afterwards says whether it could.
-pub fn add_rustup_target(arch: Arch) {
-    if !has_rustup_target(arch) && packages::program("rustup").is_some() {
+pub fn add_rustup_target(target: &str) {
+    if !has_rustup_target(target) && packages::program("rustup").is_some() {
         let mut rustup = Command::new("rustup");
-        rustup.current_dir(workspace::root()).args(["target", "add", arch.musl_target()]);
+        rustup.current_dir(workspace::root()).args(["target", "add", target]);
         let _ = workspace::output(&mut rustup);
     }
 }
 
 /// The folder with the `libc.a` of rustup's target. Its start files are of no use: they have tables that we leave out.
 pub fn rustups_musl(arch: Arch) -> Result<PathBuf> {
-    Ok(target_libraries(arch)?.join("self-contained"))
+    Ok(target_libraries(arch.musl_target())?.join("self-contained"))
 }
 
-fn target_libraries(arch: Arch) -> Result<PathBuf> {
+fn target_libraries(target: &str) -> Result<PathBuf> {
     let mut rustc = Command::new("rustc");
-    rustc.current_dir(workspace::root()).args(["--print", "target-libdir", "--target", arch.musl_target()]);
+    rustc.current_dir(workspace::root()).args(["--print", "target-libdir", "--target", target]);
     workspace::output(&mut rustc).map(PathBuf::from)
 }

@@ -7,14 +7,14 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::arch::Arch;
 use crate::{build, debian, packages, workspace};
 
 /// How it was built, and the file. `options` go to cargo.
 pub fn agent(arch: Arch, target_dir: &Path, options: &[String]) -> Result<(&'static str, PathBuf)> {
-    let way = if build::has_rustup_target(arch) {
+    let way = if build::has_rustup_target(arch.musl_target()) {
         with_rustup(arch, target_dir, options)?;
         "rustup's target, linked by rust-lld"
     } else {
@@ -26,7 +26,7 @@ pub fn agent(arch: Arch, target_dir: &Path, options: &[String]) -> Result<(&'sta
 
 fn with_rustup(arch: Arch, target_dir: &Path, options: &[String]) -> Result<()> {
     let mut cargo = workspace::cargo();
-    add_package(&mut cargo, arch, target_dir, options);
+    add_package(&mut cargo, arch.musl_target(), target_dir, options);
     cargo.args(["-Clinker=rust-lld", "-Clinker-flavor=ld.lld", "-Clink-self-contained=no"]);
     cargo.args(common_flags()).arg(format!("-Clink-arg=-L{}", build::rustups_musl(arch)?.display()));
     workspace::run(cargo.arg("-Clink-arg=-lc"))
@@ -40,7 +40,7 @@ fn with_build_std(arch: Arch, target_dir: &Path, options: &[String]) -> Result<(
     cargo.current_dir(workspace::root()).stdin(Stdio::null());
     cargo.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
     let options = [&["-Zbuild-std=core".to_owned()], options].concat();
-    add_package(&mut cargo, arch, target_dir, &options);
+    add_package(&mut cargo, arch.musl_target(), target_dir, &options);
     cargo.arg(format!("-Clinker={}", linker.display()));
     // The start files are named by hand: without a compiler driver nobody else would.
     cargo.args(["-Clinker-flavor=ld.lld", "-Clink-self-contained=no"]).args(common_flags());
@@ -52,10 +52,24 @@ fn with_build_std(arch: Arch, target_dir: &Path, options: &[String]) -> Result<(
     workspace::run(&mut cargo)
 }
 
+/// How it was built for a target of rustup's with musl that we do not know, and the file. libc's start code is in it.
+pub fn agent_of(target: &str, target_dir: &Path, options: &[String]) -> Result<(&'static str, PathBuf)> {
+    build::add_rustup_target(target);
+    ensure!(
+        build::has_rustup_target(target),
+        "there is no core for {target}; try `rustup target add {target}`, and see `rustc --print target-list`"
+    );
+    let mut cargo = workspace::cargo();
+    add_package(&mut cargo, target, target_dir, options);
+    cargo.args(["-Clinker=rust-lld", "-Clinker-flavor=ld.lld"]);
+    workspace::run(cargo.args(["-Ctarget-feature=+crt-static", "-Crelocation-model=static"]))?;
+    Ok(("rustup's target, linked by rust-lld", target_dir.join(target).join("agent/vsock-shell-agent")))
+}
+
 /// The words up to rustc's own flags.
-fn add_package(cargo: &mut Command, arch: Arch, target_dir: &Path, options: &[String]) {
+fn add_package(cargo: &mut Command, target: &str, target_dir: &Path, options: &[String]) {
     cargo.args(["rustc", "-p", "vsock-shell-agent", "--bin", "vsock-shell-agent", "--profile", "agent"]);
-    cargo.args(["--target", arch.musl_target(), "--target-dir"]).arg(target_dir).args(options).arg("--");
+    cargo.args(["--target", target, "--target-dir"]).arg(target_dir).args(options).arg("--");
 }
 
 /// For a linker that is called by itself, what `build` gives to one behind gcc, and the kind of file.

@@ -1,9 +1,10 @@
-//! `cargo xtask dist`: what is given to people, in `target/dist/`: the static agent for every architecture, the client for this
-//! machine, and `SHA256SUMS`.
+//! `cargo xtask dist [TARGET]…`: what is given to people, in `target/dist/`: the static agent for the architectures that guests
+//! are tested on, and for every other target of rustc's that is named; the client for this machine; and `SHA256SUMS`.
 //!
 //! The same source and compilers give the same bytes wherever the source lies: paths of this machine are replaced in what the
 //! compilers see. Builds have a folder of their own, since other flags would make cargo build everything else anew.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,9 +22,13 @@ const SUMS: &str = "SHA256SUMS";
 ///
 /// # Errors
 /// Something cannot be built.
-pub fn main() -> Result<()> {
+pub fn main(targets: &[OsString]) -> Result<()> {
+    let targets: Vec<&str> = targets
+        .iter()
+        .map(|target| target.to_str().context("a target has a plain name"))
+        .collect::<Result<_>>()?;
     let folder = workspace::target_dir().join("dist");
-    for line in make(&folder, &workspace::target_dir().join("dist-build"))? {
+    for line in make(&folder, &workspace::target_dir().join("dist-build"), &targets)? {
         println!("{line}");
     }
     print!("{}", fs::read_to_string(folder.join(SUMS))?);
@@ -37,8 +42,8 @@ pub fn main() -> Result<()> {
 pub fn prove_reproducible() -> Result<()> {
     let target = workspace::target_dir();
     let (first, second) = (target.join("dist"), target.join("dist-again"));
-    make(&first, &target.join("dist-build"))?;
-    make(&second, &target.join("dist-again-build"))?;
+    make(&first, &target.join("dist-build"), &[])?;
+    make(&second, &target.join("dist-again-build"), &[])?;
     for name in
         fs::read_to_string(first.join(SUMS))?.lines().filter_map(|line| line.split_whitespace().nth(1))
     {
@@ -48,12 +53,12 @@ pub fn prove_reproducible() -> Result<()> {
     Ok(())
 }
 
-/// Builds below `target_dir` and puts everything into `folder`, which is emptied before; a line for each file says how it was
+/// Builds below `target_dir`, for `targets` as well, and puts everything into `folder`, which is emptied before; a line for each file says how it was
 /// built.
 ///
 /// # Errors
 /// Something cannot be built, or an agent is not what may be shipped.
-pub fn make(folder: &Path, target_dir: &Path) -> Result<Vec<String>> {
+pub fn make(folder: &Path, target_dir: &Path, targets: &[&str]) -> Result<Vec<String>> {
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder)?;
     let mut lines = Vec::new();
@@ -66,11 +71,16 @@ pub fn make(folder: &Path, target_dir: &Path) -> Result<Vec<String>> {
         Ok(())
     };
     for arch in Arch::ALL {
-        build::add_rustup_target(arch);
+        build::add_rustup_target(arch.musl_target());
         let (way, built) = agent(arch, target_dir)?;
         let faults = size::faults(&fs::read(&built)?)?;
         ensure!(faults.is_empty(), "{arch}: {}", faults.join("; "));
         keep(format!("vsock-shell-agent-{arch}"), way, &built)?;
+    }
+    for target in targets {
+        let (way, built) = cross::agent_of(target, &target_dir.join("cross"), &same_paths())?;
+        ensure!(size::is_static(&fs::read(&built)?)?, "{target}: the agent is not static");
+        keep(format!("vsock-shell-agent-{target}"), way, &built)?;
     }
     let (linked, built) = build::client_into(target_dir, &same_paths())?;
     keep(format!("vsock-shell-{}", Arch::host()?), linked, &built)?;

@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask build                      the client and the static agent, in target/release/
-cargo xtask dist                       static agents for every architecture, the client, their digests, in target/dist/
+cargo xtask dist [TARGET]…             static agents, the client, their digests, in target/dist/; TARGETs are more of rustc's
 cargo xtask image [OPTION]… -o FILE    an initramfs with the agent as /init; without options it says which there are
 cargo xtask vm [OPTION]… [-- COMMAND…] boots such an image in QEMU: a shell in it, or a command and its exit status
 cargo xtask demo                       both at work on a private socket: a command, a file, a shell
@@ -64,9 +64,9 @@ fn perform(chore: &str, arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         "test" => suite::main(&arguments),
         "size" => size::main(arguments),
         "bench" => bench::main(arguments),
+        "dist" => dist::main(&arguments),
         _ if !arguments.is_empty() => anyhow::bail!("no such chore, or it takes no arguments\n{USAGE}"),
         "build" => build::main(),
-        "dist" => dist::main(),
         "demo" => demo::main(),
         "portability" => portability::main(),
         "packages" => packages::main(),

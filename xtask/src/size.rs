@@ -74,9 +74,16 @@ pub fn is_static(file: &[u8]) -> Result<bool> {
     Ok(needs(file)?.is_empty())
 }
 
-/// What a program wants beside itself.
+/// What a program of any width wants beside itself.
 fn needs(file: &[u8]) -> Result<Vec<String>> {
-    let header = Elf::parse(file).context("not a 64-bit ELF file")?;
+    match object::FileKind::parse(file)? {
+        object::FileKind::Elf32 => needs_of::<elf::FileHeader32<object::Endianness>>(file),
+        _ => needs_of::<Elf>(file),
+    }
+}
+
+fn needs_of<E: FileHeader<Endian = object::Endianness>>(file: &[u8]) -> Result<Vec<String>> {
+    let header = E::parse(file).context("not an ELF file")?;
     let endian = header.endian()?;
     let mut needs = Vec::new();
     for segment in header.program_headers(endian, file)? {
