@@ -168,7 +168,6 @@ const fn joined() -> [u8; TEXTS_LEN] {
 }
 
 /// The text of an error, where there is one.
-#[inline(never)]
 fn text_of(errno: Errno) -> Option<&'static [u8]> {
     let mut entries = TEXTS.split(|&byte| byte == b'\n').filter_map(<[u8]>::split_first);
     entries.find(|(number, _)| i32::from(**number) == errno.raw_os_error()).map(|(_, text)| text)

@@ -72,7 +72,6 @@ pub fn serve(fd: OwnedFd) -> Option<(OwnedFd, Wire)> {
 }
 
 impl Keeper {
-    #[inline(never)]
     fn run(mut self) -> Option<(OwnedFd, Wire)> {
         while !self.watch.is_ending {
             match self.port.poll() {

@@ -30,6 +30,7 @@ impl Sessions {
     }
 
     /// Counts a session that was started; where there is no room, it runs uncounted.
+    #[inline(never)]
     pub fn add(&mut self, pid: Pid) {
         let _ = self.0.try_push(pid);
     }

@@ -212,7 +212,6 @@ fn go_to_background() -> Result<(), Errno> {
     rustix::stdio::dup2_stderr(&null)
 }
 
-#[inline(never)]
 fn listen_and_serve(
     sockets: ArrayVec<listen::Listening<'static>, ADDRESSES_MAX>,
     ports: ArrayVec<OwnedFd, ADDRESSES_MAX>,

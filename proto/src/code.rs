@@ -15,6 +15,7 @@ macro_rules! codes {
 
             /// The code of a number; an unknown number means the most general code.
             #[must_use]
+            #[inline(never)]
             pub fn from_number(number: u32) -> Self {
                 match number {
                     $($value => Self::$variant,)*

@@ -200,6 +200,7 @@ impl ItemReader {
         }
     }
 
+    #[inline(never)]
     fn gather(&mut self, input: &[u8], length: usize) -> usize {
         let part = input.len().min(length.saturating_sub(self.have));
         put(&mut self.partial, self.have, input.get(..part).unwrap_or_default());

@@ -62,6 +62,7 @@ impl Task {
         }
     }
 
+    #[inline(never)]
     fn step(&mut self, core: &mut Core) -> Step {
         match self {
             Self::Request(_) => Step::Idle,

@@ -188,6 +188,7 @@ impl Port {
     }
 
     /// The first `length` bytes of the latest [`Arrival::Bytes`] were taken.
+    #[inline(never)]
     pub fn consume(&mut self, length: usize) {
         let length = length.min(self.payload);
         self.payload -= length;
