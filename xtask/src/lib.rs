@@ -13,6 +13,7 @@ mod cross;
 mod debian;
 mod demo;
 pub mod dist;
+mod features;
 pub mod image;
 pub mod kernel;
 mod packages;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind, elf};
 
-use crate::{build, workspace};
+use crate::{build, features, workspace};
 
 /// The budget of the whole agent, every feature in it.
 pub const LIMIT_BYTES: u64 = 98_304;
@@ -25,7 +25,7 @@ const SYMBOLS: usize = 20;
 type Elf = elf::FileHeader64<object::Endianness>;
 
 /// A name and the bytes it stands for.
-type Weight = (String, u64);
+pub type Weight = (String, u64);
 
 /// `cargo xtask size [--json]`.
 pub fn main(arguments: Vec<OsString>) -> Result<()> {
@@ -40,12 +40,13 @@ pub fn main(arguments: Vec<OsString>) -> Result<()> {
 
     let sections = sections(&shipped)?;
     let symbols = symbols(&with_symbols)?;
+    let features = features::weigh(&with_symbols)?;
     let mut faults = faults(&shipped)?;
     faults.extend(defined(&with_symbols, &NEED_START_CODE)?);
     if json {
-        print_json(shipped.len(), &sections, &symbols, &faults);
+        print_json(shipped.len(), &[&sections, &features, &symbols], &faults);
     } else {
-        print_text(shipped.len(), &sections, &symbols);
+        print_text(shipped.len(), &[&sections, &features, &symbols]);
     }
     match faults.as_slice() {
         [] => Ok(()),
@@ -139,29 +140,27 @@ fn symbols(file: &[u8]) -> Result<Vec<Weight>> {
     Ok(symbols)
 }
 
-fn print_text(file_bytes: usize, sections: &[Weight], symbols: &[Weight]) {
+/// What the lists are called, on the terminal and in JSON.
+const LISTS: [(&str, &str); 3] =
+    [("sections", "sections"), ("features", "features"), ("largest symbols in the file", "symbols")];
+
+fn print_text(file_bytes: usize, lists: &[&[Weight]; 3]) {
     println!("{file_bytes:>8}  the file, of {LIMIT_BYTES} allowed");
-    println!("\nsections");
-    for (name, size) in sections {
-        println!("{size:>8}  {name}");
-    }
-    println!("\nlargest symbols in the file");
-    for (name, size) in symbols {
-        println!("{size:>8}  {name}");
+    for ((title, _), list) in LISTS.iter().zip(lists) {
+        println!("\n{title}");
+        for (name, size) in *list {
+            println!("{size:>8}  {name}");
+        }
     }
 }
 
-fn print_json(file_bytes: usize, sections: &[Weight], symbols: &[Weight], faults: &[String]) {
-    let object = |weights: &[Weight]| -> Vec<serde_json::Value> {
-        weights.iter().map(|(name, bytes)| serde_json::json!({ "name": name, "bytes": bytes })).collect()
-    };
-    let report = serde_json::json!({
-        "file_bytes": file_bytes,
-        "limit_bytes": LIMIT_BYTES,
-        "sections": object(sections),
-        "symbols": object(symbols),
-        "faults": faults,
-    });
+fn print_json(file_bytes: usize, lists: &[&[Weight]; 3], faults: &[String]) {
+    let mut report =
+        serde_json::json!({ "file_bytes": file_bytes, "limit_bytes": LIMIT_BYTES, "faults": faults });
+    for ((_, key), list) in LISTS.iter().zip(lists) {
+        let named = |(name, bytes): &Weight| serde_json::json!({ "name": name, "bytes": bytes });
+        report[key] = list.iter().map(named).collect();
+    }
     println!("{report:#}");
 }
 
