@@ -82,6 +82,40 @@ pub fn unpacked(package: &str, from: impl Into<Repository>) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// A root folder with these packages and all that they depend on: unpacked and not set up, which is enough to run their
+/// programs in. `name` is what it is kept under.
+///
+/// # Errors
+/// One of them cannot be had.
+pub fn root(name: &str, packages: &[&str], from: impl Into<Repository>) -> Result<PathBuf> {
+    let from = from.into();
+    let root = from.folder().with_extension(name);
+    let mut updated = UPDATED.lock().unwrap_or_else(PoisonError::into_inner);
+    if root.is_dir() {
+        return Ok(root);
+    }
+    update(from, &mut updated)?;
+    let fetching = root.with_extension(format!("{name}{UNFINISHED}"));
+    let _ = fs::remove_dir_all(&fetching);
+    let (content, archives) = (fetching.join("content"), fetching.join("archives"));
+    fs::create_dir_all(archives.join("partial"))?;
+    let mut install = apt("apt-get", from);
+    install.arg("-o").arg(format!("Dir::Cache::Archives={}", archives.display()));
+    install.args(["install", "-y", "-qq", "--no-install-recommends", "--download-only"]).args(packages);
+    workspace::run(install.stdout(stderr())).with_context(|| format!("Debian's packages for {name}"))?;
+    // As Debian's installer leaves it: programs and libraries are below usr alone.
+    for place in ["bin", "sbin", "lib", "lib64"] {
+        fs::create_dir_all(content.join("usr").join(place))?;
+        std::os::unix::fs::symlink(format!("usr/{place}"), content.join(place))?;
+    }
+    let unpack = "for deb in \"$1\"/*.deb; do \
+        dpkg-deb --fsys-tarfile \"$deb\" | tar -x --keep-directory-symlink -C \"$2\" || exit 1; done";
+    workspace::run(Command::new("sh").args(["-c", unpack, "sh"]).args([&archives, &content]))?;
+    fs::rename(&content, &root)?;
+    fs::remove_dir_all(&fetching)?;
+    Ok(root)
+}
+
 /// The names of the packages that were unpacked before.
 pub fn present(from: Repository) -> Vec<String> {
     let entries = fs::read_dir(from.folder()).into_iter().flatten().flatten();

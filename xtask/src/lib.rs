@@ -10,7 +10,7 @@ pub mod arch;
 mod bench;
 mod build;
 mod cross;
-mod debian;
+pub mod debian;
 mod demo;
 pub mod dist;
 mod features;

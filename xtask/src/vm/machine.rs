@@ -43,6 +43,8 @@ pub struct Setup {
     pub recipe: Recipe,
     /// The image's form.
     pub format: Format,
+    /// An initramfs that was made elsewhere, in the place of the recipe's.
+    pub initrd: Option<PathBuf>,
     /// How the host reaches the guest.
     pub transport: Transport,
     /// More words for the kernel's command line.
@@ -57,7 +59,15 @@ impl Setup {
         let mut recipe = Recipe::new(arch);
         recipe.shell = true;
         recipe.modules = kernel.modules.clone();
-        Self { kernel, recipe, format: Format::Cpio, transport, words: String::new(), hardware: Vec::new() }
+        Self {
+            kernel,
+            recipe,
+            format: Format::Cpio,
+            initrd: None,
+            transport,
+            words: String::new(),
+            hardware: Vec::new(),
+        }
     }
 }
 
@@ -78,7 +88,10 @@ impl Machine {
     /// Something it needs cannot be had, or the agent does not answer in time; then with the end of the console.
     pub fn boot(setup: &Setup) -> Result<Self> {
         packages::require(packages::machines(setup.recipe.arch))?;
-        let image = setup.recipe.pack(&workspace::agent_of(setup.recipe.arch), setup.format)?;
+        let image = match &setup.initrd {
+            Some(made) => fs::read(made).with_context(|| format!("cannot read {}", made.display()))?,
+            None => setup.recipe.pack(&workspace::agent_of(setup.recipe.arch), setup.format)?,
+        };
         accelerator::first_that_boots(setup.recipe.arch, |accelerator| {
             let files = Scratch::new(&std::env::temp_dir(), "vm")?;
             fs::write(files.path(IMAGE), &image)?;
