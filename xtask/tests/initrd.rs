@@ -81,7 +81,7 @@ fn is_entered_before_the_root(machine: &Machine, release: &str, place_of_root: &
         "while read -r _ place _; do test $place = {place_of_root} && echo $place; done < /proc/mounts; :"
     );
     assert_eq!(succeeds(machine, &["<target>", &mounted]), "");
-    let name = "tr '\\0' '\\n' < /proc/$PPID/cmdline | head -n 1";
+    let name = "IFS= read -r -n 18 name < /proc/$PPID/cmdline; echo $name";
     assert_eq!(succeeds(machine, &["<target>", name]), "@vsock-shell-agent\n");
 }
 
@@ -109,7 +109,7 @@ fn dracuts_initrd_is_entered_while_its_boot_stands_still() {
     }
     let mut setup = setup(Arch::X86_64);
     let tool = Tool {
-        packages: &["dracut-core", "udev", "coreutils"],
+        packages: &["dracut-core", "coreutils", "mount", "udev"],
         hooks: ("dracut", "usr/lib/dracut/modules.d"),
         words: &["dracut", "--no-hostonly", "--force", "/initrd", "<release>"],
     };

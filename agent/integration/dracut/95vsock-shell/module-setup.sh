@@ -1,5 +1,5 @@
 #!/bin/bash
-# Tried by hand: an image of dracut 059 (Debian 12) was booted with rd.break and entered over vsock.
+# `cargo xtask test` builds an image with it (dracut 059, Debian 12), boots it with rd.break and enters it over vsock.
 #
 # A dracut module: the agent, what starts it, and the drivers of vsock and virtio-serial. bash, because dracut sources it.
 #
