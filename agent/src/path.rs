@@ -13,7 +13,6 @@ const PATH_MAX: usize = 4096;
 /// Whether `byte` is in `text`. `contains` looks at sixteen bytes at once, with a function of 200 bytes.
 #[expect(clippy::manual_contains, reason = "for strings of a few bytes, where size counts")]
 pub fn has(text: &[u8], byte: u8) -> bool {
-    #[expect(clippy::manual_contains, reason = "that brings memchr along")]
     text.iter().any(|&other| other == byte)
 }
 
