@@ -11,7 +11,7 @@ use super::Options;
 use super::contender::Contender;
 use super::rig::Rig;
 use super::table::Row;
-use crate::{packages, workspace};
+use crate::{features, packages, workspace};
 
 /// Shows the table and who is not in it.
 pub fn print(rows: &[Row], rig: &Rig) {
@@ -35,9 +35,20 @@ pub fn write(file: &Path, rows: &[Row], rig: &Rig, options: &Options) -> Result<
     for line in omissions(rows, rig) {
         let _ = writeln!(page, "{line}\n");
     }
+    page.push_str(&parts()?);
     page.push_str(NOTES);
     let file = workspace::root().join(file);
     fs::write(&file, page).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// What the agent's bytes are for.
+fn parts() -> Result<String> {
+    let file = workspace::target_dir().join("with-symbols/agent/vsock-shell-agent");
+    let mut text = String::from("| of the agent's file on x86_64 | bytes |\n| --- | --- |\n");
+    for (name, bytes) in features::weigh(&fs::read(&file).context("the agent with symbols")?)? {
+        let _ = writeln!(text, "| {name} | {bytes} |");
+    }
+    Ok(text + "\n")
 }
 
 const NOTES: &str = "\
@@ -59,6 +70,10 @@ than that peer) are medians of the ratios within a round, followed by their 10th
   taken over batches of 250 keys.
 * **5** Pages counted by `/proc/PID/smaps_rollup`, summed over all processes of that side without the commands they run; while moving,
   the largest of samples taken every few milliseconds.
+* **6** Of the agent in a guest. The time until it listens is measured on the machine itself, in namespaces of its own, without modules:
+  what `/proc/PID/schedstat` says of process 1 and the listener once it listens, the start of the program included. Everything else
+  is in a guest, whose processor may be emulated, so that only the ratios mean something: the floor there is a loop of reads and
+  writes of 256 KiB on another port of the same device, with a file on the same tmpfs; a byte goes to `cat` and back.
 ";
 
 /// What is not in the table, and why.

@@ -24,6 +24,7 @@ pub enum Goal {
     /// So many times faster than a peer, where even the floor is.
     Faster(Contender, f64),
     AtMostBytes(u64),
+    AtMostSeconds(f64),
 }
 
 /// One line of the table.
@@ -35,6 +36,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// A row that could not be measured.
+    pub fn failed(what: String, error: &anyhow::Error) -> Self {
+        let series = vec![Series { contender: Contender::Ours, outcome: Err(format!("{error:#}")) }];
+        Self { what, unit: Unit::Bytes, series, goals: vec![] }
+    }
+
     /// False when vsock-shell itself has no figure.
     pub fn is_measured(&self) -> bool {
         self.values(Contender::Ours).is_some()
@@ -80,6 +87,10 @@ impl Row {
     }
 
     fn verdict(&self, goal: Goal) -> String {
+        let at_most = |most: f64| {
+            let ours = self.values(Contender::Ours).and_then(|values| spread(values.iter().copied()));
+            ours.map(|ours| ours.median <= most)
+        };
         let (wanted, reached) = match goal {
             Goal::FloorTimes(most) => {
                 (format!("≤ {most}× floor"), self.floor_ratio().map(|ratio| ratio.median <= most))
@@ -98,10 +109,8 @@ impl Row {
                 }
                 (wanted, faster(Contender::Ours).map(|ours| ours >= times))
             }
-            Goal::AtMostBytes(most) => {
-                let ours = self.values(Contender::Ours).and_then(|values| spread(values.iter().copied()));
-                (format!("≤ {}", bytes_text(most as f64)), ours.map(|ours| ours.median <= most as f64))
-            }
+            Goal::AtMostBytes(most) => (format!("≤ {}", bytes_text(most as f64)), at_most(most as f64)),
+            Goal::AtMostSeconds(most) => (format!("≤ {}", self.shown(most)), at_most(most)),
         };
         match reached {
             Some(true) => format!("{wanted}: met"),

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod guest;
 mod stream;
 mod terminal;
 mod transfer;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["serve", socket] => serve(socket),
+        ["serve-guest", place] => guest::serve(place),
         ["true", socket] => match command::status(socket) {
             Ok(status) => return ExitCode::from(status),
             Err(error) => Err(error),
