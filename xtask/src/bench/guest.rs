@@ -232,7 +232,8 @@ fn greet(socket: &Path) -> Result<UnixStream> {
 }
 
 fn bulk(rig: &Rig, options: &Options, stream: &mut Stream) -> Result<Vec<Row>> {
-    let bytes: u64 = if options.quick { 4 << 20 } else { 64 << 20 };
+    // The old file, the new one and that of the loop have to find room in half of the guest's memory.
+    let bytes: u64 = if options.quick { 4 << 20 } else { 16 << 20 };
     let (from, to) = (rig.scratch.path("source"), rig.scratch.path("copy"));
     write_source(&from, bytes)?;
     let mut rows = Vec::new();
