@@ -93,13 +93,24 @@ impl Machine {
             None => setup.recipe.pack(&workspace::agent_of(setup.recipe.arch), setup.format)?,
         };
         accelerator::first_that_boots(setup.recipe.arch, |accelerator| {
-            let files = Scratch::new(&std::env::temp_dir(), "vm")?;
-            fs::write(files.path(IMAGE), &image)?;
-            let backend = setup.transport.start(&files)?;
-            let mut machine = Self::start(setup.clone(), accelerator, files, backend, None)?;
-            machine.answers()?;
-            Ok(machine)
+            match Self::boot_once(setup, accelerator, &image) {
+                // An emulated kernel, or the backend, may stand still before either has said a word.
+                Err(error) if accelerator == Accelerator::Tcg => {
+                    eprintln!("booting once more: {error:#}");
+                    Self::boot_once(setup, accelerator, &image)
+                }
+                booted => booted,
+            }
         })
+    }
+
+    fn boot_once(setup: &Setup, accelerator: Accelerator, image: &[u8]) -> Result<Self> {
+        let files = Scratch::new(&std::env::temp_dir(), "vm")?;
+        fs::write(files.path(IMAGE), image)?;
+        let backend = setup.transport.start(&files)?;
+        let mut machine = Self::start(setup.clone(), accelerator, files, backend, None)?;
+        machine.answers()?;
+        Ok(machine)
     }
 
     /// Starts QEMU and reaches its monitor.
