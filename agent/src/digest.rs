@@ -2,7 +2,7 @@
 //! [specification](https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md).
 //!
 //! Content of up to 240 bytes is mixed at its end. Longer content is summed up in stripes of 64 bytes as it comes, straight
-//! from where it lies, by [`stripes`](crate::sys::stripes). Our own, because a digest is most of what an upload costs: the
+//! from where it lies, by [`stripes`](crate::sys::stripes). Our own, because it touches every byte of an upload: the
 //! crates choose their instructions when they are compiled, or need std to choose later, and take twice the room.
 
 use crate::sys::stripes::{SECRET, STRIPE_LEN, Stripes};
