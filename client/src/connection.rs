@@ -150,7 +150,7 @@ impl Connection {
         let core = &mut self.core;
         let mut rest = self.input.get(..length).unwrap_or_default();
         let mut batch = Batch::default();
-        let mut lost = Ok(());
+        let mut lost = Ok(false);
         let mut deliver = |batch: &mut Batch<'_>, core: &mut Core, task: &mut dyn Task| {
             if core.is_ack_due() && lost.is_ok() {
                 // The agent goes on sending while we work on what it sent.
@@ -177,11 +177,11 @@ impl Connection {
             }
         }
         deliver(&mut batch, core, task);
-        lost.map(|()| true)
+        lost.map(|_| true)
     }
 
-    /// Writes what the core has, until it has nothing or the stream is full.
-    pub(crate) fn transmit(&mut self) -> Result<(), Error> {
+    /// Writes what the core has, until it has nothing or the stream is full; whether anything left.
+    pub(crate) fn transmit(&mut self) -> Result<bool, Error> {
         let now = self.now();
         self.core.handle_timeout(now);
         send(&mut self.stream, &mut self.core, &mut self.can_write, now)
@@ -226,13 +226,15 @@ impl Connection {
     }
 }
 
-/// Writes what the core has, until it has nothing or the stream is full.
-fn send(stream: &mut Stream, core: &mut Core, can_write: &mut bool, now: Instant) -> Result<(), Error> {
+/// Writes what the core has, until it has nothing or the stream is full; whether anything left.
+fn send(stream: &mut Stream, core: &mut Core, can_write: &mut bool, now: Instant) -> Result<bool, Error> {
+    let mut has_sent = false;
     while *can_write {
         let step = match core.poll_transmit(now) {
-            Some(Transmit { head, first, second }) => {
-                stream.write(&[head, first, second]).map(|taken| core.handle_transmitted(taken, now))
-            }
+            Some(Transmit { head, first, second }) => stream.write(&[head, first, second]).map(|taken| {
+                core.handle_transmitted(taken, now);
+                has_sent = true;
+            }),
             None => match stream.flush() {
                 Ok(()) => break,
                 Err(errno) => Err(errno),
@@ -245,7 +247,7 @@ fn send(stream: &mut Stream, core: &mut Core, can_write: &mut bool, now: Instant
             Err(errno) => return Err(Error::Lost(errno.into())),
         }
     }
-    Ok(())
+    Ok(has_sent)
 }
 
 /// Bytes of one flow that came together, and are given to their task together: what their frames were cut into shall

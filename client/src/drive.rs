@@ -63,10 +63,9 @@ pub(crate) fn drive(connection: &mut Connection, task: &mut dyn Task) -> Result<
         if readable && lost.is_none() {
             lost = connection.receive(task).err();
         }
-        // What came before the end still counts.
+        // What came before the end still counts. What leaves makes room: a task that had none is asked again.
         let mut rounds = ROUNDS_MAX;
-        while rounds > 0 && task.step(&mut connection.core)? {
-            transmit(connection, task, &mut lost);
+        while rounds > 0 && (task.step(&mut connection.core)? | transmit(connection, task, &mut lost)) {
             rounds -= 1;
         }
         if task.is_done(&connection.core) {
@@ -75,9 +74,6 @@ pub(crate) fn drive(connection: &mut Connection, task: &mut dyn Task) -> Result<
         if rounds > 0 && !task.has_outcome() && lost.is_some() {
             connection.ended()?;
             return lost.map_or(Ok(()), Err);
-        }
-        if transmit(connection, task, &mut lost) {
-            continue;
         }
         if !task.has_outcome() {
             connection.ended()?;
@@ -91,18 +87,24 @@ pub(crate) fn drive(connection: &mut Connection, task: &mut dyn Task) -> Result<
     }
 }
 
-/// Sends what there is; whether that has failed just now. What the other side said before it left was taken then.
+/// Sends what there is; whether anything left, or it failed just now. What the other side said before it left was taken
+/// then.
 fn transmit(connection: &mut Connection, task: &mut dyn Task, lost: &mut Option<Error>) -> bool {
     if lost.is_some() {
         return false;
     }
-    *lost = connection.transmit().err();
-    for _ in 0..LAST_READS_MAX {
-        if lost.is_none() || !matches!(connection.receive(task), Ok(true)) {
-            break;
+    match connection.transmit() {
+        Ok(has_sent) => has_sent,
+        Err(error) => {
+            *lost = Some(error);
+            for _ in 0..LAST_READS_MAX {
+                if !matches!(connection.receive(task), Ok(true)) {
+                    break;
+                }
+            }
+            true
         }
     }
-    lost.is_some()
 }
 
 /// Waits for the stream, where it is still there, the task's descriptors, or a deadline, or only asks where the task is
@@ -138,3 +140,7 @@ fn wait(
 
 /// Bounds what one step does, so that a fast source does not keep the stream waiting.
 pub(crate) const STEP_ROUNDS: usize = 4;
+
+#[cfg(test)]
+#[path = "drive_tests.rs"]
+mod tests;
