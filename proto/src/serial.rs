@@ -4,6 +4,9 @@
 
 mod port;
 
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicU32};
+
 use crate::limits::SERIAL_PAYLOAD_MAX;
 use crate::wire::{put, u16_at, u32_at};
 pub use port::{Arrival, Port};
@@ -111,29 +114,30 @@ fn checksum(record: &[u8]) -> u32 {
     !crc32(crc32(!0, head), payload)
 }
 
-/// The CRC of IEEE 802.3, four bits at a time: a table of 64 bytes serves a UART well, and the agent pays for tables.
+/// What each byte makes of the CRC of IEEE 802.3. All zero until the first checksum: the agent pays for tables in its file.
+static TABLE: [AtomicU32; 256] = [const { AtomicU32::new(0) }; 256];
+static IS_FILLED: AtomicBool = AtomicBool::new(false);
+
+#[cold]
+#[inline(never)]
+fn fill_table() {
+    for (byte, place) in TABLE.iter().enumerate() {
+        let mut crc = byte as u32;
+        for _ in 0..8 {
+            crc = crc >> 1 ^ if crc & 1 == 0 { 0 } else { 0xEDB8_8320 };
+        }
+        place.store(crc, Relaxed);
+    }
+    IS_FILLED.store(true, Release);
+}
+
 fn crc32(mut crc: u32, bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 16] = [
-        0x0000_0000,
-        0x1DB7_1064,
-        0x3B6E_20C8,
-        0x26D9_30AC,
-        0x76DC_4190,
-        0x6B6B_51F4,
-        0x4DB2_6158,
-        0x5005_713C,
-        0xEDB8_8320,
-        0xF00F_9344,
-        0xD6D6_A3E8,
-        0xCB61_B38C,
-        0x9B64_C2B0,
-        0x86D3_D2D4,
-        0xA00A_E278,
-        0xBDBD_F21C,
-    ];
-    let step = |crc: u32| crc >> 4 ^ TABLE.get(crc as usize & 0xF).copied().unwrap_or(0);
+    if !IS_FILLED.load(Acquire) {
+        fill_table();
+    }
     for byte in bytes {
-        crc = step(step(crc ^ u32::from(*byte)));
+        let place = TABLE.get(usize::from(crc as u8 ^ byte));
+        crc = crc >> 8 ^ place.map_or(0, |crc| crc.load(Relaxed));
     }
     crc
 }

@@ -2,7 +2,6 @@
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, Result};
-use vsock_shell_proto::limits::SERIAL_PAYLOAD_MAX;
 use vsock_shell_proto::serial::Port;
 
 use crate::sys::terminal;
@@ -42,7 +41,7 @@ impl Wire {
         self.port.read_with(buffer, &mut |places| rustix::io::read(fd, places))
     }
 
-    /// Takes a beginning of the pieces into a record; how long it was.
+    /// Takes a beginning of the pieces into records; how long it was.
     ///
     /// # Errors
     /// EAGAIN while the port, or a line, has enough to send; of `write`.
@@ -51,7 +50,7 @@ impl Wire {
         if self.is_line && terminal::output_queue(fd.as_fd())? > LINE_QUEUE_MAX {
             return Err(Errno::AGAIN);
         }
-        let most = if self.is_line { LINE_PAYLOAD_MAX } else { SERIAL_PAYLOAD_MAX };
+        let most = if self.is_line { LINE_PAYLOAD_MAX } else { usize::MAX };
         let taken = self.port.send(pieces, most);
         match self.flush(fd) {
             Ok(()) | Err(Errno::AGAIN) => Ok(taken),
@@ -59,12 +58,12 @@ impl Wire {
         }
     }
 
-    /// A record has not left yet.
+    /// Records have not left yet.
     pub fn is_pending(&self) -> bool {
         !self.port.can_send()
     }
 
-    /// Writes what is left of the record.
+    /// Writes what is left of the records.
     ///
     /// # Errors
     /// EAGAIN when the port takes no more now; of `write`.

@@ -13,7 +13,6 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::termios::{
     ControlModes, InputModes, OptionalActions, SpecialCodeIndex, isatty, tcgetattr, tcsetattr,
 };
-use vsock_shell_proto::limits::SERIAL_PAYLOAD_MAX;
 use vsock_shell_proto::serial::Port;
 
 use super::Stream;
@@ -79,20 +78,20 @@ impl Serial {
         self.port.poll().is_some()
     }
 
-    /// Takes a beginning of the pieces into a record; how long it was.
+    /// Takes a beginning of the pieces into records; how long it was.
     ///
     /// # Errors
-    /// EAGAIN while the record before has not left; of `write(2)`.
+    /// EAGAIN while the records before have not left; of `write(2)`.
     pub(super) fn write(&mut self, pieces: &[&[u8]]) -> Result<usize, Errno> {
         self.flush()?;
-        let taken = self.port.send(pieces, SERIAL_PAYLOAD_MAX);
+        let taken = self.port.send(pieces, usize::MAX);
         match self.flush() {
             Ok(()) | Err(Errno::AGAIN) => Ok(taken),
             Err(errno) => Err(errno),
         }
     }
 
-    /// Writes what is left of the record.
+    /// Writes what is left of the records.
     ///
     /// # Errors
     /// EAGAIN when the port takes no more now; of `write(2)`.

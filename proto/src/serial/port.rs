@@ -9,6 +9,8 @@ use crate::wire::put;
 
 /// Bytes that came and wait: a record that is being taken, and one that is not complete.
 const INPUT_LEN: usize = 2 * SERIAL_RECORD_MAX;
+/// Records that are written together: a write of up to 32 KiB is one buffer for virtio-serial (`port_fops_write`).
+const RECORDS: usize = 7;
 
 /// What came on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +40,8 @@ pub struct Port {
     /// Bytes at `from` that belong to the connection.
     payload: usize,
 
-    /// A record, or the zeros that begin a connection (`R-8.4`).
-    output: [u8; SERIAL_RECORD_MAX],
+    /// Records, or the zeros that begin a connection (`R-8.4`).
+    output: [u8; RECORDS * SERIAL_RECORD_MAX],
     sent: usize,
     length: usize,
 }
@@ -55,7 +57,7 @@ impl Port {
             from: 0,
             to: 0,
             payload: 0,
-            output: [0; SERIAL_RECORD_MAX],
+            output: [0; RECORDS * SERIAL_RECORD_MAX],
             sent: 0,
             length: if is_client { SERIAL_RECORD_MAX } else { 0 },
         }
@@ -127,8 +129,8 @@ impl Port {
             self.connection = Some(header.connection);
             self.has_ended = false;
             self.take(header, length, payload);
-            self.output.fill(0);
             (self.sent, self.length) = (0, SERIAL_RECORD_MAX);
+            self.output.get_mut(..SERIAL_RECORD_MAX).unwrap_or_default().fill(0);
         }
     }
 
@@ -195,26 +197,41 @@ impl Port {
         self.from += length;
     }
 
-    /// A record can be made: the one before has left.
+    /// Records can be made: those before have left.
     #[must_use]
     pub fn can_send(&self) -> bool {
         self.sent == self.length
     }
 
-    /// Makes a record of the first bytes of the pieces, as many as fit and at most `most`; says how many. Without a
+    /// Makes records of the first bytes of the pieces, as many as fit and at most `most`; says how many. Without a
     /// connection they are dropped.
+    #[inline(never)]
     pub fn send(&mut self, pieces: &[&[u8]], most: usize) -> usize {
         if !self.can_send() {
             return 0;
         }
-        let most = most.min(SERIAL_PAYLOAD_MAX);
+        (self.sent, self.length) = (0, 0);
+        let mut left = most.min(RECORDS * SERIAL_PAYLOAD_MAX);
+        let mut payload = 0;
         let mut taken = 0;
-        for piece in pieces {
-            let part = piece.get(..most - taken).unwrap_or(piece);
-            put(&mut self.output, SERIAL_HEADER_LEN + taken, part);
-            taken += part.len();
+        for mut piece in pieces.iter().copied() {
+            while !piece.is_empty() && left > 0 {
+                let length = left.min(SERIAL_PAYLOAD_MAX - payload);
+                let (part, rest) = piece.split_at_checked(length).unwrap_or((piece, &[]));
+                put(&mut self.output, self.length + SERIAL_HEADER_LEN + payload, part);
+                piece = rest;
+                left -= part.len();
+                taken += part.len();
+                payload += part.len();
+                if payload == SERIAL_PAYLOAD_MAX {
+                    self.make(payload, false);
+                    payload = 0;
+                }
+            }
         }
-        self.make(taken, false);
+        if payload > 0 {
+            self.make(payload, false);
+        }
         taken
     }
 
@@ -222,6 +239,7 @@ impl Port {
     pub fn finish(&mut self) -> bool {
         let can = self.can_send();
         if can {
+            (self.sent, self.length) = (0, 0);
             self.make(0, true);
             if !self.is_client {
                 self.connection = None;
@@ -230,13 +248,14 @@ impl Port {
         can
     }
 
-    /// A record of the payload that is in its place.
-    fn make(&mut self, length: usize, end: bool) {
+    /// One more record, of the payload that is in its place.
+    #[inline(never)]
+    fn make(&mut self, payload: usize, end: bool) {
         let Some(connection) = self.connection else { return };
         let header = SerialHeader { connection, start: core::mem::take(&mut self.start_due), end };
-        self.sent = 0;
-        self.length = SERIAL_HEADER_LEN + length;
-        seal(header, self.output.get_mut(..self.length).unwrap_or_default());
+        let from = self.length;
+        self.length += SERIAL_HEADER_LEN + payload;
+        seal(header, self.output.get_mut(from..self.length).unwrap_or_default());
     }
 
     /// What is to be written to the port.
@@ -319,6 +338,26 @@ mod tests {
             let told = arrivals(&mut Port::agent(), &wire, piece);
             assert_eq!(told, [Ok("begun"), Err(content.clone()), Ok("ended")], "pieces of {piece}");
         }
+    }
+
+    #[test]
+    fn several_records_leave_together_and_no_more_than_asked_for() {
+        let content: Vec<u8> =
+            (0..2 * SERIAL_PAYLOAD_MAX as u32 + 5).map(|at| at.wrapping_mul(31) as u8).collect();
+        let (head, rest) = content.split_at(100);
+        let mut port = Port::client(7);
+        let begin = sends(&mut port, b"begin", false);
+        for (most, records) in [(256, 1), (SERIAL_PAYLOAD_MAX + 1, 2), (usize::MAX, 3)] {
+            let taken = port.send(&[head, &[], rest], most);
+            assert_eq!(taken, content.len().min(most));
+            assert_eq!(port.transmit().len(), taken + records * SERIAL_HEADER_LEN);
+            let told = arrivals(&mut Port::agent(), &[&begin, port.transmit()].concat(), usize::MAX);
+            assert_eq!(told, [Ok("begun"), Err([b"begin", &content[..taken]].concat())]);
+            port.handle_transmitted(usize::MAX);
+        }
+        let plenty = vec![1; 1 << 20];
+        assert_eq!(port.send(&[&plenty], usize::MAX), RECORDS * SERIAL_PAYLOAD_MAX);
+        assert_eq!(port.transmit().len(), RECORDS * SERIAL_RECORD_MAX);
     }
 
     #[test]
