@@ -145,11 +145,19 @@ fn put(built: &Path, place: &Path) -> Result<()> {
 /// The agent with its symbols kept, for whoever wants to know what is in it. It has a target folder of its own, so that the
 /// shipped one is not built anew each time.
 pub fn agent_with_symbols() -> Result<PathBuf> {
-    agent_into(
+    let built = agent_into(
         Way::find()?,
         &workspace::target_dir().join("with-symbols"),
         &["--config".to_owned(), "profile.agent.strip=false".to_owned()],
-    )
+    )?;
+    let place = symbols_place();
+    put(&built, &place)?;
+    Ok(place)
+}
+
+/// Where [`agent_with_symbols`] leaves it, whichever way it was built.
+pub fn symbols_place() -> PathBuf {
+    workspace::target_dir().join("with-symbols/vsock-shell-agent")
 }
 
 /// Builds the agent for this machine below `target_dir`, with more options for cargo; says where it is.

@@ -11,7 +11,7 @@ use super::Options;
 use super::contender::Contender;
 use super::rig::Rig;
 use super::table::Row;
-use crate::{features, packages, workspace};
+use crate::{build, features, packages, workspace};
 
 /// Shows the table and who is not in it.
 pub fn print(rows: &[Row], rig: &Rig) {
@@ -43,9 +43,10 @@ pub fn write(file: &Path, rows: &[Row], rig: &Rig, options: &Options) -> Result<
 
 /// What the agent's bytes are for.
 fn parts() -> Result<String> {
-    let file = workspace::target_dir().join("with-symbols/agent/vsock-shell-agent");
     let mut text = String::from("| of the agent's file on x86_64 | bytes |\n| --- | --- |\n");
-    for (name, bytes) in features::weigh(&fs::read(&file).context("the agent with symbols")?)? {
+    for (name, bytes) in
+        features::weigh(&fs::read(build::symbols_place()).context("the agent with symbols")?)?
+    {
         let _ = writeln!(text, "| {name} | {bytes} |");
     }
     Ok(text + "\n")
