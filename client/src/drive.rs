@@ -71,12 +71,11 @@ pub(crate) fn drive(connection: &mut Connection, task: &mut dyn Task) -> Result<
         if task.is_done(&connection.core) {
             return Ok(());
         }
-        if rounds > 0 && !task.has_outcome() && lost.is_some() {
-            connection.ended()?;
-            return lost.map_or(Ok(()), Err);
-        }
         if !task.has_outcome() {
             connection.ended()?;
+            if rounds > 0 && lost.is_some() {
+                return lost.map_or(Ok(()), Err);
+            }
         }
         if !is_prepared {
             task.prepare()?;

@@ -8,9 +8,6 @@ use crate::wire::{array, put, u32_at, u64_at};
 pub const ITEM_HEADER_LEN: usize = 8;
 /// The most content in a BYTES item: an item fills a frame at the most.
 pub const CONTENT_MAX: usize = FRAME_PAYLOAD_MAX - ITEM_HEADER_LEN;
-/// Content that a sender puts into an item: whole pages, so that files are read and written at page boundaries, and with
-/// its headers no more than vsock keeps in one packet of 64 KiB.
-pub const CONTENT_LEN: usize = 60 * 1024;
 /// Bytes of the value of FILE.
 pub const FILE_LEN: usize = 32;
 

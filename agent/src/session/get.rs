@@ -7,12 +7,17 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::{Errno, IoSliceMut};
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
-use vsock_shell_proto::items::{CONTENT_LEN, FileEnd, FileMeta, ITEM_HEADER_LEN, Timestamp, content_header};
+use vsock_shell_proto::items::{CONTENT_MAX, FileEnd, FileMeta, ITEM_HEADER_LEN, Timestamp, content_header};
 
 use super::Core;
 use super::identity::Identity;
 use super::put::{Failed, exit_failed, open_home};
 use super::tasks::Step;
+
+/// Content in an item: whole pages, so that the file is read and written at page boundaries, and with its headers no more
+/// than vsock keeps in one packet of 64 KiB.
+const CONTENT_LEN: usize = 60 * 1024;
+const _: () = assert!(CONTENT_LEN <= CONTENT_MAX);
 
 /// How far a file was sent.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags};
 use twox_hash::XxHash3_64;
 use vsock_shell_proto::code::CloseCode;
 use vsock_shell_proto::frame::{ChannelKind, Flow, Outcome};
-use vsock_shell_proto::items::{FileEnd, FileMeta, ITEM_HEADER_LEN, Timestamp, content_header};
+use vsock_shell_proto::items::{CONTENT_MAX, FileEnd, FileMeta, ITEM_HEADER_LEN, Timestamp, content_header};
 use vsock_shell_proto::mux::Event;
 
 use super::open_source;
@@ -24,9 +24,10 @@ use crate::progress::Progress;
 use crate::signals::Signals;
 use crate::stdio::Source;
 
-/// Bytes of content in an item: whole pages, and with the headers no more than a Unix socket keeps in one buffer of its own
-/// (`unix_stream_sendmsg`). Less than [`CONTENT_MAX`](vsock_shell_proto::items::CONTENT_MAX).
+/// Content in an item: whole pages, so that the file is read and written at page boundaries, and with its headers no more
+/// than a Unix socket keeps in one buffer of its own (`unix_stream_sendmsg`).
 const CONTENT_LEN: usize = 32 * 1024;
+const _: () = assert!(CONTENT_LEN <= CONTENT_MAX);
 /// The mode of what has none of its own.
 const STREAM_MODE: u32 = 0o644;
 
