@@ -21,10 +21,12 @@ const SIG_SETMASK: usize = 2;
 const SET_LEN: usize = size_of::<u64>();
 
 /// Gives every signal its default disposition, then ignores SIGPIPE: a peer that vanishes is an error of `write`.
-/// Returns whether the parent process had SIGHUP ignored, as `nohup` does.
+/// Returns whether the parent process had SIGHUP ignored, as `nohup` does. The [`HANDLED`] signals are blocked before, so that
+/// one that comes early waits until somebody reads it.
 ///
 /// Done once at the start, so that only SIGPIPE is left to [`restore_for_command`].
 pub fn take_over() -> bool {
+    block_handled();
     let mut hangup_ignored = false;
     for number in 1..=HIGHEST as c_int {
         let former = set_disposition(number, SIG_DFL);
