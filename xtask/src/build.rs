@@ -16,12 +16,15 @@ use crate::{cross, packages, workspace};
 
 /// What a file can do without that maps two segments, is known by its digest, and never unwinds: padding between code and
 /// constants and before the data, pages that become read-only later, a build id. Jump tables take eight bytes for each of
-/// their cases, and none of ours is in a hot loop. The kernel enters at our own start code (`agent/src/sys/start.rs`), so
-/// that nobody needs libc's.
-const SMALLER: [&str; 3] = [
+/// their cases, and none of ours is in a hot loop. What stands in several places becomes a function (the outliner), and what
+/// is hardly longer than a call of it does not. The kernel enters at our own start code (`agent/src/sys/start.rs`), so that
+/// nobody needs libc's.
+const SMALLER: [&str; 5] = [
     "-Clink-arg=-Wl,-e,vsock_shell_start",
     "-Clink-arg=-Wl,-z,noseparate-code,-z,norelro,-z,common-page-size=64,--no-eh-frame-hdr,--build-id=none",
     "-Cllvm-args=-min-jump-table-entries=40",
+    "-Cllvm-args=-enable-machine-outliner=always",
+    "-Cllvm-args=-inline-threshold=15",
 ];
 
 /// Makes the linker leave the unwind tables out, its own start code's and libc's too; beside this file.
@@ -53,28 +56,19 @@ impl Way {
             Self::MuslGcc => "the host's core against musl, by musl-gcc",
         }
     }
-
-    /// Flags for rustc beyond the profile and `SMALLER`. `-Bstatic` comes before the last `-lc`, since otherwise the file
-    /// silently needs musl's loader.
-    fn flags(self) -> Result<Vec<String>> {
-        let own: Vec<String> = match self {
-            Self::RustupTarget => vec![
-                "-Clink-self-contained=no".to_owned(),
-                "-Clink-arg=-nodefaultlibs".to_owned(),
-                format!("-Clink-arg=-L{}", rustups_musl(Arch::host()?)?.display()),
-            ],
-            Self::MuslGcc => vec!["-Clinker=musl-gcc".to_owned(), "-Clinker-features=-lld".to_owned()],
-        };
-        let common = [
-            "-Clink-arg=-nostartfiles",
-            "-Ctarget-feature=+crt-static",
-            "-Crelocation-model=static",
-            "-Clink-arg=-Wl,-Bstatic",
-            "-Clink-arg=-lc",
-        ];
-        Ok(own.into_iter().chain(common.map(str::to_owned)).collect())
-    }
 }
+
+/// Flags for rustc beyond the profile and `SMALLER`, where musl-gcc links. `-Bstatic` comes before the last `-lc`, since
+/// otherwise the file silently needs musl's loader.
+const MUSL_GCC: [&str; 7] = [
+    "-Clinker=musl-gcc",
+    "-Clinker-features=-lld",
+    "-Clink-arg=-nostartfiles",
+    "-Ctarget-feature=+crt-static",
+    "-Crelocation-model=static",
+    "-Clink-arg=-Wl,-Bstatic",
+    "-Clink-arg=-lc",
+];
 
 /// `cargo xtask build`.
 pub fn main() -> Result<()> {
@@ -162,19 +156,24 @@ pub fn symbols_place() -> PathBuf {
 
 /// Builds the agent for this machine below `target_dir`, with more options for cargo; says where it is.
 pub fn agent_into(way: Way, target_dir: &Path, options: &[String]) -> Result<PathBuf> {
-    let mut cargo = workspace::cargo();
-    cargo.args(["rustc", "-p", "vsock-shell-agent", "--bin", "vsock-shell-agent", "--profile", "agent"]);
-    cargo.arg("--target-dir").arg(target_dir).args(options);
-    let folder = match way {
-        Way::RustupTarget => {
-            let target = Arch::host()?.musl_target();
-            cargo.args(["--target", target]);
-            target_dir.join(target)
+    match way {
+        Way::RustupTarget => cross::agent(Arch::host()?, target_dir, options).map(|(_, built)| built),
+        Way::MuslGcc => {
+            let mut cargo = workspace::cargo();
+            cargo.args([
+                "rustc",
+                "-p",
+                "vsock-shell-agent",
+                "--bin",
+                "vsock-shell-agent",
+                "--profile",
+                "agent",
+            ]);
+            cargo.arg("--target-dir").arg(target_dir).args(options);
+            workspace::run(cargo.arg("--").args(smaller()).args(MUSL_GCC))?;
+            Ok(target_dir.join("agent/vsock-shell-agent"))
         }
-        Way::MuslGcc => target_dir.to_owned(),
-    };
-    workspace::run(cargo.arg("--").args(smaller()).args(way.flags()?))?;
-    Ok(folder.join("agent/vsock-shell-agent"))
+    }
 }
 
 /// The flags that make the file smaller, for a linker behind gcc.

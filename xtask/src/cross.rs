@@ -1,4 +1,4 @@
-//! The static agent for an architecture that is not this machine's.
+//! The static agent linked by lld: for an architecture that is not this machine's, or with rustup's target.
 //!
 //! rustup's target where somebody installed it; it brings musl and its start files. Otherwise Debian's compiler builds `core`
 //! from Debian's source for it, and lld links that with the architecture's musl, unpacked from its package. The agent uses
@@ -72,9 +72,16 @@ fn add_package(cargo: &mut Command, target: &str, target_dir: &Path, options: &[
     cargo.args(["--target", target, "--target-dir"]).arg(target_dir).args(options).arg("--");
 }
 
-/// For a linker that is called by itself, what `build` gives to one behind gcc, and the kind of file.
+/// For lld, called by itself: what `build` gives to a linker behind gcc, the kind of file, and what only lld can do, functions
+/// and texts that are the same once.
 fn common_flags() -> Vec<String> {
-    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Crelocation-model=static".to_owned()];
+    let own = [
+        "-Ctarget-feature=+crt-static",
+        "-Crelocation-model=static",
+        "-Clink-arg=--icf=all",
+        "-Clink-arg=-O2",
+    ];
+    let mut flags: Vec<String> = own.map(str::to_owned).to_vec();
     for flag in build::smaller() {
         match flag.strip_prefix("-Clink-arg=-Wl,") {
             Some(words) => flags.extend(words.split(',').map(|word| format!("-Clink-arg={word}"))),
