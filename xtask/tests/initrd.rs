@@ -4,8 +4,9 @@ mod guest;
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use guest::{boot, run, setup, succeeds, wanted};
+use guest::{DEADLINE, boot, run, setup, succeeds, wanted};
 use xtask::arch::Arch;
 use xtask::scratch::Scratch;
 use xtask::vm::{Machine, Setup};
@@ -116,4 +117,49 @@ fn dracuts_initrd_is_entered_while_its_boot_stands_still() {
     let _files = give_initrd(&mut setup, &tool);
     setup.words = "rd.break".to_owned();
     is_entered_before_the_root(&boot(&setup), &setup.kernel.release, "/sysroot");
+}
+
+/// What the root of the test is: as much as systemd asks of a root, with a shell as its init.
+const REAL_ROOT: &str = "\
+    mkdir -p \"$1/bin\" \"$1/sbin\" \"$1/etc\" \"$1/proc\" \"$1/sys\" \"$1/dev\" \"$1/run\" \"$1/tmp\" && \
+    cp \"$2\" \"$1/bin/busybox\" && ln -s busybox \"$1/bin/sh\" && \
+    printf 'ID=real\\n' > \"$1/etc/os-release\" && \
+    printf '#!/bin/sh\\nexec /bin/busybox sleep 1000\\n' > \"$1/sbin/init\" && chmod 755 \"$1/sbin/init\" && \
+    mke2fs -q -t ext4 -d \"$1\" \"$3\" 32M";
+
+#[test]
+fn an_agent_of_an_initrd_with_systemd_goes_on_in_the_real_root() {
+    if !wanted() {
+        return;
+    }
+    let mut setup = setup(Arch::X86_64);
+    let tool = Tool {
+        packages: &["systemd", "dracut-core", "coreutils", "mount", "udev"],
+        hooks: ("dracut", "usr/lib/dracut/modules.d"),
+        words: &["dracut", "--no-hostonly", "--add", "systemd-initrd", "--force", "/initrd", "<release>"],
+    };
+    let _files = give_initrd(&mut setup, &tool);
+    let files = Scratch::new(&workspace::target_dir(), "root").unwrap();
+    let disk = files.path("disk");
+    let busybox = debian::unpacked("busybox-static", Arch::X86_64).unwrap().join("bin/busybox");
+    let mut make = Command::new("sh");
+    make.args(["-ec", REAL_ROOT, "sh"]).args([&files.path("tree"), &busybox, &disk]);
+    succeed(&mut make);
+    setup.hardware = vec!["-drive".to_owned(), format!("file={},format=raw,if=virtio", disk.display())];
+    setup.words = "root=/dev/vda rw".to_owned();
+    let machine = boot(&setup);
+    // The oldest process of that name is the listener.
+    let listener = "for task in /proc/[0-9]*; do read -r name 2>&- < $task/comm; \
+        case $name in @vsock*) echo ${task#/proc/}; break;; esac; done";
+    let of_initrd = succeeds(&machine, &["<target>", listener]);
+    assert!(succeeds(&machine, &["<target>", "cat /etc/os-release"]).contains("dracut"));
+    let entered = Instant::now() + DEADLINE;
+    let is_entered =
+        "read -r name < /proc/1/comm; test $name = busybox && . /etc/os-release && test $ID = real";
+    // systemd ends the commands of the initrd, though not the agent.
+    while !run(&machine, &["<target>", is_entered]).status.success() {
+        assert!(Instant::now() < entered, "{}", machine.console());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(succeeds(&machine, &["<target>", listener]), of_initrd);
 }
