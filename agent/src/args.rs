@@ -68,15 +68,14 @@ pub enum Peer<'a> {
 }
 
 /// What the command line asks for.
-#[expect(clippy::large_enum_variant, reason = "there is one, on the stack")]
 #[derive(Debug, PartialEq, Eq)]
-pub enum Request<'a> {
+pub enum Request {
     /// Print the help.
     Help,
     /// Print the version.
     Version,
-    /// Serve.
-    Serve(Options<'a>),
+    /// Serve, as the options say.
+    Serve,
 }
 
 /// How to serve.
@@ -128,17 +127,17 @@ fn wrong<'a, T>(problem: &'static str, argument: &'a [u8]) -> Result<T, UsageErr
     Err(UsageError { problem, argument })
 }
 
-/// Reads the arguments after the program's name.
+/// Stands for the port of `-p`, which may come later; no address has it.
+const PORT_TO_COME: u32 = u32::MAX;
+
+/// Reads the arguments after the program's name into `options`.
 ///
 /// # Errors
-/// The first argument that cannot be understood.
-pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a>, UsageError<'a>> {
-    let mut arguments = arguments;
-    let mut port = None;
-    let mut daemon = false;
-    let mut verbosity = 0_u8;
-    let (mut connect, mut notify, mut allowed_cid) = (None, None, HOST_CID);
-    let mut listen = ArrayVec::<&'a CStr, ADDRESSES_MAX>::new();
+/// The first argument that cannot be understood. Whoever calls again goes on behind it.
+pub fn parse<'a>(
+    arguments: &mut dyn Iterator<Item = &'a CStr>,
+    options: &mut Options<'a>,
+) -> Result<Request, UsageError<'a>> {
     while let Some(argument) = arguments.next() {
         let bytes = argument.to_bytes();
         let (name, value) = split(argument);
@@ -148,10 +147,10 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
             (Some(option @ (LISTEN | CONNECT | ALLOW_CID | NOTIFY)), value) => {
                 let value = value.map_or_else(|| value_of(arguments.next(), bytes), Ok)?;
                 match option {
-                    LISTEN => push(&mut listen, value)?,
-                    CONNECT => connect = Some(parse_peer(value)?),
-                    ALLOW_CID => allowed_cid = parse_cid(value.to_bytes())?,
-                    _ => notify = Some(parse_peer(value)?),
+                    LISTEN => push(&mut options.addresses, value)?,
+                    CONNECT => options.connect = Some(parse_peer(value)?),
+                    ALLOW_CID => options.allowed_cid = parse_cid(value.to_bytes())?,
+                    _ => options.notify = Some(parse_peer(value)?),
                 }
             }
             _ => {
@@ -165,12 +164,12 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
                     match letter {
                         b'h' => return Ok(Request::Help),
                         b'V' => return Ok(Request::Version),
-                        b'd' => daemon = true,
-                        b'v' => verbosity = verbosity.saturating_add(1),
+                        b'd' => options.daemon = true,
+                        b'v' => options.verbosity = options.verbosity.saturating_add(1),
                         b'p' => {
                             let value =
                                 if letters.is_empty() { value_of(arguments.next(), b"-p")? } else { letters };
-                            port = Some(parse_port(value.to_bytes())?);
+                            options.port = parse_port(value.to_bytes())?;
                             break;
                         }
                         _ => return wrong("unknown option", bytes),
@@ -179,22 +178,12 @@ pub fn parse<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<Request<'a
             }
         }
     }
-    let port = port.unwrap_or(DEFAULT_PORT);
-    let mut addresses = ArrayVec::new();
-    for address in listen {
-        // As many as there were arguments, which were bounded.
-        let _ = addresses.try_push(parse_address(address, port)?);
+    for address in &mut options.addresses {
+        if *address == Address::Vsock(PORT_TO_COME) {
+            *address = Address::Vsock(options.port);
+        }
     }
-    Ok(Request::Serve(Options {
-        lenient: false,
-        daemon,
-        verbosity,
-        port,
-        addresses,
-        connect,
-        allowed_cid,
-        notify,
-    }))
+    Ok(Request::Serve)
 }
 
 /// Where in `table` the word stands. The comparison is in the file once, and not for each word.
@@ -217,8 +206,11 @@ fn value_of<'a>(value: Option<&'a CStr>, option: &'a [u8]) -> Result<&'a CStr, U
     value.ok_or(UsageError { problem: "option needs a value", argument: option })
 }
 
-fn push<'a>(listen: &mut ArrayVec<&'a CStr, ADDRESSES_MAX>, address: &'a CStr) -> Result<(), UsageError<'a>> {
-    listen.try_push(address).map_err(|_| UsageError {
+fn push<'a>(
+    addresses: &mut ArrayVec<Address<'a>, ADDRESSES_MAX>,
+    address: &'a CStr,
+) -> Result<(), UsageError<'a>> {
+    addresses.try_push(parse_address(address, PORT_TO_COME)?).map_err(|_| UsageError {
         problem: "more than 8 addresses to listen on",
         argument: address.to_bytes(),
     })
@@ -307,15 +299,19 @@ pub fn parse_address(address: &CStr, port: u32) -> Result<Address<'_>, UsageErro
 mod tests {
     use super::*;
 
+    fn parsed<'a>(arguments: &[&'a CStr]) -> Result<(Request, Options<'a>), UsageError<'a>> {
+        let mut options = Options::NONE;
+        parse(&mut arguments.iter().copied(), &mut options).map(|request| (request, options))
+    }
+
     fn serve<'a>(arguments: &[&'a CStr]) -> Result<Options<'a>, UsageError<'a>> {
-        match parse(arguments.iter().copied())? {
-            Request::Serve(options) => Ok(options),
-            other => panic!("{other:?}"),
-        }
+        let (request, options) = parsed(arguments)?;
+        assert_eq!(request, Request::Serve);
+        Ok(options)
     }
 
     fn problem(arguments: &[&'static CStr]) -> (&'static str, &'static [u8]) {
-        let error = parse(arguments.iter().copied()).unwrap_err();
+        let error = parsed(arguments).unwrap_err();
         (error.problem, error.argument)
     }
 
@@ -359,7 +355,7 @@ mod tests {
         for wrong in
             [c"unix:", c"vsock:2", c"vsock:2:", c"vsock::9", c"2:9", c"carrier:pigeon", c"tcp:a:1", c""]
         {
-            assert_eq!(parse([c"--connect", wrong].into_iter()).unwrap_err().argument, wrong.to_bytes());
+            assert_eq!(parsed(&[c"--connect", wrong]).unwrap_err().argument, wrong.to_bytes());
         }
         assert_eq!(problem(&[c"--allow-cid=me"]), ("not a context id", &b"me"[..]));
     }
@@ -386,7 +382,21 @@ mod tests {
 
     #[test]
     fn help_and_version_win_over_what_follows() {
-        assert_eq!(parse([c"--help", c"-x"].into_iter()), Ok(Request::Help));
-        assert_eq!(parse([c"-vV"].into_iter()), Ok(Request::Version));
+        assert_eq!(parsed(&[c"--help", c"-x"]).unwrap().0, Request::Help);
+        assert_eq!(parsed(&[c"-vV"]).unwrap().0, Request::Version);
+    }
+
+    #[test]
+    fn what_stands_beside_a_wrong_argument_can_still_be_had() {
+        let words = [c"--listen=vsock:6", c"--bogus", c"-z", c"--listen=vsock", c"-vp7"];
+        let mut words = words.into_iter();
+        let mut options = Options::NONE;
+        let mut wrong = Vec::new();
+        while let Err(error) = parse(&mut words, &mut options) {
+            wrong.push(error.argument);
+        }
+        assert_eq!(wrong, [&b"--bogus"[..], b"-z"]);
+        assert_eq!(options.addresses[..], [Address::Vsock(6), Address::Vsock(7)]);
+        assert_eq!(options.verbosity, 1);
     }
 }

@@ -22,12 +22,12 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group
 use crate::args::{Address, Options, Peer};
 use crate::clock::{now_ms, until};
 use crate::config::{Config, DEFAULT_PATH};
-use crate::line::Part;
+use crate::line::{Line, Part};
 use crate::sys::descriptor;
 use crate::sys::process::{Forked, fork};
 use crate::sys::signal::{self, HANDLED_BY_INIT, Signals};
 use crate::sys::start::{Start, exit};
-use crate::{log, oom, startup};
+use crate::{log, oom, root, startup};
 use power::Action;
 use settings::Settings;
 use supervised::Supervised;
@@ -46,7 +46,8 @@ pub fn prepare(has_stderr: bool) {
 /// What `main` does as process 1, with the options of the command line.
 #[inline(never)]
 pub fn run(start: &Start, mut options: Options<'static>) -> ! {
-    let has_list = modules::load_listed();
+    let mut failed = Line::new();
+    let has_list = modules::load_listed(&mut failed);
     let mut settings = sources::read();
     options.daemon = false;
     options.lenient = true;
@@ -58,7 +59,7 @@ pub fn run(start: &Start, mut options: Options<'static>) -> ! {
     options.notify = options.notify.or(settings.notify);
     log::set_verbosity(options.verbosity);
     oom::lock_pages();
-    set_up(&settings, &options, has_list);
+    set_up(&settings, &options, has_list, &mut failed);
     let mut supervisor = Supervisor {
         is_init: true,
         start,
@@ -95,7 +96,7 @@ fn open_console(has_stderr: bool) {
     }
 }
 
-fn set_up(settings: &Settings<'_>, options: &Options<'_>, has_list: bool) {
+fn set_up(settings: &Settings<'_>, options: &Options<'_>, has_list: bool, failed: &mut Line) {
     // From now on Ctrl-Alt-Del is a signal to us. A process namespace has no such keys.
     let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
     let _ = crate::sys::network::bring_up_loopback();
@@ -106,7 +107,8 @@ fn set_up(settings: &Settings<'_>, options: &Options<'_>, has_list: bool) {
     }
     let is_vsock = |address: &Address<'_>| matches!(address, Address::Vsock(_));
     let is_by_default = options.addresses.is_empty() && !matches!(options.connect, Some(Peer::Unix(_)));
-    modules::load(settings, has_list, is_by_default || options.addresses.iter().any(is_vsock));
+    let wants_vsock = is_by_default || options.addresses.iter().any(is_vsock);
+    modules::load(settings, has_list, wants_vsock, failed);
 }
 
 /// Keeps its children running.
@@ -133,6 +135,7 @@ impl Supervisor<'_> {
         match fork() {
             Ok(Forked::Child) => {
                 self.is_init = false;
+                root::remember();
                 self.start.mark_name();
                 let _ = rustix::process::setsid();
                 self.run()
@@ -173,9 +176,13 @@ impl Supervisor<'_> {
         let now = now_ms();
         let is_due = |child: &Supervised| child.due_ms().is_some_and(|due| due <= now);
         if is_due(&self.agent) {
-            let pid = self.start_child(&|child| match startup::serve(child.start, &child.options, true) {
-                Ok(()) => 0,
-                Err(status) => status,
+            let pid = self.start_child(&|child| {
+                // The real init may have emptied the root that we began in.
+                root::follow();
+                match startup::serve(child.start, &child.options, true) {
+                    Ok(()) => 0,
+                    Err(status) => status,
+                }
             });
             self.agent.handle_started(pid, now);
         }

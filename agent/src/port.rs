@@ -97,8 +97,11 @@ impl Keeper {
                 None => self.read(),
             }
         }
-        while !self.watch.sessions.is_empty() {
-            self.watch.wait(None, None);
+        // Who comes after us can open the port while sessions still end what they run.
+        let Self { fd, mut watch, .. } = self;
+        drop(fd);
+        while !watch.sessions.is_empty() {
+            watch.wait(None, None);
         }
         None
     }

@@ -1,7 +1,7 @@
 //! From the start of the process to its role: the listener, or the one session over streams that exist already.
 
 use arrayvec::ArrayVec;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::getpid;
@@ -25,6 +25,10 @@ const USAGE: i32 = 2;
 /// Exit status where the system refused something.
 const FAILURE: i32 = 1;
 
+/// How often a port that somebody else has open is tried again, and how long after the last time.
+const BUSY_TRIES: u32 = 40;
+const BUSY_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
 type Addresses = ArrayVec<Address<'static>, ADDRESSES_MAX>;
 
 /// What the binary's `main` does; gives the exit status.
@@ -42,23 +46,30 @@ pub fn run(start: Start) -> i32 {
         log::use_kernel_log();
     }
     // Process 1 also gets the words that the kernel did not understand.
-    let words = start.arguments().skip(1).filter(|word| !is_init || word.to_bytes().starts_with(b"-"));
-    let options = match args::parse(words) {
-        Ok(Request::Serve(options)) => options,
-        Ok(_) if is_init => Options::NONE,
-        Ok(Request::Help) => return print(&[Part::Text(args::HELP)]),
-        Ok(Request::Version) => {
-            let version = env!("CARGO_PKG_VERSION");
-            return print(&[Part::Text(log::NAME), Part::Text(" "), Part::Text(version), Part::Text("\n")]);
-        }
-        Err(error) => {
-            log::error(&[Part::Text(error.problem), Part::Text(": "), Part::Bytes(error.argument)]);
-            if !is_init {
-                return USAGE;
+    let mut words = start.arguments().skip(1).filter(|word| !is_init || word.to_bytes().starts_with(b"-"));
+    let mut options = Options::NONE;
+    loop {
+        match args::parse(&mut words, &mut options) {
+            Ok(Request::Serve) => break,
+            Ok(_) if is_init => {}
+            Ok(Request::Help) => return print(&[Part::Text(args::HELP)]),
+            Ok(Request::Version) => {
+                let version = env!("CARGO_PKG_VERSION");
+                return print(&[
+                    Part::Text(log::NAME),
+                    Part::Text(" "),
+                    Part::Text(version),
+                    Part::Text("\n"),
+                ]);
             }
-            Options::NONE
+            Err(error) => {
+                log::error(&[Part::Text(error.problem), Part::Text(": "), Part::Bytes(error.argument)]);
+                if !is_init {
+                    return USAGE;
+                }
+            }
         }
-    };
+    }
     if is_init {
         init::run(&start, options);
     }
@@ -103,7 +114,19 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     let mut sockets = ArrayVec::new();
     let mut ports = ArrayVec::new();
     for &address in &addresses {
-        match listen::open(address, options.allowed_cid) {
+        let mut opened = listen::open(address, options.allowed_cid);
+        for _ in 0..BUSY_TRIES {
+            // A session of a listener that was killed, whose place we take, may be about to leave its port.
+            let is_busy = matches!(&opened, Err(error) if error.errno == Some(Errno::BUSY));
+            if is_busy && options.lenient {
+                let _ = poll(&mut [], Some(&BUSY_PAUSE));
+                opened = listen::open(address, options.allowed_cid);
+            }
+        }
+        if opened.is_ok() {
+            log::info(&[Part::Text("listening on "), Part::Line(&describe(address))]);
+        }
+        match opened {
             // Fewer than there are addresses, which were bounded.
             Ok(Opened::Port(port)) => drop(ports.try_push(port)),
             Ok(Opened::Listening(socket)) => drop(sockets.try_push(socket)),
@@ -126,9 +149,6 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     }
     if sockets.is_empty() && ports.is_empty() && options.connect.is_none() {
         return Err(FAILURE);
-    }
-    for &address in &addresses {
-        log::info(&[Part::Text("listening on "), Part::Line(&describe(address))]);
     }
     if options.daemon
         && let Err(errno) = go_to_background()

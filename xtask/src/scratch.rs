@@ -10,8 +10,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,17 @@ pub fn give_way_to_signal() {
     }
 }
 
+/// The list, to be added to. Once a signal has come nothing more begins, since nobody would end it.
+fn live() -> MutexGuard<'static, Live> {
+    let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    if SIGNALLED.load(Ordering::Acquire) {
+        drop(live);
+        give_way_to_signal();
+        unreachable!("a signal ends the process");
+    }
+    live
+}
+
 fn end_everything() {
     let (folders, groups) = match LIVE.lock() {
         Ok(mut live) => (std::mem::take(&mut live.folders), std::mem::take(&mut live.groups)),
@@ -93,13 +104,12 @@ impl Scratch {
     pub fn new(parent: &Path, purpose: &str) -> Result<Self> {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = parent.join(format!("vsock-shell-{purpose}-{}-{number}", std::process::id()));
+        let mut live = live();
         DirBuilder::new()
             .mode(0o700)
             .create(&folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
-        if let Ok(mut live) = LIVE.lock() {
-            live.folders.push(folder.clone());
-        }
+        live.folders.push(folder.clone());
         Ok(Self { folder })
     }
 
@@ -131,11 +141,10 @@ impl Server {
     pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
         let log = fs::File::options().append(true).create(true).open(log)?;
         command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let mut live = live();
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let group = Pid::from_child(&child);
-        if let Ok(mut live) = LIVE.lock() {
-            live.groups.push(group);
-        }
+        live.groups.push(group);
         Ok(Self { name: name.to_owned(), child, group, reaped: false })
     }
 

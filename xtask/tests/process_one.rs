@@ -2,12 +2,15 @@
 
 mod guest;
 
-use std::time::Duration;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use guest::{DEADLINE, boot, run, setup, succeeds, wanted};
 use xtask::arch::Arch;
 use xtask::image::Addition;
 use xtask::kernel;
+use xtask::scratch::Scratch;
 use xtask::terminal::Terminal;
 use xtask::vm::{Setup, Transport};
 
@@ -42,6 +45,22 @@ fn a_listener_that_was_killed_comes_back() {
     succeeds(&machine, &["wait", "--timeout", "20", "<target>"]);
     let after = succeeds(&machine, &["<target>", listener]);
     assert_ne!(before, after);
+}
+
+#[test]
+fn a_port_that_a_session_still_holds_is_served_again_after_the_listener_was_killed() {
+    if !wanted() {
+        return;
+    }
+    let machine = boot(&setup(Arch::X86_64));
+    let port = machine.target_on_port();
+    let stubborn =
+        Terminal::start(&machine.client(["-t", &port, "trap '' HUP; echo he''ld; sleep 30"])).unwrap();
+    stubborn.until("held", DEADLINE).unwrap();
+    let listener = succeeds(&machine, &["<target>", "cat /proc/1/task/1/children"]);
+    succeeds(&machine, &["<target>", &format!("kill -9 {}", listener.trim())]);
+    succeeds(&machine, &["wait", "--timeout", "20", &port]);
+    assert_eq!(succeeds(&machine, &[&port, "--", "echo", "again"]), "again\n");
 }
 
 #[test]
@@ -82,6 +101,15 @@ fn after_switch_root_commands_run_in_the_new_root_and_a_shell_of_before_goes_on(
         }
     });
     assert!(arrived, "no command came to the new root");
+    // An agent that has to be started again is in it as a whole.
+    let listener = "parents=; for task in /proc/[0-9]* /proc/[0-9]*; do \
+        read -r _ _ _ parent _ 2>&- < $task/stat && IFS= read -r name 2>&- < $task/cmdline; \
+        case $name,$parent,$parents in @*,1,*) parents=$parents,${task#/proc/},;; \
+        @*,$parent,*,$parent,*) echo ${task#/proc/}; break;; esac; done";
+    let before = succeeds(&machine, &["<target>", listener]);
+    succeeds(&machine, &["<target>", &format!("kill -9 {}", before.trim())]);
+    succeeds(&machine, &["wait", "--timeout", "20", "<target>"]);
+    assert_ne!(succeeds(&machine, &["<target>", listener]), before);
     // Its terminal comes from there too.
     assert_eq!(succeeds(&machine, &["-t", "<target>", "--", "cat", "/where"]), "new\r\n");
     shell.write(b"echo af''ter; exit 4\n").unwrap();
@@ -137,6 +165,86 @@ fn the_hypervisor_can_hand_settings_over_and_the_command_line_wins() {
     assert_eq!(succeeds(&boot(&setup), &["<target>", "hostname"]), "of-smbios\n");
     setup.words = "vsock_shell.hostname=of-kernel".to_owned();
     assert_eq!(succeeds(&boot(&setup), &["<target>", "hostname"]), "of-kernel\n");
+    // The machine's number has a quote in it, which is none.
+    setup.words = String::new();
+    setup.hardware.truncate(2);
+    setup.hardware.extend(["-uuid", "22111111-1111-4111-8111-111111111111"].map(str::to_owned));
+    assert_eq!(succeeds(&boot(&setup), &["<target>", "hostname"]), "of-smbios\n");
+}
+
+#[test]
+fn the_file_in_the_image_sets_process_1_up_and_a_console_has_a_shell_that_comes_back() {
+    if !wanted() {
+        return;
+    }
+    let files = Scratch::new(&std::env::temp_dir(), "settings").unwrap();
+    let (settings, console) = (files.path("settings"), files.path("console"));
+    let text = "# Of the image.\nhostname=box\nconsole=ttyS2\nmodules=vsock_loopback\nlog=debug\n";
+    std::fs::write(&settings, text).unwrap();
+    let mut setup = setup(Arch::X86_64);
+    setup.recipe.additions.push(Addition { source: settings, place: "/etc/vsock-shell.conf".to_owned() });
+    // Without the image's own list the guest resolves dependencies itself.
+    let modules = setup.recipe.modules.take().unwrap();
+    let wanted = ["/virtio_pci.ko:", "/vmw_vsock_virtio_transport.ko:", "/vsock_loopback.ko:"];
+    let index = std::fs::read_to_string(modules.join("modules.dep")).unwrap();
+    let lines: Vec<&str> =
+        index.lines().filter(|line| wanted.iter().any(|wanted| line.contains(wanted))).collect();
+    assert_eq!(lines.len(), wanted.len());
+    let place = |file: &str| format!("/lib/modules/{}/{file}", setup.kernel.release);
+    let part = files.path("modules.dep");
+    std::fs::write(&part, lines.join("\n") + "\n").unwrap();
+    let mut additions = vec![Addition { source: part, place: place("modules.dep") }];
+    for file in lines.iter().flat_map(|line| line.split([' ', ':'])).filter(|file| !file.is_empty()) {
+        additions.push(Addition { source: modules.join(file), place: place(file) });
+    }
+    setup.recipe.additions.extend(additions);
+    setup.words = "vsock_shell.log=warning".to_owned();
+    let chardev = format!("socket,id=console,path={},server=on,wait=off", console.display());
+    setup.hardware = ["-chardev", &chardev, "-serial", "chardev:console"].map(str::to_owned).to_vec();
+    let machine = boot(&setup);
+    let told =
+        succeeds(&machine, &["<target>", "hostname; grep -c ^vsock_loopback /proc/modules; ip link show lo"]);
+    assert!(told.starts_with("box\n1\n") && told.contains("UP"), "{told}");
+
+    let mut console = UnixStream::connect(console).unwrap();
+    console.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut seen = String::new();
+    let mut until = |written: &str, expected: &str| {
+        let deadline = Instant::now() + DEADLINE;
+        while !seen.contains(expected) {
+            assert!(Instant::now() < deadline, "no {expected} in {seen:?}");
+            // What is typed before the shell is there is lost.
+            let _ = console.write_all(written.as_bytes());
+            let mut bytes = [0; 4096];
+            while let Ok(length @ 1..) = console.read(&mut bytes) {
+                seen.push_str(&String::from_utf8_lossy(&bytes[..length]));
+            }
+        }
+        seen.clear();
+    };
+    until("echo on $(tt''y)\n", "on /dev/ttyS2");
+    until("sleep 100\n", "sleep");
+    until("\u{3}", "^C");
+    until("exit\n", "exit");
+    until("echo back on $(tt''y)\n", "back on /dev/ttyS2");
+}
+
+#[test]
+fn control_alt_delete_and_halt_end_the_machine() {
+    if !wanted() {
+        return;
+    }
+    let mut machine = boot(&setup(Arch::X86_64));
+    machine.qmp().send_keys(&["ctrl", "alt", "delete"]).unwrap();
+    assert!(machine.ends(ENDING).unwrap().success());
+
+    let machine = boot(&setup(Arch::X86_64));
+    succeeds(&machine, &["halt", "<target>"]);
+    let deadline = Instant::now() + ENDING;
+    while !machine.console().contains("System halted") {
+        assert!(Instant::now() < deadline, "{}", machine.console());
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod guest;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use guest::{DEADLINE, wanted};
 use rustix::process::{Pid, Signal, kill_process};
@@ -68,6 +68,32 @@ fn an_interrupted_chore_leaves_nothing() {
     assert_eq!(&seen, b"there\n");
     assert!(!processes(&folder).is_empty());
 
+    is_interrupted(&mut running, &folder);
+}
+
+#[test]
+fn a_chore_that_is_interrupted_while_it_boots_leaves_nothing() {
+    if !wanted() {
+        return;
+    }
+    for milliseconds in [0, 300, 900] {
+        let scratch = Scratch::new(&std::env::temp_dir(), "chore").unwrap();
+        let folder = scratch.path("tmp");
+        std::fs::create_dir(&folder).unwrap();
+        let mut running = Running(chore(&folder, &["--", "true"]).spawn().unwrap());
+        let deadline = Instant::now() + DEADLINE;
+        while processes(&folder).is_empty() {
+            assert!(Instant::now() < deadline, "it starts nothing");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        is_interrupted(&mut running, &folder);
+    }
+}
+
+/// SIGINT ends the chore, and nothing of it is left.
+#[track_caller]
+fn is_interrupted(running: &mut Running, folder: &Path) {
     kill_process(Pid::from_child(&running.0), Signal::INT).unwrap();
     let deadline = Instant::now() + DEADLINE;
     let status = loop {
@@ -75,13 +101,13 @@ fn an_interrupted_chore_leaves_nothing() {
             break status;
         }
         assert!(Instant::now() < deadline, "it does not end");
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
     };
     assert_eq!(status.code(), Some(128 + 2));
     // The client, a child of the chore's own group, notices that the guest is gone.
-    while !processes(&folder).is_empty() {
-        assert!(Instant::now() < deadline, "left behind: {:?}", processes(&folder));
-        std::thread::sleep(std::time::Duration::from_millis(5));
+    while !processes(folder).is_empty() {
+        assert!(Instant::now() < deadline, "left behind: {:?}", processes(folder));
+        std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(is_empty(&folder));
+    assert!(is_empty(folder));
 }

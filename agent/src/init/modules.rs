@@ -20,28 +20,32 @@ const CARRIERS: &[u8] = b"virtio_pci,virtio_mmio,vmw_vsock_virtio_transport";
 /// Bytes of a line of modules.dep, which names all that a module depends on; longer ones are skipped.
 const LINE_MAX: usize = 8192;
 
-/// Loads what the image lists; whether it lists anything. Before the settings are read: one of them may stand in a device.
+/// Loads what the image lists; whether it lists anything. What cannot be loaded is added to `failed`. Before the settings are read: one of them may stand in a device.
 #[inline(never)]
-pub fn load_listed() -> bool {
+pub fn load_listed(failed: &mut Line) -> bool {
     let Ok(file) = open(LIST) else { return false };
     let mut buffer = [0; LINE_MAX];
     let mut lines = Lines::new(&mut buffer);
     let read = &mut |room: &mut [u8]| rustix::io::read(&file, room);
     while let Some(line) = lines.next(read) {
-        load_file(&[line]);
+        load_file(&[line], failed);
     }
     true
 }
 
-/// Loads what else there is to load. One line tells what is missing when there is no vsock afterwards, and it is wanted.
+/// Loads what else there is to load. One line tells what failed, of `failed` too, and one what is missing when there is no vsock
+/// afterwards, and it is wanted: the kernel takes ten lines in five seconds, and drops those that follow.
 #[inline(never)]
-pub fn load(settings: &Settings<'_>, has_list: bool, wants_vsock: bool) {
+pub fn load(settings: &Settings<'_>, has_list: bool, wants_vsock: bool, failed: &mut Line) {
     let mut missing = Line::new();
     let mut buffer = [0; LINE_MAX];
     if wants_vsock && !has_list {
-        load_names(CARRIERS, &mut buffer, &mut missing);
+        load_names(CARRIERS, &mut buffer, &mut missing, failed);
     }
-    load_names(settings.modules, &mut buffer, &mut missing);
+    load_names(settings.modules, &mut buffer, &mut missing, failed);
+    if !failed.as_bytes().is_empty() {
+        log::error(&[Part::Text("cannot load"), Part::Line(failed)]);
+    }
     if !wants_vsock {
         return;
     }
@@ -60,9 +64,9 @@ fn open(path: &CStr) -> Result<rustix::fd::OwnedFd, Errno> {
 
 /// Loads modules by their names, separated by commas, each after what it depends on. Names that modules.dep does not have are
 /// added to `missing`.
-fn load_names(names: &[u8], buffer: &mut [u8], missing: &mut Line) {
+fn load_names(names: &[u8], buffer: &mut [u8], missing: &mut Line, failed: &mut Line) {
     for name in names.split(|&byte| byte == b',').filter(|name| !name.is_empty()) {
-        if !load_name(name, buffer) {
+        if !load_name(name, buffer, failed) {
             missing.append(&[Part::Text(" "), Part::Bytes(name)]);
         }
     }
@@ -70,7 +74,7 @@ fn load_names(names: &[u8], buffer: &mut [u8], missing: &mut Line) {
 
 /// Whether modules.dep knows it.
 #[inline(never)]
-fn load_name(name: &[u8], buffer: &mut [u8]) -> bool {
+fn load_name(name: &[u8], buffer: &mut [u8], failed: &mut Line) -> bool {
     let system = rustix::system::uname();
     let release = system.release().to_bytes();
     let mut path = PathBuffer::new();
@@ -86,9 +90,9 @@ fn load_name(name: &[u8], buffer: &mut [u8]) -> bool {
         for file in line.rsplit(|&byte| byte == b' ').filter(|file| !file.is_empty()) {
             let file = file.strip_suffix(b":").unwrap_or(file);
             if file.starts_with(b"/") {
-                load_file(&[file]);
+                load_file(&[file], failed);
             } else {
-                load_file(&[b"/lib/modules/", release, b"/", file]);
+                load_file(&[b"/lib/modules/", release, b"/", file], failed);
             }
         }
         return true;
@@ -105,8 +109,8 @@ fn is_about(line: &[u8], name: &[u8]) -> bool {
     rest.starts_with(b".ko") && stem.iter().map(plain).eq(name.iter().map(plain))
 }
 
-/// Loads the file of this path. One that is loaded already is fine, and so is a driver whose device is not there.
-fn load_file(path: &[&[u8]]) {
+/// Loads the file of this path; where it cannot be, its name and the reason are added to `failed`. One that is loaded already is fine, and so is a driver whose device is not there.
+fn load_file(path: &[&[u8]], failed: &mut Line) {
     /// MODULE_INIT_COMPRESSED_FILE: the kernel decompresses, since Linux 5.17.
     const COMPRESSED: i32 = 4;
     let name = path.last().copied().unwrap_or_default();
@@ -116,7 +120,10 @@ fn load_file(path: &[&[u8]]) {
         buffer.join(path).and_then(open).and_then(|file| rustix::system::finit_module(&file, c"", flags));
     match loaded {
         Ok(()) | Err(Errno::EXIST | Errno::NODEV) => {}
-        Err(errno) => log::failure("load", name, errno),
+        Err(errno) => {
+            let file = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+            failed.append(&[Part::Text(" "), Part::Bytes(file), Part::Text(": "), Part::Error(errno)]);
+        }
     }
 }
 

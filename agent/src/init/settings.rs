@@ -105,12 +105,12 @@ impl<'t> Settings<'t> {
         let first = *bytes.first()?;
         match position(&KEYS, key)? {
             LISTEN => {
-                if !core::mem::replace(lists_addresses, true) {
-                    self.listen.clear();
-                }
                 let address = parse_address(value, DEFAULT_PORT).ok();
                 let address =
                     address.filter(|address| !matches!(address, Address::Stdio | Address::Descriptor(_)))?;
+                if !core::mem::replace(lists_addresses, true) {
+                    self.listen.clear();
+                }
                 self.listen.try_push(address).ok()?;
             }
             INIT if first == b'/' => self.init = Some(value),
@@ -132,7 +132,8 @@ impl Default for Settings<'_> {
     }
 }
 
-/// Ends every word with a NUL instead of what separates it from the next, and takes quotes and comments out.
+/// Ends every word with a NUL instead of what separates it from the next, and takes quotes and comments out. Bytes that no
+/// text has separate too, also between quotes: in tables of a machine a quote may be a part of a number.
 fn cut(text: &mut [u8]) -> &[u8] {
     let (mut written, mut is_quoted, mut is_comment) = (0, false, false);
     let mut starts = true;
@@ -147,7 +148,9 @@ fn cut(text: &mut [u8]) -> &[u8] {
             is_quoted = !is_quoted;
             continue;
         }
-        starts = byte == 0 || (byte == b' ' || byte.is_ascii_control()) && !is_quoted;
+        let is_blank = byte.is_ascii_whitespace();
+        is_quoted &= is_blank || !byte.is_ascii_control();
+        starts = (is_blank || byte.is_ascii_control()) && !is_quoted;
         if let Some(place) = text.get_mut(written) {
             *place = if starts { 0 } else { byte };
         }
@@ -186,7 +189,7 @@ mod tests {
 
     #[test]
     fn credentials_stand_among_the_bytes_of_tables() {
-        let table = "\u{b}\u{5}\0\u{e}\u{2}io.systemd.credential:vsock_shell.log=debug\0io.systemd.credential:x=y\0\0\u{7f}\u{4}\"\
+        let table = "\u{1}\u{22}\0\u{b}\u{5}\0\u{22}\u{2}io.systemd.credential:vsock_shell.modules=a\0\u{e}\u{2}io.systemd.credential:vsock_shell.log=debug\0io.systemd.credential:x=y\0\0\u{7f}\u{4}\"\
             \0vsock_shell.hostname=box\0\0";
         let (settings, wrong) = settings("", table);
         assert_eq!((settings.verbosity, settings.hostname), (2, &b"box"[..]));

@@ -73,10 +73,31 @@ impl Tree {
                 "/{path} lies behind something that is no directory"
             );
         }
+        if let Content::Link(target) = &content {
+            self.move_to(&path, target)?;
+        }
         let is_directory = content == Content::Directory;
         let before = self.0.insert(path.clone(), Entry { permissions, content });
         let lost = before.is_some_and(|before| before.content == Content::Directory) && !is_directory;
         ensure!(!lost, "/{path} is a directory already");
+        Ok(())
+    }
+
+    /// Moves a directory to where a link in its place leads, as `lib` of a root whose programs are all in `usr`.
+    fn move_to(&mut self, path: &str, target: &str) -> Result<()> {
+        if self.0.get(path).is_none_or(|entry| entry.content != Content::Directory) {
+            return Ok(());
+        }
+        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+        let place = if target.starts_with('/') { target.to_owned() } else { format!("{above}/{target}") };
+        let below = format!("{path}/");
+        let moved: Vec<String> = self.0.keys().filter(|name| name.starts_with(&below)).cloned().collect();
+        let directory = self.0.remove(path);
+        let moved = moved.into_iter().filter_map(|name| self.0.remove_entry(&name)).collect::<Vec<_>>();
+        for (name, entry) in directory.map(|entry| (path.to_owned(), entry)).into_iter().chain(moved) {
+            let rest = name.strip_prefix(path).unwrap_or_default();
+            self.put(&format!("{place}{rest}"), entry.permissions, entry.content)?;
+        }
         Ok(())
     }
 
@@ -193,5 +214,17 @@ mod tests {
         let mut root = Tree::default();
         root.put_from(&folder, "/").unwrap();
         assert_eq!(names(&root), ["link", "sub", "sub/file"]);
+    }
+
+    #[test]
+    fn what_was_put_below_a_name_follows_a_link_in_its_place() {
+        let mut tree = Tree::default();
+        tree.put_text("lib/modules/list", "").unwrap();
+        tree.put("usr", 0o700, Content::Directory).unwrap();
+        tree.put("lib", 0o777, Content::Link("usr/lib".to_owned())).unwrap();
+        tree.put_text("usr/lib/other", "").unwrap();
+        let moved = ["lib", "usr", "usr/lib", "usr/lib/modules", "usr/lib/modules/list", "usr/lib/other"];
+        assert_eq!(names(&tree), moved);
+        assert!(tree.put("usr", 0o777, Content::Link("/usr/bin".to_owned())).is_err());
     }
 }

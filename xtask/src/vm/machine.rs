@@ -18,7 +18,7 @@ use super::transport::Transport;
 use crate::arch::Arch;
 use crate::image::{Format, Recipe};
 use crate::kernel::Kernel;
-use crate::scratch::{Scratch, Server};
+use crate::scratch::{self, Scratch, Server};
 use crate::{packages, workspace};
 
 pub(super) const IMAGE: &str = "initramfs.cpio";
@@ -93,7 +93,11 @@ impl Machine {
             None => setup.recipe.pack(&workspace::agent_of(setup.recipe.arch), setup.format)?,
         };
         accelerator::first_that_boots(setup.recipe.arch, |accelerator| {
-            match Self::boot_once(setup, accelerator, &image) {
+            let booted = Self::boot_once(setup, accelerator, &image);
+            if booted.is_err() {
+                scratch::give_way_to_signal();
+            }
+            match booted {
                 // An emulated kernel, or the backend, may stand still before either has said a word.
                 Err(error) if accelerator == Accelerator::Tcg => {
                     eprintln!("booting once more: {error:#}");
@@ -185,6 +189,11 @@ impl Machine {
     /// What the client calls a guest that serves its line `/dev/ttyS1`.
     pub fn target_on_line(&self) -> String {
         format!("serial:{}", self.files.path(LINE).display())
+    }
+
+    /// What the client calls a guest that serves its port of virtio-serial.
+    pub fn target_on_port(&self) -> String {
+        Transport::Serial.target(&self.files)
     }
 
     /// The client, with words in which `<target>` stands for the guest.
