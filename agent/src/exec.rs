@@ -10,7 +10,7 @@ use core::ffi::CStr;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{Access, Gid, Uid};
 use rustix::io::Errno;
-use rustix::process::{getegid, geteuid};
+use rustix::process::{Signal, getegid, geteuid};
 
 use crate::account::{Account, LINE_MAX};
 use crate::arena::{Arena, Full};
@@ -56,6 +56,8 @@ fn try_run(
     signal::restore_for_command();
     oom::expose();
     let account = become_user(request.user, standard, request.terminal.is_some(), memory, failure)?;
+    // Where the session is killed, and cannot hang up. (Another user would have undone it.)
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::HUP));
     enter_directory(&account, request.directory, failure)?;
     let arena = &mut Arena::new(memory);
     let (result, program) = match &request.program {

@@ -312,7 +312,9 @@ impl Words {
         };
         let mut target = Target::parse(word, default_port).map_err(|error| {
             let verb = word.to_str().filter(|_| self.verb.is_none() && error == TargetError::Name);
-            let hint = match verb.and_then(|word| nearest(word, VERBS.map(|(name, _)| name))) {
+            let near = verb.and_then(|word| nearest(word, VERBS.map(|(name, _)| name)));
+            // A verb itself comes here only behind `--`, where it is meant to be none.
+            let hint = match near.filter(|near| verb != Some(near)) {
                 Some(verb) => format!(" (did you mean `{verb}`?)"),
                 None => String::new(),
             };

@@ -35,6 +35,8 @@ const INPUT_LEN: usize = 256 * 1024;
 const SEND_BUFFER: usize = 512 * 1024;
 /// Between two tries where the agent closes without an answer.
 const RETRY: Duration = Duration::from_millis(100);
+/// The same where a command has to be started again: with the usual timeout it is not.
+const RETRY_COMMAND: Duration = Duration::from_secs(2);
 /// How long an agent behind a port may take to answer at first; the longer it takes, the longer it may.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the agent has to confirm that the session is over.
@@ -67,13 +69,15 @@ impl Connection {
             // What goes over a port before the agent holds it is lost: it is said again. Whoever calls us may be
             // anybody, and the next one the agent.
             let is_port = matches!(address, Address::Serial(_) | Address::Listen(_));
+            // A command that is started anew may ask for a password again, or log in somewhere.
+            let pause = if matches!(address, Address::Exec(_)) { RETRY_COMMAND } else { RETRY };
             match Self::begin(stream, if is_port { left.min(start.elapsed().max(PATIENCE)) } else { left }) {
                 Err(Error::Silent(_)) if is_port && start.elapsed() < timeout => {}
                 // A backend accepts for a guest that does not listen yet, and then closes.
-                Err(Error::Closed | Error::Lost(_)) if start.elapsed() + RETRY < timeout => {
-                    std::thread::sleep(RETRY);
+                Err(Error::Closed | Error::Lost(_)) if start.elapsed() + pause < timeout => {
+                    std::thread::sleep(pause);
                 }
-                Err(Error::Closed | Error::Lost(_)) => return Err(Error::NoAnswer(timeout)),
+                Err(Error::Closed | Error::Lost(_)) => return Err(Error::NoAnswer(start.elapsed())),
                 result => return result,
             }
         }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use crate::error::seconds;
 use crate::target::Address;
 use crate::text;
 pub use proxy::Proxy;
@@ -233,10 +234,8 @@ impl fmt::Display for DialError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reason = text::reason(&self.failure.error);
         write!(out, "cannot reach {}: {} (", self.address, text::escape(reason.as_bytes()))?;
-        // In hundredths: a caller that gives what is left of its own time gives crooked numbers.
-        let hundredths = (self.tried.as_secs_f64() * 100.0).round();
-        if hundredths > 0.0 {
-            write!(out, "tried for {} s; ", hundredths / 100.0)?;
+        if let Some(tried) = seconds(self.tried) {
+            write!(out, "tried for {tried} s; ")?;
         }
         write!(out, "{})", self.advice())
     }

@@ -55,6 +55,8 @@ pub enum Error {
     Interrupted(i32),
     /// The person typed `~.`.
     Disconnected,
+    /// Nobody reads our standard output any more.
+    NoReader,
 }
 
 /// A refused request.
@@ -89,6 +91,13 @@ impl Error {
     }
 }
 
+/// A time in seconds, to the hundredth: a caller that gives what is left of its own time gives crooked numbers. `None` where
+/// there is none to speak of.
+pub(crate) fn seconds(time: Duration) -> Option<f64> {
+    let hundredths = (time.as_secs_f64() * 100.0).round();
+    (hundredths > 0.0).then_some(hundredths / 100.0)
+}
+
 /// What an errno of the guest means; both sides are Linux.
 fn errno_text(errno: u32) -> String {
     reason(&io::Error::from_raw_os_error(i32::try_from(errno).unwrap_or(0)))
@@ -98,17 +107,16 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dial(error) => error.fmt(f),
-            Self::NoAnswer(tried) if tried.is_zero() => {
-                f.write_str("the connection was closed without an answer (is the agent running?)")
-            }
             Self::NoAnswer(tried) => {
-                write!(
-                    f,
-                    "the connection was closed without an answer (tried for {tried:?}; is the agent running?)"
-                )
+                f.write_str("the connection was closed without an answer (")?;
+                if let Some(tried) = seconds(*tried) {
+                    write!(f, "tried for {tried} s; ")?;
+                }
+                f.write_str("is the agent running?)")
             }
             Self::Silent(waited) => {
-                write!(f, "connected, but no answer within {waited:?}; is the guest running?")
+                let waited = seconds(*waited).unwrap_or_default();
+                write!(f, "connected, but no answer within {waited} s; is the guest running?")
             }
             Self::NotAnAgent => f.write_str("what answered is no vsock-shell agent"),
             Self::NoSession(status) => f.write_str(status.text()),
@@ -124,6 +132,7 @@ impl fmt::Display for Error {
             Self::Local { what, on, error } => write!(f, "cannot {what} {on}: {}", reason(error)),
             Self::Garbled => f.write_str("the file arrived garbled; nothing was kept"),
             Self::Disconnected => f.write_str("connection closed"),
+            Self::NoReader => f.write_str("nobody reads standard output any more"),
             Self::Interrupted(signal) => write!(f, "interrupted by signal {signal}"),
         }
     }

@@ -49,7 +49,11 @@ impl Operand {
         if before.as_bytes().contains(&b'/') && !Target::is_with_scheme(before) {
             return local();
         }
-        Ok(Self::Remote { target: Target::parse(before, default_port)?, path: path.to_owned() })
+        let target = Target::parse(before, default_port).map_err(|error| match error {
+            TargetError::Name if Target::is_scheme_alone(before) => TargetError::SchemeAlone,
+            error => error,
+        })?;
+        Ok(Self::Remote { target, path: path.to_owned() })
     }
 
     /// A local file, or the standard stream for `-`: the local half of `-u` and `-d`.
@@ -159,6 +163,9 @@ mod tests {
     fn what_stands_before_the_colon_must_be_a_target() {
         assert_eq!(Operand::parse(OsStr::new("guest:/a"), 1), Err(TargetError::Name));
         assert_eq!(Operand::parse(OsStr::new(":/a"), 1), Err(TargetError::Empty));
+        for word in ["unix:/run/a.sock:/x", "root@mux:/run/v:5:/x", "vsock:3:/x"] {
+            assert_eq!(Operand::parse(OsStr::new(word), 1), Err(TargetError::SchemeAlone), "{word}");
+        }
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub fn run(invocation: &RunInvocation) -> u8 {
     }
 }
 
+/// Ends who writes for nobody.
+const SIGPIPE: i32 = rustix::process::Signal::PIPE.as_raw();
+
 /// The status after a signal, as a shell shows it.
 fn interrupted(signal: i32) -> u8 {
     128_u8.saturating_add(u8::try_from(signal).unwrap_or(0))
@@ -57,7 +60,8 @@ fn interrupted(signal: i32) -> u8 {
 /// One line about what failed. A signal speaks for itself.
 fn complain(name: &str, error: &Error) {
     match error {
-        Error::Interrupted(_) => {}
+        // As the end of a pipeline is told: by the status.
+        Error::Interrupted(_) | Error::NoReader => {}
         // The dialler has named what it tried.
         Error::Dial(_) => eprint_line(&error.to_string()),
         _ => eprint_line(&format!("{name}: {error}")),
@@ -196,11 +200,17 @@ fn run_in_terminal(client: &mut Client, invocation: &RunInvocation) -> Result<Ou
 #[must_use]
 pub fn copy(invocation: &Copy) -> u8 {
     let mut signals = Signals::new(Caught::ENDS);
-    let report = &mut |name: &OsStr, error: &Error| complain(&text::escape(name.as_encoded_bytes()), error);
+    let mut failed = FAILED;
+    let report = &mut |name: &OsStr, error: &Error| {
+        if matches!(error, Error::NoReader) {
+            failed = interrupted(SIGPIPE);
+        }
+        complain(&text::escape(name.as_encoded_bytes()), error);
+    };
     match transfer::copy(invocation, &mut signals, report) {
         Ok(true) => 0,
         Err(Error::Interrupted(signal)) => interrupted(signal),
-        Ok(false) | Err(_) => FAILED,
+        Ok(false) | Err(_) => failed,
     }
 }
 

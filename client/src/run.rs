@@ -279,11 +279,16 @@ impl<'s> Run<'s> {
     }
 
     fn handle_time(&mut self, core: &mut Core) {
-        if let Some((at, signal)) = self.kill_at.filter(|(at, _)| *at <= Clock::now()) {
+        if let Some((at, signal)) = self.kill_due().filter(|(at, _)| *at <= Clock::now()) {
             self.timed_out = true;
             core.signal(self.call.channel(), signal);
             self.kill_at = (signal == SIGTERM).then(|| (at + GRACE, SIGKILL));
         }
+    }
+
+    /// When the command gets which signal. Not before it runs: nobody would hear it.
+    fn kill_due(&self) -> Option<(Clock, u32)> {
+        self.kill_at.filter(|_| self.call.is_accepted())
     }
 }
 
@@ -375,6 +380,6 @@ impl Task for Run<'_> {
     }
 
     fn deadline(&self) -> Option<Clock> {
-        self.kill_at.map(|(at, _)| at)
+        self.kill_due().map(|(at, _)| at)
     }
 }

@@ -111,6 +111,8 @@ pub enum TargetError {
     EmptyCommand,
     /// Neither `vsock` nor `unix:`.
     NotToListenOn,
+    /// A scheme alone, before the colon at which a target of `cp` ends.
+    SchemeAlone,
 }
 
 impl fmt::Display for TargetError {
@@ -135,6 +137,9 @@ impl fmt::Display for TargetError {
                 "the host is empty or not text; write tcp:HOST:PORT, with an IPv6 address in brackets"
             }
             Self::EmptyCommand => "the command is empty",
+            Self::SchemeAlone => {
+                "here a target ends at its first colon; write % for those within it, as in unix%/run/a.sock:/tmp/x"
+            }
             Self::NotToListenOn => "an agent can call vsock:PORT or unix:PATH",
         };
         out.write_str(reason)
@@ -161,6 +166,11 @@ impl Target {
             user: user.map(|user| OsStr::from_bytes(user).to_owned()),
             address: Address::parse(rest, default_port)?,
         })
+    }
+
+    /// Whether `word` is a scheme and nothing else.
+    pub fn is_scheme_alone(word: &OsStr) -> bool {
+        is_scheme(split_user(word.as_bytes()).1)
     }
 
     /// Whether `word` begins as an address with a scheme does, whatever follows. `cp` asks this of a word with a slash.

@@ -8,6 +8,7 @@ mod send;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io::IsTerminal as _;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -265,6 +266,8 @@ impl<'c> Guests<'c> {
             }
             (Operand::Remote { target, path }, Operand::Stream) => {
                 let landing = Landing::stream()?;
+                // On a terminal the content is what it shows.
+                let is_quiet = is_quiet || std::io::stdout().is_terminal();
                 self.with(target, signals, |client, signals| {
                     client.get_to(path, landing, Some(signals), is_quiet)
                 })?;

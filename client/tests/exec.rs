@@ -203,6 +203,10 @@ fn kill_after_ends_the_whole_group_by_sigterm() {
     let told = json_of(&guest.run(["--json", "--kill-after", "0.2", TARGET, "echo out; sleep 1000"]));
     assert_eq!((&told["timed_out"], &told["signal"]), (&json!(true), &json!("SIGTERM")));
     assert_eq!(told["stdout"], "out\n");
+    // Also one that has hardly begun.
+    for _ in 0..10 {
+        guest.run(["--kill-after", "0", TARGET, "--", "sleep", "1000"]).failed(143, &["ran too long"]);
+    }
     // What ends in time is not concerned.
     assert_eq!(guest.run(["--kill-after", "60", TARGET, "echo done"]).succeeded(), "done\n");
 }
@@ -316,6 +320,41 @@ fn with_t_the_end_of_piped_input_is_typed() {
 }
 
 #[test]
+fn with_t_a_command_that_leaves_its_terminal_has_a_status_of_its_own() {
+    let guest = Guest::start();
+    let leaves = "exec <&- >&- 2>&-; sleep 0.3; exit 3";
+    assert_eq!(Running::start(&mut guest.client(["-t", TARGET, leaves])).finish(b"").status(), 3);
+    for _ in 0..20 {
+        let finished = Running::start(&mut guest.client(["-t", TARGET, "exec cat"])).finish(b"abc\n");
+        assert_eq!(finished.status(), 0, "{finished:?}");
+    }
+    guest.is_idle();
+}
+
+#[test]
+fn with_t_a_shell_that_edits_lines_ends_with_its_input() {
+    let guest = Guest::start();
+    for input in [&b""[..], b"echo typed\n"] {
+        // It edits lines only where its terminal says what it can.
+        let mut shell = guest.client(["-t", TARGET, "exec bash --norc -i"]);
+        let finished = Running::start(shell.env("TERM", "vt100")).finish(input);
+        assert_eq!(finished.status(), 0, "{finished:?}");
+    }
+}
+
+#[test]
+fn a_command_whose_session_was_killed_is_hung_up() {
+    let guest = Guest::start();
+    let mark = Mark::new();
+    let running = guest.start_command(&["-E", mark.variable()], "echo ready; exec sleep 1000");
+    for session in guest.sessions() {
+        kill_process(Pid::from_raw(session).unwrap(), Signal::KILL).unwrap();
+    }
+    assert_eq!(running.finish(b"").status(), 255);
+    mark.is_gone();
+}
+
+#[test]
 fn a_shell_reads_commands_from_a_pipe() {
     let guest = Guest::start();
     let finished = Running::start(&mut guest.client([TARGET])).finish(b"echo a$((1+1))\nexit 6\n");
@@ -355,6 +394,15 @@ fn a_failed_connect_is_one_line_in_the_time_that_was_given() {
         assert!(began.elapsed() < Duration::from_secs(limit));
     }
     assert!(began.elapsed() < DEADLINE);
+}
+
+#[test]
+fn a_command_that_is_no_way_to_an_agent_is_run_once() {
+    let directory = Directory::new();
+    let count = directory.path("count");
+    let target = format!("exec:echo x >> {}; exit 1", count.display());
+    client([&target, "true"]).output().map(|output| assert_eq!(output.status.code(), Some(255))).unwrap();
+    assert_eq!(std::fs::read(&count).unwrap(), b"x\n");
 }
 
 #[test]

@@ -26,6 +26,10 @@ use crate::terminal;
 /// The most that a terminal can still hold when its command is reaped; the kernel's buffers are smaller.
 const TERMINAL_LEFT: usize = 128 * 1024;
 
+/// How often an end is typed: more often than a shell writes before its first prompt, and never as often as fills the
+/// terminal's buffer.
+const ENDS_MAX: u8 = 64;
+
 /// The descriptors of a command, as epoll names them.
 const STATUS: usize = 0;
 const INPUT: usize = 1;
@@ -63,6 +67,8 @@ pub struct Exec {
     output: Option<Source>,
     error: Option<Source>,
     ended: Option<WaitStatus>,
+    /// How often the end of the input was typed into its terminal.
+    ends_typed: u8,
 }
 
 impl Exec {
@@ -89,6 +95,7 @@ impl Exec {
             channel,
             pid: child.pid,
             starting: Some(child.status),
+            ends_typed: 0,
             is_terminal,
             input: Some(Sink { fd: input, ready: true, last: b'\n' }),
             output: Some(source(output, Flow::Output)),
@@ -218,6 +225,9 @@ impl Exec {
         let fed = self.feed(core);
         let output = pump(&mut self.output, core, self.channel);
         let error = pump(&mut self.error, core, self.channel);
+        if output == Step::Progress {
+            self.type_end_again();
+        }
         match self.ended {
             Some(status) if self.output.is_none() && self.error.is_none() => {
                 core.exit(self.channel, outcome(status), b"");
@@ -229,6 +239,18 @@ impl Exec {
         }
     }
 
+    /// What was typed before a shell edits its line is lost on it, and an end stays an end: once more, now that something was
+    /// written, which may be a prompt.
+    fn type_end_again(&mut self) {
+        if let Some(source) = self.output.as_ref().filter(|source| source.is_terminal)
+            && (1..ENDS_MAX).contains(&self.ends_typed)
+            && let Some(character) = terminal::eof_character(source.fd.as_fd())
+        {
+            self.ends_typed += 1;
+            let _ = rustix::io::write(&source.fd, &[character]);
+        }
+    }
+
     /// Writes what is parked, and then the end of the input; whether anything was written.
     fn feed(&mut self, core: &mut Core) -> bool {
         let mut fed = false;
@@ -236,6 +258,7 @@ impl Exec {
             if core.parked(self.channel, Flow::Input).is_empty() {
                 if core.is_drained(self.channel, Flow::Input) && sink.finish(self.is_terminal) {
                     self.input = None;
+                    self.ends_typed = 1;
                 }
                 break;
             }
@@ -313,6 +336,8 @@ fn pump(place: &mut Option<Source>, core: &mut Core, channel: ChannelId) -> Step
         rustix::io::readv(&source.fd, &mut [IoSliceMut::new(places.first), IoSliceMut::new(places.second)]);
     core.commit(read.unwrap_or(0));
     match read {
+        // Nothing is left of what an ended command wrote, or its terminal is not open any more.
+        Ok(0) | Err(Errno::AGAIN | Errno::IO) if source.left.is_some() => close(place, core, channel),
         Ok(length @ 1..) => {
             source.left = source.left.map(|left| left.saturating_sub(length));
             // A pipe that gives less than there is room for is empty, and tells when it is not any more; but whoever
@@ -326,11 +351,12 @@ fn pump(place: &mut Option<Source>, core: &mut Core, channel: ChannelId) -> Step
             Step::Progress
         }
         Err(Errno::INTR) => Step::Progress,
-        Err(Errno::AGAIN) if source.left.is_none() => {
+        // EIO of a terminal: nobody has it open now. Closed by us as well, it would hang up on a command that only closed its own.
+        Err(errno) if errno == Errno::AGAIN || source.is_terminal => {
             source.ready = false;
             Step::Idle
         }
-        // The end of a pipe; EIO of a terminal that nobody has open; nothing left after the end.
+        // The end of a pipe.
         Ok(0) | Err(_) => close(place, core, channel),
     }
 }

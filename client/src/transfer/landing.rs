@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, IoSlice, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,6 +18,9 @@ use crate::stdio::Sink;
 
 /// Mode bits that are taken from a guest: it gives nobody here its rights.
 const TRUSTED_MODE: u32 = 0o777;
+
+/// How messages call it.
+const OUTPUT: &str = "standard output";
 
 /// What holes are made of where they cannot stay holes.
 static ZEROS: [u8; 4096] = [0; 4096];
@@ -53,13 +57,14 @@ impl Landing {
         let mut path = path.to_owned();
         if path.is_dir() {
             path.push(name.ok_or_else(|| Error::local("write", &path)(rustix::io::Errno::ISDIR.into()))?);
-        }
-        if let Ok(real) = fs::canonicalize(&path) {
-            path = real;
+        } else if path.as_os_str().is_empty() || path.as_os_str().as_bytes().ends_with(b"/") {
+            let errno = if path.exists() { rustix::io::Errno::NOTDIR } else { rustix::io::Errno::NOENT };
+            return Err(Error::local("write", &path)(errno.into()));
         }
         if let Some(there) = Self::there(&path)? {
             return Ok(there);
         }
+        path = followed(path);
         let mut draw = [0; 8];
         loop {
             _ = rustix::rand::getrandom(&mut draw[..], rustix::rand::GetRandomFlags::empty());
@@ -83,7 +88,7 @@ impl Landing {
     /// Lands on a pipe or a device, where one is at `path`. Waits, as opening a pipe does, until somebody reads it.
     pub(super) fn there(path: &Path) -> Result<Option<Self>, Error> {
         let Ok(kind) = fs::metadata(path).map(|there| there.file_type()) else { return Ok(None) };
-        if kind.is_file() || kind.is_dir() {
+        if kind.is_dir() || (kind.is_file() && !is_descriptor(path)) {
             return Ok(None);
         }
         let file = OpenOptions::new().write(true).open(path).map_err(Error::local("open", path))?;
@@ -96,8 +101,8 @@ impl Landing {
 
     /// Lands on standard output.
     pub(super) fn stream() -> Result<Self, Error> {
-        let sink = Sink::stdout().map_err(Error::local("use", "standard output"))?;
-        Ok(Self::on(sink, OsStr::new("standard output")))
+        let sink = Sink::stdout().map_err(Error::local("use", OUTPUT))?;
+        Ok(Self::on(sink, OsStr::new(OUTPUT)))
     }
 
     fn on(sink: Sink, name: &OsStr) -> Self {
@@ -169,6 +174,9 @@ impl Landing {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => *is_ready = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe && name == OUTPUT => {
+                    return Err(Error::NoReader);
+                }
                 Err(error) => return Err(Error::local("write to", &*name)(error)),
             }
         }
@@ -217,6 +225,29 @@ impl Landing {
         }
         Ok(())
     }
+}
+
+/// Where symbolic links at its end lead, also when nothing is there yet. Links that lead around in circles stay.
+fn followed(path: PathBuf) -> PathBuf {
+    /// As the kernel has it, `path_resolution(7)`.
+    const LINKS_MAX: usize = 40;
+    if let Ok(real) = fs::canonicalize(&path) {
+        return real;
+    }
+    let mut end = path.clone();
+    for _ in 0..LINKS_MAX {
+        match fs::read_link(&end) {
+            Ok(link) => end = beside(&end).join(link),
+            Err(_) => return end,
+        }
+    }
+    path
+}
+
+/// A name of an open descriptor. A file behind it is somebody's output: it is written, and not replaced.
+fn is_descriptor(path: &Path) -> bool {
+    ["/dev/stdout", "/dev/stderr"].iter().any(|name| path == Path::new(name))
+        || ["/dev/fd", "/proc/self/fd"].iter().any(|folder| path.starts_with(folder))
 }
 
 fn system_time(time: Timestamp) -> Option<SystemTime> {
