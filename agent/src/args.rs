@@ -6,19 +6,23 @@ use arrayvec::ArrayVec;
 
 use crate::account::decimal;
 use crate::sys::socket::VsockAddress;
+use crate::sys::text::Text;
 
 /// Addresses to listen on at once.
 pub const ADDRESSES_MAX: usize = 8;
 /// The vsock port where none is named.
 pub const DEFAULT_PORT: u32 = 5000;
 
+/// The longest that a session without a connection is kept where nobody says, in milliseconds.
+pub const DEFAULT_GRACE_MS: u32 = 60_000;
+
 /// The context id of the host, `vsock(7)`.
 pub const HOST_CID: u32 = 2;
 
 /// What `--help` prints.
-pub const HELP: &str = "\
+pub const HELP: &CStr = c"\
 Usage: vsock-shell-agent [-p PORT] [-d] [-v]... [--listen ADDR]...
-                         [--connect ADDR] [--notify ADDR] [--allow-cid CID|any]
+                         [--connect ADDR] [--notify ADDR] [--allow-cid CID|any] [--grace SECONDS]
 Gives the host of this machine shells, commands and files over vsock.
 
   -p PORT         vsock port (default 5000)
@@ -30,18 +34,21 @@ Gives the host of this machine shells, commands and files over vsock.
   --connect ADDR  call vsock:CID:PORT or unix:PATH instead, again and again
   --notify ADDR   send READY=1 to vsock:CID:PORT or unix:PATH once it listens
   --allow-cid CID accept from this context id as well as from the host; any: from all
+  --grace SECONDS keep what a client runs that has lost its connection (default 60)
   -h, --help      print this
   -V, --version   print the version
 ";
 
 /// The options that are words, and their places in this table.
-const LONG: [&[u8]; 6] = [b"--help", b"--version", b"--listen", b"--notify", b"--connect", b"--allow-cid"];
+const LONG: [&[u8]; 7] =
+    [b"--help", b"--version", b"--listen", b"--notify", b"--connect", b"--allow-cid", b"--grace"];
 const HELP_OPTION: usize = 0;
 const VERSION_OPTION: usize = 1;
 const LISTEN: usize = 2;
 const NOTIFY: usize = 3;
 const CONNECT: usize = 4;
 const ALLOW_CID: usize = 5;
+const GRACE: usize = 6;
 
 /// Where sessions come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +99,8 @@ pub struct Options<'a> {
     pub port: u32,
     /// Who is accepted over vsock beside the host: a CID, or [`VsockAddress::ANY`]; the host's own where nobody is.
     pub allowed_cid: u32,
+    /// The longest that a session without a connection is kept, in milliseconds.
+    pub grace_ms: u32,
     /// Whom to call. Without addresses nothing else is done.
     pub connect: Option<Peer<'a>>,
     /// Whom to tell that it listens.
@@ -107,6 +116,7 @@ impl Options<'_> {
         daemon: false,
         verbosity: 0,
         port: DEFAULT_PORT,
+        grace_ms: DEFAULT_GRACE_MS,
         addresses: ArrayVec::new_const(),
         connect: None,
         allowed_cid: HOST_CID,
@@ -118,13 +128,13 @@ impl Options<'_> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct UsageError<'a> {
     /// What is wrong.
-    pub problem: &'static str,
+    pub problem: Text,
     /// The argument.
     pub argument: &'a [u8],
 }
 
-fn wrong<'a, T>(problem: &'static str, argument: &'a [u8]) -> Result<T, UsageError<'a>> {
-    Err(UsageError { problem, argument })
+fn wrong<'a, T>(problem: &'static CStr, argument: &'a [u8]) -> Result<T, UsageError<'a>> {
+    Err(UsageError { problem: Text::new(problem), argument })
 }
 
 /// Stands for the port of `-p`, which may come later; no address has it.
@@ -134,6 +144,7 @@ const PORT_TO_COME: u32 = u32::MAX;
 ///
 /// # Errors
 /// The first argument that cannot be understood. Whoever calls again goes on behind it.
+#[inline(never)]
 pub fn parse<'a>(
     arguments: &mut dyn Iterator<Item = &'a CStr>,
     options: &mut Options<'a>,
@@ -144,19 +155,20 @@ pub fn parse<'a>(
         match (position(&LONG, name), value) {
             (Some(HELP_OPTION), None) => return Ok(Request::Help),
             (Some(VERSION_OPTION), None) => return Ok(Request::Version),
-            (Some(option @ (LISTEN | CONNECT | ALLOW_CID | NOTIFY)), value) => {
+            (Some(option @ (LISTEN | CONNECT | ALLOW_CID | NOTIFY | GRACE)), value) => {
                 let value = value.map_or_else(|| value_of(arguments.next(), bytes), Ok)?;
                 match option {
                     LISTEN => push(&mut options.addresses, value)?,
                     CONNECT => options.connect = Some(parse_peer(value)?),
                     ALLOW_CID => options.allowed_cid = parse_cid(value.to_bytes())?,
+                    GRACE => options.grace_ms = parse_seconds(value.to_bytes())?,
                     _ => options.notify = Some(parse_peer(value)?),
                 }
             }
             _ => {
                 let Some(mut letters) = suffix(argument, b"-").filter(|rest| !is_long_or_empty(rest)) else {
                     let problem =
-                        if bytes.first() == Some(&b'-') { "unknown option" } else { "unexpected argument" };
+                        if bytes.first() == Some(&b'-') { c"unknown option" } else { c"unexpected argument" };
                     return wrong(problem, bytes);
                 };
                 while let Some((&letter, _)) = letters.to_bytes().split_first() {
@@ -172,7 +184,7 @@ pub fn parse<'a>(
                             options.port = parse_port(value.to_bytes())?;
                             break;
                         }
-                        _ => return wrong("unknown option", bytes),
+                        _ => return wrong(c"unknown option", bytes),
                     }
                 }
             }
@@ -203,7 +215,7 @@ pub fn split(argument: &CStr) -> (&[u8], Option<&CStr>) {
 }
 
 fn value_of<'a>(value: Option<&'a CStr>, option: &'a [u8]) -> Result<&'a CStr, UsageError<'a>> {
-    value.ok_or(UsageError { problem: "option needs a value", argument: option })
+    value.ok_or(UsageError { problem: Text::new(c"option needs a value"), argument: option })
 }
 
 fn push<'a>(
@@ -211,7 +223,7 @@ fn push<'a>(
     address: &'a CStr,
 ) -> Result<(), UsageError<'a>> {
     addresses.try_push(parse_address(address, PORT_TO_COME)?).map_err(|_| UsageError {
-        problem: "more than 8 addresses to listen on",
+        problem: Text::new(c"more than 8 addresses to listen on"),
         argument: address.to_bytes(),
     })
 }
@@ -234,7 +246,7 @@ fn parse_port(text: &[u8]) -> Result<u32, UsageError<'_>> {
     // The highest number stands for "any" in vsock(7).
     match decimal(text) {
         Some(port) if port != u32::MAX => Ok(port),
-        _ => wrong("not a port", text),
+        _ => wrong(c"not a port", text),
     }
 }
 
@@ -242,7 +254,15 @@ fn parse_cid(text: &[u8]) -> Result<u32, UsageError<'_>> {
     match decimal(text) {
         _ if text == b"any" => Ok(VsockAddress::ANY),
         Some(cid) => Ok(cid),
-        None => wrong("not a context id", text),
+        None => wrong(c"not a context id", text),
+    }
+}
+
+/// Gives milliseconds, a month at the most.
+fn parse_seconds(text: &[u8]) -> Result<u32, UsageError<'_>> {
+    match decimal(text) {
+        Some(seconds) if seconds < 30 * 86_400 => Ok(seconds * 1000),
+        _ => wrong(c"not a number of seconds, or more than a month", text),
     }
 }
 
@@ -261,7 +281,7 @@ pub fn parse_peer(address: &CStr) -> Result<Peer<'_>, UsageError<'_>> {
     {
         return Ok(Peer::Vsock(VsockAddress { cid, port }));
     }
-    wrong("not vsock:CID:PORT or unix:PATH; TCP needs a key, and keys do not exist yet", address.to_bytes())
+    wrong(c"not vsock:CID:PORT or unix:PATH; TCP needs a key, and keys do not exist yet", address.to_bytes())
 }
 
 /// Reads an address; `port` is that of a vsock address without one.
@@ -277,21 +297,21 @@ pub fn parse_address(address: &CStr, port: u32) -> Result<Address<'_>, UsageErro
     } else if let Some(port) = suffix(address, b"vsock:") {
         parse_port(port.to_bytes()).map(Address::Vsock)
     } else if let Some(path) = suffix(address, b"unix:") {
-        if path.is_empty() { wrong("unix: needs a path", bytes) } else { Ok(Address::Unix(path)) }
+        if path.is_empty() { wrong(c"unix: needs a path", bytes) } else { Ok(Address::Unix(path)) }
     } else if let Some(port) = suffix(address, b"serial:") {
-        if port.is_empty() { wrong("serial: needs a port", bytes) } else { Ok(Address::Serial(port)) }
+        if port.is_empty() { wrong(c"serial: needs a port", bytes) } else { Ok(Address::Serial(port)) }
     } else if let Some(number) = suffix(address, b"fd:") {
         match decimal(number.to_bytes()).and_then(|number| i32::try_from(number).ok()) {
             Some(number) if number > 2 => Ok(Address::Descriptor(number)),
-            _ => wrong("fd: needs the number of a socket, 3 or above", bytes),
+            _ => wrong(c"fd: needs the number of a socket, 3 or above", bytes),
         }
     } else if bytes.starts_with(b"tcp:") {
         wrong(
-            "TCP needs a key, because anybody in the network could connect, and keys do not exist yet",
+            c"TCP needs a key, because anybody in the network could connect, and keys do not exist yet",
             bytes,
         )
     } else {
-        wrong("not an address to listen on", bytes)
+        wrong(c"not an address to listen on", bytes)
     }
 }
 
@@ -312,7 +332,7 @@ mod tests {
 
     fn problem(arguments: &[&'static CStr]) -> (&'static str, &'static [u8]) {
         let error = parsed(arguments).unwrap_err();
-        (error.problem, error.argument)
+        (std::str::from_utf8(error.problem.as_bytes()).unwrap(), error.argument)
     }
 
     #[test]

@@ -6,6 +6,8 @@ pub const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/
 /// The same for all sessions, fixed when the agent starts.
 #[derive(Clone, Copy)]
 pub struct Config {
+    /// The longest that a session without a connection is kept, in milliseconds.
+    pub grace_ms: u32,
     /// PATH of commands, before their own environment (`R-9.5`).
     pub path: &'static [u8],
 }

@@ -4,6 +4,8 @@
 //! There is one for each command, written where something fails ([`Failure::tell`]); what is passed back is only that it
 //! was ([`Told`]). As the error of a dozen results it was copied at each `?`, which took 1 KiB of the file.
 
+use core::ffi::CStr;
+
 use arrayvec::ArrayVec;
 use rustix::io::Errno;
 use vsock_shell_proto::code::RefusalCode;
@@ -12,6 +14,14 @@ use vsock_shell_proto::code::RefusalCode;
 pub const SUBJECT_MAX: usize = 112;
 /// Bytes of a message, less than a pipe takes at once (PIPE_BUF).
 pub const MESSAGE_MAX: usize = 8 + SUBJECT_MAX;
+
+/// A text that ends with a NUL: another one does not compile.
+const fn with_nul(text: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(text.as_bytes()) {
+        Ok(text) => text,
+        Err(_) => panic!("no NUL at the end of a text"),
+    }
+}
 
 macro_rules! steps {
     ($($step:ident $code:ident $text:literal)*) => {
@@ -31,8 +41,8 @@ macro_rules! steps {
             }
 
             /// What was tried, for people; the subject follows.
-            pub const fn text(self) -> &'static str {
-                match self { $(Self::$step => $text,)* }
+            pub const fn text(self) -> &'static CStr {
+                match self { $(Self::$step => const { with_nul(concat!($text, "\0")) },)* }
             }
         }
     };

@@ -14,13 +14,13 @@ pub const HALF_OPEN_MAX: usize = 128;
 pub const DEADLINE_MS: u64 = 5000;
 
 /// The table.
-pub struct HalfOpen {
-    entries: [Option<Entry>; HALF_OPEN_MAX],
+pub struct HalfOpen<'e> {
+    entries: &'e mut [Option<Entry>; HALF_OPEN_MAX],
     random: Random,
 }
 
 /// A connection and the part of its preamble that has come.
-struct Entry {
+pub struct Entry {
     stream: OwnedFd,
     preamble: Partial,
     deadline_ms: u64,
@@ -77,10 +77,10 @@ impl Default for Partial {
     }
 }
 
-impl HalfOpen {
-    /// An empty table; `seed` decides who is evicted.
-    pub fn new(seed: u64) -> Self {
-        Self { entries: [const { None }; HALF_OPEN_MAX], random: Random::new(seed) }
+impl<'e> HalfOpen<'e> {
+    /// A table of these entries, which are empty; `seed` decides who is evicted.
+    pub fn new(entries: &'e mut [Option<Entry>; HALF_OPEN_MAX], seed: u64) -> Self {
+        Self { entries, random: Random::new(seed) }
     }
 
     /// Keeps a connection and gives its place, and the connection that had to make room.
@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_full_table_evicts_at_random() {
-        let mut table = HalfOpen::new(1);
+        let mut entries = [const { None }; HALF_OPEN_MAX];
+        let mut table = HalfOpen::new(&mut entries, 1);
         for expected in 0..HALF_OPEN_MAX {
             let (place, evicted) = table.insert(stream(), Partial::new(), 0);
             assert_eq!((place, evicted.is_none()), (expected, true));
@@ -212,7 +213,8 @@ mod tests {
 
     #[test]
     fn what_is_late_expires_and_nothing_else() {
-        let mut table = HalfOpen::new(1);
+        let mut entries = [const { None }; HALF_OPEN_MAX];
+        let mut table = HalfOpen::new(&mut entries, 1);
         table.insert(stream(), Partial::new(), 100);
         table.insert(stream(), Partial::new(), 200);
         assert_eq!(table.next_deadline_ms(), Some(100 + DEADLINE_MS));
@@ -223,7 +225,8 @@ mod tests {
 
     #[test]
     fn evicting_empties_the_table() {
-        let mut table = HalfOpen::new(u64::MAX);
+        let mut entries = [const { None }; HALF_OPEN_MAX];
+        let mut table = HalfOpen::new(&mut entries, u64::MAX);
         for _ in 0..3 {
             table.insert(stream(), Partial::new(), 0);
         }

@@ -22,7 +22,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group
 use crate::args::{Address, Options, Peer};
 use crate::clock::{now_ms, until};
 use crate::config::{Config, DEFAULT_PATH};
-use crate::line::{Line, Part};
+use crate::line::{Line, Part, text};
 use crate::sys::descriptor;
 use crate::sys::process::{Forked, fork};
 use crate::sys::signal::{self, HANDLED_BY_INIT, Signals};
@@ -103,7 +103,7 @@ fn set_up(settings: &Settings<'_>, options: &Options<'_>, has_list: bool, failed
     if !settings.hostname.is_empty()
         && let Err(errno) = rustix::system::sethostname(settings.hostname)
     {
-        log::failure("set the host name", settings.hostname, errno);
+        log::failure(c"set the host name", settings.hostname, errno);
     }
     let is_vsock = |address: &Address<'_>| matches!(address, Address::Vsock(_));
     let is_by_default = options.addresses.is_empty() && !matches!(options.connect, Some(Peer::Unix(_)));
@@ -141,19 +141,19 @@ impl Supervisor<'_> {
                 self.run()
             }
             Ok(Forked::Parent(pid)) => self.agent.handle_started(Some(pid), now_ms()),
-            Err(errno) => log::failure("fork", b"", errno),
+            Err(errno) => log::failure(c"fork", b"", errno),
         }
         signal::restore_for_command();
         let errno = self.start.execute(init);
         signal::take_over();
-        log::failure("execute", init.to_bytes(), errno);
+        log::failure(c"execute", init.to_bytes(), errno);
     }
 
     fn run(&mut self) -> ! {
         match Signals::open(&HANDLED_BY_INIT) {
             Ok(signals) => self.signals = Some(signals),
             // Without a descriptor there is still somebody to reap, and to start the agent.
-            Err(errno) => log::failure("read signals", b"", errno),
+            Err(errno) => log::failure(c"read signals", b"", errno),
         }
         loop {
             self.start_due();
@@ -189,7 +189,7 @@ impl Supervisor<'_> {
         if self.has_shell() && is_due(&self.shell) {
             let pid = self.start_child(&|child| {
                 let path = child.start.variable(b"PATH").unwrap_or(DEFAULT_PATH);
-                console::run(child.console, &Config { path })
+                console::run(child.console, &Config { path, grace_ms: 0 })
             });
             self.shell.handle_started(pid, now);
         }
@@ -204,7 +204,7 @@ impl Supervisor<'_> {
                 exit(body(self))
             }
             Err(errno) => {
-                log::failure("fork", b"", errno);
+                log::failure(c"fork", b"", errno);
                 None
             }
         }
@@ -229,10 +229,10 @@ impl Supervisor<'_> {
                         let number =
                             status.exit_status().or_else(|| status.terminating_signal()).unwrap_or(0);
                         log::warning(&[
-                            Part::Text("the agent ended, "),
-                            Part::Text(if status.signaled() { "signal " } else { "status " }),
+                            text(c"the agent ended, "),
+                            text(if status.signaled() { c"signal " } else { c"status " }),
                             Part::Number(u64::from(number.unsigned_abs())),
-                            Part::Text("; it is started again"),
+                            text(c"; it is started again"),
                         ]);
                     }
                     self.shell.handle_ended(pid, now);
@@ -248,7 +248,7 @@ impl Supervisor<'_> {
     fn end(&mut self, action: Action) {
         self.is_ending = true;
         if self.is_init {
-            log::warning(&[Part::Text("ending the machine")]);
+            log::warning(&[text(c"ending the machine")]);
         }
         if let Some(pid) = self.agent.pid() {
             let _ = kill_process(pid, Signal::TERM);
@@ -266,7 +266,7 @@ impl Supervisor<'_> {
             self.wait_while(ENDING_MS, &|_, has_children| has_children);
         }
         power::leave_file_systems();
-        log::failure("end the machine", b"", action.perform());
+        log::failure(c"end the machine", b"", action.perform());
         self.is_ending = false;
     }
 

@@ -1,8 +1,12 @@
 //! One line of text for people, put together without `core::fmt`, which would cost the binary more than the rest of
 //! the logging.
 
+use core::ffi::CStr;
+
 use arrayvec::ArrayVec;
 use rustix::io::Errno;
+
+use crate::sys::text::Text;
 
 /// Bytes of a line; what is longer is cut.
 pub const LINE_MAX: usize = 512;
@@ -13,7 +17,7 @@ const DIGITS: &[u8; 16] = b"0123456789abcdef";
 #[derive(Clone, Copy)]
 pub enum Part<'a> {
     /// Text of ours.
-    Text(&'a str),
+    Text(Text),
     /// Bytes from elsewhere; everything but printable ASCII is escaped.
     Bytes(&'a [u8]),
     /// What another line holds, escaped already.
@@ -24,6 +28,11 @@ pub enum Part<'a> {
     Hexadecimal(u64),
     /// The text of an error of the system.
     Error(Errno),
+}
+
+/// The part that is this text.
+pub const fn text(text: &'static CStr) -> Part<'static> {
+    Part::Text(Text::new(text))
 }
 
 /// A line, or the beginning of one that was too long.
@@ -47,7 +56,7 @@ impl Line {
     pub fn append(&mut self, parts: &[Part<'_>]) {
         for part in parts {
             match *part {
-                Part::Text(text) => self.append_text(text),
+                Part::Text(text) => self.append_bytes(text.as_bytes()),
                 Part::Bytes(bytes) => self.append_escaped(bytes),
                 Part::Line(line) => self.append_bytes(line.as_bytes()),
                 Part::Number(number) => self.append_number(number, 10),
@@ -69,10 +78,6 @@ impl Line {
     /// What the line holds.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
-    }
-
-    fn append_text(&mut self, text: &str) {
-        self.append_bytes(text.as_bytes());
     }
 
     fn append_bytes(&mut self, bytes: &[u8]) {
@@ -108,7 +113,7 @@ impl Line {
         match text_of(errno) {
             Some(text) => self.append_bytes(text),
             None => {
-                self.append_text("error ");
+                self.append_bytes(b"error ");
                 self.append_number(u64::from(errno.raw_os_error().unsigned_abs()), 10);
             }
         }
@@ -180,15 +185,15 @@ mod tests {
     #[test]
     fn parts_become_one_line() {
         let mut line = Line::of(&[
-            Part::Text("cannot open "),
+            text(c"cannot open "),
             Part::Bytes(b"a\n\xff\\b c"),
-            Part::Text(": "),
+            text(c": "),
             Part::Error(Errno::NOENT),
-            Part::Text(" "),
+            text(c" "),
             Part::Number(0),
-            Part::Text(" "),
+            text(c" "),
             Part::Number(u64::MAX),
-            Part::Text(" "),
+            text(c" "),
             Part::Hexadecimal(0x40_1fe0),
         ]);
         let text =
@@ -199,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_too_long_is_cut_and_still_ends() {
-        let mut line = Line::of(&[Part::Bytes(&[b'x'; 2 * LINE_MAX]), Part::Number(7), Part::Text("tail")]);
+        let mut line = Line::of(&[Part::Bytes(&[b'x'; 2 * LINE_MAX]), Part::Number(7), text(c"tail")]);
         assert_eq!(line.as_bytes().len(), LINE_MAX);
         assert_eq!(line.end().len(), LINE_MAX);
         assert_eq!(line.end().last(), Some(&b'\n'));

@@ -14,15 +14,16 @@ use vsock_shell_proto::preamble::{Answer, Preamble, Status};
 use crate::args::{ADDRESSES_MAX, Options};
 use crate::caller::Caller;
 use crate::clock::{earliest, now_ms, until};
-use crate::half_open::{HalfOpen, Partial, Progress};
+use crate::half_open::{Entry, HALF_OPEN_MAX, HalfOpen, Partial, Progress};
 use crate::hangup::KILL_AFTER_MS;
-use crate::line::Part;
+use crate::line::{Part, text};
 use crate::listen::{Listening, call};
 use crate::log;
 use crate::session::LINGER_US;
 use crate::sessions::Sessions;
 use crate::sys::process::{Forked, fork};
 use crate::sys::signal::{HANDLED, Signals};
+use crate::sys::storage::Storage;
 use crate::sys::{random, socket};
 
 /// Connections accepted from one socket before the others have their turn.
@@ -40,6 +41,11 @@ const TOKEN_SIGNALS: u64 = u64::MAX;
 const TOKEN_CALL: u64 = u64::MAX - 1;
 const TOKEN_SOCKETS: u64 = 1 << 32;
 
+static ENTRIES: Storage<[Option<Entry>; HALF_OPEN_MAX]> = Storage::new([const { None }; HALF_OPEN_MAX]);
+
+/// Ports without connections, each with the process that serves it. Taken only in that process.
+pub type Ports = ArrayVec<(Option<OwnedFd>, Option<Pid>), ADDRESSES_MAX>;
+
 /// The listener. What is small stands in front, where instructions reach it by one byte.
 #[repr(C)]
 pub struct Listener<'a> {
@@ -49,26 +55,28 @@ pub struct Listener<'a> {
     allowed_cid: u32,
     /// When ports get a process that have none.
     ports_due_ms: Option<u64>,
+    /// Of the connection that came last.
+    pub preamble: [u8; PREAMBLE_LEN],
     /// SIGHUP was ignored when the agent started, or there is no terminal that could hang up.
     ignores_hangup: bool,
     /// Nothing is accepted before this.
     paused_until_ms: Option<u64>,
     /// When the sessions are killed that have not ended; set once the listener is ending.
     ending_at_ms: Option<u64>,
-    /// Ports without connections, each with the process that serves it. Taken only in that process.
-    ports: ArrayVec<(Option<OwnedFd>, Option<Pid>), ADDRESSES_MAX>,
+    ports: Ports,
     caller: Option<Caller<'a>>,
     sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>,
     sessions: Sessions,
-    half_open: HalfOpen,
+    half_open: HalfOpen<'static>,
 }
 
 /// How [`Listener::run`] ends: the listener in the first way, every session's process in the second.
 pub enum Outcome {
     /// All sessions have ended, and so does the agent.
     Ended,
-    /// This is a new process, for the session over this stream. The caller drops the listener.
-    Session(OwnedFd, [u8; PREAMBLE_LEN]),
+    /// This is a new process, for the session over this stream, which began with [`Listener::preamble`]. The caller drops the
+    /// listener.
+    Session(OwnedFd),
     /// This is a new process, for this port. The caller drops the listener.
     Port(OwnedFd),
 }
@@ -80,7 +88,7 @@ impl<'a> Listener<'a> {
     /// Of `epoll_create`, `epoll_ctl` and `signalfd`.
     pub fn new(
         sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>,
-        ports: ArrayVec<OwnedFd, ADDRESSES_MAX>,
+        ports: Ports,
         options: &Options<'a>,
         ignores_hangup: bool,
     ) -> Result<Self, Errno> {
@@ -92,9 +100,10 @@ impl<'a> Listener<'a> {
             epoll,
             signals,
             sockets,
-            half_open: HalfOpen::new(seed),
+            preamble: [0; PREAMBLE_LEN],
+            half_open: HalfOpen::new(ENTRIES.take().ok_or(Errno::NOMEM)?, seed),
             sessions: Sessions::new(),
-            ports: ports.into_iter().map(|port| (Some(port), None)).collect(),
+            ports,
             caller: options.connect.map(Caller::new),
             allowed_cid: options.allowed_cid,
             ports_due_ms: Some(0),
@@ -138,8 +147,8 @@ impl<'a> Listener<'a> {
                 } else {
                     self.read_preamble(token as usize)
                 };
-                if let Some((stream, preamble)) = session {
-                    return Ok(Outcome::Session(stream, preamble));
+                if let Some(stream) = session {
+                    return Ok(Outcome::Session(stream));
                 }
             }
             if self.handle_time() {
@@ -218,7 +227,7 @@ impl<'a> Listener<'a> {
                     self.sessions.add(pid);
                 }
                 Err(errno) => {
-                    log::peer_failure("serve a port", errno);
+                    log::peer_failure(c"serve a port", errno);
                     self.ports_due_ms = Some(now_ms().saturating_add(PORT_PAUSE_MS));
                 }
             }
@@ -242,7 +251,7 @@ impl<'a> Listener<'a> {
             Ok(stream) => caller.handle_called(stream),
             Err(errno) => {
                 if caller.handle_failed(now_ms()) {
-                    log::peer_warning(&[Part::Text("nobody answers a call: "), Part::Error(errno)]);
+                    log::peer_warning(&[text(c"nobody answers a call: "), Part::Error(errno)]);
                 }
             }
         }
@@ -250,13 +259,14 @@ impl<'a> Listener<'a> {
 
     /// Something came on the call, or it has ended.
     #[inline(never)]
-    fn handle_call(&mut self) -> Option<(OwnedFd, [u8; PREAMBLE_LEN])> {
+    fn handle_call(&mut self) -> Option<OwnedFd> {
         let (stream, preamble) = self
             .caller
             .as_mut()?
             .handle_readable(now_ms(), &|stream, room| rustix::io::read(stream, room))?;
         let _ = epoll::delete(&self.epoll, &stream);
-        self.start(stream, *preamble.bytes())
+        self.preamble = *preamble.bytes();
+        self.start(stream)
     }
 
     /// Stops accepting, and asks the sessions to hang up. A second signal kills them.
@@ -278,11 +288,11 @@ impl<'a> Listener<'a> {
             self.forget(stream);
         }
         self.sessions.signal(Signal::TERM);
-        log::info(&[Part::Text("ending")]);
+        log::info(&[text(c"ending")]);
     }
 
     /// Accepts from the socket of this index.
-    fn accept(&mut self, index: usize) -> Option<(OwnedFd, [u8; PREAMBLE_LEN])> {
+    fn accept(&mut self, index: usize) -> Option<OwnedFd> {
         for _ in 0..ACCEPTS_PER_TURN {
             let socket = self.sockets.get(index).filter(|_| self.paused_until_ms.is_none())?;
             match socket::accept(socket.as_fd()) {
@@ -295,9 +305,9 @@ impl<'a> Listener<'a> {
                 Ok((_, peer)) => {
                     let cid = u64::from(peer.vsock_cid().unwrap_or(u32::MAX));
                     log::peer_warning(&[
-                        Part::Text("refused a connection from CID "),
+                        text(c"refused a connection from CID "),
                         Part::Number(cid),
-                        Part::Text(", which is not the host"),
+                        text(c", which is not the host"),
                     ]);
                 }
                 Err(Errno::AGAIN) => return None,
@@ -318,10 +328,13 @@ impl<'a> Listener<'a> {
 
     /// Takes on a new connection. Its preamble is often there already, and then the table is not needed.
     #[inline(never)]
-    fn admit(&mut self, stream: OwnedFd) -> Option<(OwnedFd, [u8; PREAMBLE_LEN])> {
+    fn admit(&mut self, stream: OwnedFd) -> Option<OwnedFd> {
         let mut preamble = Partial::new();
         match preamble.read(&mut |room| rustix::io::read(&stream, room)) {
-            Progress::Complete => return self.start(stream, *preamble.bytes()),
+            Progress::Complete => {
+                self.preamble = *preamble.bytes();
+                return self.start(stream);
+            }
             Progress::Closed => return None,
             Progress::Pending => {}
         }
@@ -333,14 +346,14 @@ impl<'a> Listener<'a> {
         let token = epoll::EventData::new_u64(place as u64);
         let added = self.half_open.stream(place).map(|stream| epoll::add(&self.epoll, stream, token, flags));
         if added != Some(Ok(())) {
-            log::peer_warning(&[Part::Text("cannot watch a new connection")]);
+            log::peer_warning(&[text(c"cannot watch a new connection")]);
             drop(self.half_open.take(place));
         }
         None
     }
 
     /// Reads on from the connection at this place of the table.
-    fn read_preamble(&mut self, place: usize) -> Option<(OwnedFd, [u8; PREAMBLE_LEN])> {
+    fn read_preamble(&mut self, place: usize) -> Option<OwnedFd> {
         let progress = self.half_open.read(place);
         if progress == Progress::Pending {
             return None;
@@ -351,33 +364,31 @@ impl<'a> Listener<'a> {
             return None;
         }
         let _ = epoll::delete(&self.epoll, &stream);
-        self.start(stream, *preamble.bytes())
+        self.preamble = *preamble.bytes();
+        self.start(stream)
     }
 
-    /// Forks the session. In its process it gives back what belongs to it.
-    fn start(
-        &mut self,
-        stream: OwnedFd,
-        preamble: [u8; PREAMBLE_LEN],
-    ) -> Option<(OwnedFd, [u8; PREAMBLE_LEN])> {
+    /// Forks the session that [`Self::preamble`] is of. In its process it gives back what belongs to it.
+    fn start(&mut self, stream: OwnedFd) -> Option<OwnedFd> {
         if self.sessions.is_full() {
             // Some may have ended in this very turn.
             self.reap();
         }
-        if self.sessions.is_full() {
-            log::peer_warning(&[Part::Text("refused a session: as many run as are allowed")]);
-            refuse(&stream, &preamble, Status::Full);
+        // The process of a connection that goes on with a session ends once it has handed it over.
+        if self.sessions.is_full() && !Preamble::must_exist(&self.preamble) {
+            log::peer_warning(&[text(c"refused a session: as many run as are allowed")]);
+            refuse(&stream, &self.preamble, Status::Full);
             return None;
         }
         match fork() {
-            Ok(Forked::Child) => Some((stream, preamble)),
+            Ok(Forked::Child) => Some(stream),
             Ok(Forked::Parent(pid)) => {
                 self.sessions.begin(pid);
                 None
             }
             Err(errno) => {
-                log::peer_failure("start a session", errno);
-                refuse(&stream, &preamble, Status::NoResources);
+                log::peer_failure(c"start a session", errno);
+                refuse(&stream, &self.preamble, Status::NoResources);
                 None
             }
         }
@@ -402,7 +413,7 @@ impl<'a> Listener<'a> {
 
     /// Stops accepting for a moment, so that a lack of something does not become a loop.
     fn pause(&mut self, errno: Errno) {
-        log::peer_failure("accept", errno);
+        log::peer_failure(c"accept", errno);
         for socket in &self.sockets {
             let _ = epoll::delete(&self.epoll, socket);
         }

@@ -3,17 +3,18 @@
 //! One line is one `write`, so that lines of several processes do not mix. A process that was forked logs on to the
 //! same place. Nothing is logged that a peer sent, except escaped ([`Part::Bytes`]), and never a session's id.
 
+use core::ffi::CStr;
 use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::clock;
-use crate::line::{Line, Part};
+use crate::line::{Line, Part, text};
 use crate::sys::descriptor;
 
 /// The name that lines begin with.
-pub const NAME: &str = "vsock-shell-agent";
+pub const NAME: &CStr = c"vsock-shell-agent";
 
 /// How much a line matters; its number is the kernel log's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,22 +58,15 @@ pub fn error(parts: &[Part<'_>]) {
 
 /// An error of the system: what could not be done, on what, and why.
 #[inline(never)]
-pub fn failure(what: &'static str, on: &[u8], errno: Errno) {
-    let blank = if on.is_empty() { "" } else { " " };
-    error(&[
-        Part::Text("cannot "),
-        Part::Text(what),
-        Part::Text(blank),
-        Part::Bytes(on),
-        Part::Text(": "),
-        Part::Error(errno),
-    ]);
+pub fn failure(what: &'static CStr, on: &[u8], errno: Errno) {
+    let blank = text(if on.is_empty() { c"" } else { c" " });
+    error(&[text(c"cannot "), text(what), blank, Part::Bytes(on), text(c": "), Part::Error(errno)]);
 }
 
 /// The same, as a warning that a peer can cause.
 #[inline(never)]
-pub fn peer_failure(what: &'static str, errno: Errno) {
-    peer_warning(&[Part::Text("cannot "), Part::Text(what), Part::Text(": "), Part::Error(errno)]);
+pub fn peer_failure(what: &'static CStr, errno: Errno) {
+    peer_warning(&[text(c"cannot "), text(what), text(c": "), Part::Error(errno)]);
 }
 
 /// Something is wrong, and the agent goes on.
@@ -97,7 +91,7 @@ pub fn peer_warning(parts: &[Part<'_>]) {
         Admission::Told => warning(parts),
         Admission::Last => {
             warning(parts);
-            warning(&[Part::Text("further warnings about peers are left out for some seconds")]);
+            warning(&[text(c"further warnings about peers are left out for some seconds")]);
         }
         Admission::LeftOut => {}
     }
@@ -110,9 +104,9 @@ fn write(level: Level, parts: &[Part<'_>]) {
     let mut line = Line::new();
     let kernel_log = KERNEL_LOG.load(Relaxed);
     if kernel_log != 0 {
-        line.append(&[Part::Text("<"), Part::Number(u64::from(level as u8)), Part::Text(">")]);
+        line.append(&[text(c"<"), Part::Number(u64::from(level as u8)), text(c">")]);
     }
-    line.append(&[Part::Text(NAME), Part::Text(": ")]);
+    line.append(&[text(NAME), text(c": ")]);
     line.append(parts);
     // A log that cannot be written has nobody to complain to.
     let _ = descriptor::write(if kernel_log == 0 { 2 } else { kernel_log }, line.end());
@@ -138,7 +132,8 @@ impl RateLimit {
 
     fn admit(&self, now_ms: u64) -> Admission {
         let span = now_ms / SPAN_MS;
-        if self.span.swap(span, Relaxed) != span {
+        if self.span.load(Relaxed) != span {
+            self.span.store(span, Relaxed);
             self.count.store(0, Relaxed);
         }
         let count = self.count.load(Relaxed).saturating_add(1);

@@ -19,13 +19,17 @@ use crate::serial;
 use crate::session::wire::Wire;
 use crate::sessions::Sessions;
 use crate::sys::process::{Forked, fork};
-use crate::sys::signal::{HANDLED, Signals};
+use crate::sys::signal::{HANDLED_BY_INIT, Signals};
 use crate::sys::storage::Storage;
 
 /// How long a port is left alone that nobody holds at the other end: it would be ready all the time.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-static PORT: Storage<Port> = Storage::new(Port::agent());
+/// Tells that the listener is gone.
+const ORPHANED: Signal = Signal::USR1;
+
+/// The port of this process: its keeper's, or of a session that goes on over one.
+pub static PORT: Storage<Port> = Storage::new(Port::agent());
 
 /// The process of one port.
 struct Keeper {
@@ -50,8 +54,13 @@ impl Watch {
         while let Some(number) = self.signals.next() {
             if number == Signal::CHILD.as_raw() {
                 self.sessions.reap(&mut |_| {});
+                continue;
+            }
+            self.is_ending = true;
+            if number == ORPHANED.as_raw() {
+                // Sessions notice that nobody is there to have the port back, and wait for their clients without it.
+                self.sessions = Sessions::new();
             } else {
-                self.is_ending = true;
                 self.sessions.signal(Signal::TERM);
             }
         }
@@ -62,11 +71,15 @@ impl Watch {
 pub fn serve(fd: OwnedFd) -> Option<(OwnedFd, Wire)> {
     oom::lock_pages();
     // A listener that was killed is started again, and cannot open a port of virtio-serial that somebody has open.
-    let _ = set_parent_process_death_signal(Some(Signal::TERM));
+    let _ = set_parent_process_death_signal(Some(ORPHANED));
     let keeper = Keeper {
         fd,
         port: PORT.take()?,
-        watch: Watch { signals: Signals::open(&HANDLED).ok()?, sessions: Sessions::new(), is_ending: false },
+        watch: Watch {
+            signals: Signals::open(&HANDLED_BY_INIT).ok()?,
+            sessions: Sessions::new(),
+            is_ending: false,
+        },
     };
     keeper.run()
 }
@@ -84,7 +97,7 @@ impl Keeper {
                     Ok(None) => {}
                     // Without an answer the client begins again in a moment, when there may be room.
                     Err(errno) => {
-                        log::peer_failure("start a session", errno);
+                        log::peer_failure(c"start a session", errno);
                         self.port.accept();
                     }
                 },

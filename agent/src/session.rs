@@ -6,6 +6,7 @@
 //! marked ready, one frame at a time, so that all have their turn.
 
 pub mod answer;
+pub mod door;
 pub mod dying;
 pub mod exec;
 pub mod get;
@@ -19,28 +20,35 @@ pub mod watch;
 pub mod wire;
 
 use arrayvec::ArrayVec;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 use rustix::process::{Signal, WaitOptions, wait};
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello};
 use vsock_shell_proto::limits::{CHANNEL_IDS, CHANNELS_MAX, POOL_LEN, PREAMBLE_LEN, REQUEST_MAX, RING_LEN};
 use vsock_shell_proto::mux::{Event, Side};
-use vsock_shell_proto::preamble::{Preamble, Status, admit};
+use vsock_shell_proto::preamble::{Held, Preamble, SessionId, Status, admit};
+use vsock_shell_proto::serial::Port;
 use vsock_shell_proto::session::{Channel, Memory};
 use vsock_shell_proto::time::Instant;
 
 use crate::clock::{earliest, now_us};
 use crate::config::Config;
-use crate::line::{Line, Part};
+use crate::line::{Line, Part, text};
 use crate::log;
 use crate::oom;
+use crate::port::PORT;
+use crate::serial;
 use crate::sys::signal::{HANDLED, Signals};
 use crate::sys::start::exit;
 use crate::sys::storage::Storage;
+use door::{Door, Visit};
 use dying::Dying;
 use request::{Gathered, Place, Requests};
 use tasks::{Step, Task, Tasks};
 use transport::{Lost, Transport};
 use watch::{Token, Watch};
+use wire::Wire;
 
 /// The core with the memory of this process.
 pub type Core =
@@ -48,8 +56,6 @@ pub type Core =
 
 /// Name and version, for HELLO.
 pub const SOFTWARE: &str = concat!("vsock-shell-agent ", env!("CARGO_PKG_VERSION"));
-/// How long a session without a connection is kept: not at all, until clients can resume.
-const GRACE_MS: u32 = 0;
 /// Bytes read from the transport at once.
 const INPUT_LEN: usize = 256 * 1024;
 /// A read that brings as much is tried again before epoll is asked: it mostly brings more.
@@ -78,29 +84,45 @@ struct Driver<'c> {
     config: &'c Config,
     /// When the loop last asked epoll: read no more often, because it is a system call.
     now: Instant,
-    /// The session has ended, and when we stop trying to send what is left.
-    linger_until: Option<u64>,
+    /// When this process ends what it runs: the session has ended, and what is left to send had its time; or nobody has come
+    /// back to it.
+    ends_at: Option<u64>,
+    /// Where other connections come in; gone where the system has none, and once the session is over.
+    door: Option<Door>,
+    /// The session, and the latest of its connections.
+    id: SessionId,
+    attempt: u64,
+    /// For a connection over a port.
+    storage: Option<&'static mut Port>,
 }
 
 /// Runs the session to its end. The process is this session's alone: no descriptor of the listener is open, the
 /// signals of [`HANDLED`] are blocked, SIGPIPE is ignored, both streams do not block.
 pub fn run(mut transport: Transport, preamble: &[u8; PREAMBLE_LEN], config: &Config) -> ! {
-    oom::lock_pages();
     // What is no preamble gets no answer.
-    let Ok(preamble) = Preamble::parse(preamble) else { exit(0) };
-    let answer = admit(&preamble, None);
+    let Ok(parsed) = Preamble::parse(preamble) else { exit(0) };
+    let door = Door::open(&parsed.id);
+    if matches!(door, Err(Errno::ADDRINUSE)) {
+        if let Err(errno) = transport.hand_over(preamble, &parsed.id) {
+            log::peer_failure(c"hand a connection to its session", errno);
+        }
+        exit(0)
+    }
+    oom::lock_pages();
+    let answer = admit(&parsed, None);
     transport.answer(&answer.encode());
     if answer.status != Status::Created {
         let _ = transport.write(None, Instant::default());
+        transport.close();
         exit(0)
     }
-    match Driver::new(transport, config) {
+    match Driver::new(transport, &parsed, door.ok(), config) {
         Some(mut driver) => {
             driver.run();
             exit(0)
         }
         None => {
-            log::error(&[Part::Text("cannot begin a session")]);
+            log::error(&[text(c"cannot begin a session")]);
             exit(1)
         }
     }
@@ -108,32 +130,48 @@ pub fn run(mut transport: Transport, preamble: &[u8; PREAMBLE_LEN], config: &Con
 
 impl<'c> Driver<'c> {
     #[inline(never)]
-    fn new(transport: Transport, config: &'c Config) -> Option<Self> {
+    fn new(
+        transport: Transport,
+        preamble: &Preamble,
+        door: Option<Door>,
+        config: &'c Config,
+    ) -> Option<Self> {
+        let now = Instant::from_micros(now_us());
+        let signals = Signals::open(&HANDLED).ok()?;
+        let watch = Watch::new().ok()?;
+        watch.add(&signals, Token::Signals, watch::READ).ok()?;
+        transport.watch(&watch).ok()?;
+        if let Some(door) = &door {
+            watch.add(door, Token::Door, watch::READ).ok()?;
+        }
+        let tasks = Tasks::new()?;
+        let requests = Requests::new()?;
+        let dying = Dying::new()?;
         let memory = Memory {
             ring: &mut RING.take()?[..],
             pool: &mut POOL.take()?[..],
             channels: &mut CHANNELS.take()?[..],
             channels_max: CHANNELS_MAX,
         };
-        let hello = Hello::new(SOFTWARE, CHANNELS_MAX as u32, REQUEST_MAX as u32, GRACE_MS);
+        let hello = Hello::new(SOFTWARE, CHANNELS_MAX as u32, REQUEST_MAX as u32, config.grace_ms);
         let mut core = Core::new(Side::Agent, memory, hello, None);
-        let now = Instant::from_micros(now_us());
-        core.attach(0, now).ok()?;
-        let signals = Signals::open(&HANDLED).ok()?;
-        let watch = Watch::new().ok()?;
-        watch.add(&signals, Token::Signals, watch::READ).ok()?;
-        transport.watch(&watch).ok()?;
+        // At offset 0 there is nothing that could not be had.
+        let _ = core.attach(0, now);
         Some(Self {
             core,
             transport,
             watch,
             signals,
-            tasks: Tasks::new()?,
-            requests: Requests::new()?,
-            dying: Dying::new(),
+            tasks,
+            requests,
+            dying,
             config,
             now,
-            linger_until: None,
+            ends_at: None,
+            door,
+            id: preamble.id,
+            attempt: preamble.attempt,
+            storage: PORT.take(),
         })
     }
 
@@ -145,7 +183,7 @@ impl<'c> Driver<'c> {
             self.core.handle_timeout(self.now);
             self.work();
             let lost = lost || self.transport.write(Some(&mut self.core), self.now).is_err();
-            if lost || self.is_over() {
+            if self.is_over() || (lost && !self.is_kept()) {
                 break;
             }
             rounds += 1;
@@ -289,8 +327,7 @@ impl<'c> Driver<'c> {
     }
 
     fn refuse_too_large(&mut self, channel: ChannelId) {
-        let text =
-            Line::of(&[Part::Text("the limit is "), Part::Number(REQUEST_MAX as u64), Part::Text(" bytes")]);
+        let text = Line::of(&[text(c"the limit is "), Part::Number(REQUEST_MAX as u64), text(c" bytes")]);
         self.core.refuse(channel, RefusalCode::TooLarge, 0, text.as_bytes());
         self.tasks.remove(channel);
         self.requests.release(channel);
@@ -351,10 +388,11 @@ impl<'c> Driver<'c> {
     }
 
     /// Waits until there is something to do, or only asks what happened meanwhile.
+    #[inline(never)]
     fn wait(&mut self, is_busy: bool) {
         self.transport.arm(&self.watch);
         let core = self.core.poll_timeout().map(Instant::micros);
-        let deadlines = [core, self.dying.deadline_us(), self.linger_until, self.transport.deadline_us()];
+        let deadlines = [core, self.dying.deadline_us(), self.ends_at, self.transport.deadline_us()];
         let timeout = if is_busy {
             Some(0)
         } else {
@@ -362,10 +400,13 @@ impl<'c> Driver<'c> {
         };
         let mut children = false;
         let mut end = false;
+        let mut has_visitors = false;
         let (transport, tasks, signals) = (&mut self.transport, &mut self.tasks, &self.signals);
         self.watch.wait(timeout, &mut |token, readiness| match token {
             Token::Input => transport.set_readable(readiness.ended),
             Token::Output => transport.set_writable(),
+            Token::Door => has_visitors = true,
+            Token::Heir => transport.recall(readiness.ended),
             Token::Signals => {
                 while let Some(number) = signals.next() {
                     children |= number == Signal::CHILD.as_raw();
@@ -379,8 +420,14 @@ impl<'c> Driver<'c> {
         if children {
             self.reap();
         }
+        while has_visitors && let Some(visit) = self.door.as_ref().and_then(Door::answer) {
+            self.receive_visit(visit);
+        }
         if end {
             self.core.close(CloseCode::ShuttingDown);
+            if !self.core.link().is_attached() {
+                self.ends_at = Some(0);
+            }
             self.linger();
         }
         self.dying.kill_due(self.now.micros());
@@ -401,24 +448,87 @@ impl<'c> Driver<'c> {
             self.linger();
         }
         let said = ended && !self.core.link().can_transmit() && !self.transport.is_pending();
-        said || self.linger_until.is_some_and(|until| until <= self.now.micros())
+        said || self.ends_at.is_some_and(|until| until <= self.now.micros())
     }
 
     /// From now on what is unsent has only so much time.
     fn linger(&mut self) {
         let until = self.now.micros() + LINGER_US;
-        self.linger_until.get_or_insert(until);
+        self.ends_at.get_or_insert(until);
+    }
+
+    /// The connection is gone. Whether the session is kept for another: for as long as the client wants, and the agent has it.
+    fn is_kept(&mut self) -> bool {
+        let asked_ms = self.core.peer().map_or(u32::MAX, |hello| hello.grace_ms);
+        let grace_ms = asked_ms.min(self.config.grace_ms);
+        if grace_ms == 0 || self.door.is_none() || self.ends_at.is_some() || self.core.link().is_ending() {
+            return false;
+        }
+        self.close_transport();
+        self.core.detach();
+        self.ends_at = Some(self.now.micros() + u64::from(grace_ms) * 1000);
+        true
+    }
+
+    fn close_transport(&mut self) {
+        if let Some(storage) = self.transport.close() {
+            self.storage = Some(storage);
+        }
+    }
+
+    /// Goes on over a connection that was handed to us, where its preamble gives it a right to.
+    #[inline(never)]
+    fn receive_visit(&mut self, visit: Visit<OwnedFd>) {
+        let Ok(preamble) = Preamble::parse(&visit.preamble) else { return };
+        let link = self.core.link();
+        if preamble.id != self.id || link.is_ending() {
+            return;
+        }
+        let held = Held { attempt: self.attempt, resend: link.resend_range(), received: link.received() };
+        let answer = admit(&preamble, Some(held));
+        let [input, output] = visit.descriptors;
+        if !matches!(answer.status, Status::Resumed | Status::RolledBack) {
+            // Nothing has changed. (On a port whoever tries it in vain is not told.)
+            if visit.connection.is_none() {
+                let _ = rustix::io::write(output, &answer.encode());
+            }
+            return;
+        }
+        // Nothing more is read from the former one, so what was received so far is all.
+        self.close_transport();
+        match visit.connection {
+            None => self.transport.begin(input, output, None),
+            Some(connection) => {
+                let (Some(port), Ok(other)) =
+                    (self.storage.take(), rustix::io::fcntl_dupfd_cloexec(&input, 3))
+                else {
+                    return;
+                };
+                port.take_over(connection);
+                let is_line = serial::is_line(&input);
+                self.transport.begin(input, other, Some(Wire::new(port, is_line, output)));
+            }
+        }
+        self.transport.answer(&answer.encode());
+        let _ = self.transport.watch(&self.watch);
+        self.attempt = preamble.attempt;
+        // One who was told of an older state has given up.
+        self.ends_at = (answer.status == Status::RolledBack).then_some(0);
+        if self.ends_at.is_none() {
+            let _ = self.core.attach(preamble.received, self.now);
+        }
     }
 
     /// Ends what still runs, and waits for it.
     fn end(&mut self) {
+        self.door = None;
         self.transport.close();
         self.tasks.remove_all(&mut |task| {
             if let Task::Exec(exec) = task {
                 exec.hang_up(&mut self.dying);
             }
         });
-        self.linger_until = None;
+        self.ends_at = None;
         self.core.detach();
         self.reap();
         while let Some(deadline) = self.dying.deadline_us() {

@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
-use crate::line::Part;
+use crate::line::{Part, text};
 use crate::log;
 
 /// Sessions at once.
@@ -40,9 +40,9 @@ impl Sessions {
     pub fn begin(&mut self, pid: Pid) {
         self.add(pid);
         log::info(&[
-            Part::Text("session "),
+            text(c"session "),
             Part::Number(u64::from(pid.as_raw_pid().unsigned_abs())),
-            Part::Text(" began"),
+            text(c" began"),
         ]);
     }
 
@@ -55,9 +55,9 @@ impl Sessions {
                     self.0.retain(|&mut session| session != pid);
                     if let Some(signal) = status.terminating_signal() {
                         log::warning(&[
-                            Part::Text("session "),
+                            text(c"session "),
                             Part::Number(u64::from(pid.as_raw_pid().unsigned_abs())),
-                            Part::Text(" was killed by signal "),
+                            text(c" was killed by signal "),
                             Part::Number(u64::from(signal.unsigned_abs())),
                         ]);
                     }

@@ -5,16 +5,18 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::getpid;
+use vsock_shell_proto::limits::PREAMBLE_LEN;
 
 use crate::account::decimal;
 use crate::args::{self, ADDRESSES_MAX, Address, Options, Request};
 use crate::clock::{now_ms, until};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::half_open::{DEADLINE_MS, Partial, Progress};
-use crate::line::{Line, Part};
+use crate::line::{Line, Part, text};
 use crate::listen::{self, ListenError, Opened};
-use crate::listener::{Listener, Outcome};
+use crate::listener::{Listener, Outcome, Ports};
 use crate::session::transport::Transport;
+use crate::session::wire::Wire;
 use crate::sys::process::{Forked, fork};
 use crate::sys::start::{Start, exit};
 use crate::sys::{descriptor, signal};
@@ -52,18 +54,13 @@ pub fn run(start: Start) -> i32 {
         match args::parse(&mut words, &mut options) {
             Ok(Request::Serve) => break,
             Ok(_) if is_init => {}
-            Ok(Request::Help) => return print(&[Part::Text(args::HELP)]),
+            Ok(Request::Help) => return print(&[text(args::HELP)]),
             Ok(Request::Version) => {
-                let version = env!("CARGO_PKG_VERSION");
-                return print(&[
-                    Part::Text(log::NAME),
-                    Part::Text(" "),
-                    Part::Text(version),
-                    Part::Text("\n"),
-                ]);
+                let version = env!("CARGO_PKG_VERSION").as_bytes();
+                return print(&[text(log::NAME), text(c" "), Part::Bytes(version), text(c"\n")]);
             }
             Err(error) => {
-                log::error(&[Part::Text(error.problem), Part::Text(": "), Part::Bytes(error.argument)]);
+                log::error(&[Part::Text(error.problem), text(c": "), Part::Bytes(error.argument)]);
                 if !is_init {
                     return USAGE;
                 }
@@ -107,8 +104,8 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     root::remember();
     oom::exempt();
     oom::lock_pages();
-    let config =
-        Config { path: start.variable(b"PATH").filter(|path| !path.is_empty()).unwrap_or(DEFAULT_PATH) };
+    let path = start.variable(b"PATH").filter(|path| !path.is_empty()).unwrap_or(DEFAULT_PATH);
+    let config = Config { path, grace_ms: options.grace_ms };
     let mut addresses = Addresses::new();
     list_addresses(start, options, &mut addresses)?;
     let mut sockets = ArrayVec::new();
@@ -124,18 +121,18 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
             }
         }
         if opened.is_ok() {
-            log::info(&[Part::Text("listening on "), Part::Line(&describe(address))]);
+            log::info(&[text(c"listening on "), Part::Line(&describe(address))]);
         }
         match opened {
             // Fewer than there are addresses, which were bounded.
-            Ok(Opened::Port(port)) => drop(ports.try_push(port)),
+            Ok(Opened::Port(port)) => drop(ports.try_push((Some(port), None))),
             Ok(Opened::Listening(socket)) => drop(sockets.try_push(socket)),
             Ok(Opened::Connected(input, output)) if addresses.len() == 1 && !options.daemon => {
-                return serve_one(Transport::new(input, output), &config);
+                return serve_one(input, output, None, &config);
             }
             Ok(Opened::Connected(..)) => {
-                log::error(&[Part::Text(
-                    "stdio or a connected socket is one session: no other address and no -d beside it",
+                log::error(&[text(
+                    c"stdio or a connected socket is one session: no other address and no -d beside it",
                 )]);
                 return remove_files(&sockets, USAGE);
             }
@@ -153,11 +150,11 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     if options.daemon
         && let Err(errno) = go_to_background()
     {
-        log::failure("go to the background", b"", errno);
+        log::failure(c"go to the background", b"", errno);
         return remove_files(&sockets, FAILURE);
     }
     if let Some(Err(errno)) = options.notify.map(listen::notify) {
-        log::failure("tell that it listens", b"", errno);
+        log::failure(c"tell that it listens", b"", errno);
     }
     listen_and_serve(sockets, ports, options, hangup_ignored || options.daemon, &config)
 }
@@ -166,11 +163,11 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
 #[inline(never)]
 fn tell(address: Address<'_>, error: ListenError) {
     let (mut line, problem) = (describe(address), error.problem.as_bytes());
-    line.append(&[Part::Text(": "), Part::Bytes(problem)]);
+    line.append(&[text(c": "), Part::Bytes(problem)]);
     if let Some(errno) = error.errno {
-        line.append(&[Part::Text(": "), Part::Error(errno)]);
+        line.append(&[text(c": "), Part::Error(errno)]);
     }
-    log::error(&[Part::Text("cannot listen on "), Part::Line(&line)]);
+    log::error(&[text(c"cannot listen on "), Part::Line(&line)]);
 }
 
 fn remove_files(sockets: &[listen::Listening<'_>], status: i32) -> Result<(), i32> {
@@ -191,10 +188,7 @@ fn list_addresses(start: &Start, options: &Options<'static>, addresses: &mut Add
         for offset in 0..count {
             let address = Address::Descriptor(3_i32.saturating_add_unsigned(offset));
             if addresses.try_push(address).is_err() {
-                log::error(&[
-                    Part::Text("more than 8 sockets in LISTEN_FDS: "),
-                    Part::Number(u64::from(count)),
-                ]);
+                log::error(&[text(c"more than 8 sockets in LISTEN_FDS: "), Part::Number(u64::from(count))]);
                 return Err(USAGE);
             }
         }
@@ -207,12 +201,12 @@ fn list_addresses(start: &Start, options: &Options<'static>, addresses: &mut Add
 
 fn describe(address: Address<'_>) -> Line {
     match address {
-        Address::Vsock(port) => Line::of(&[Part::Text("vsock:"), Part::Number(u64::from(port))]),
-        Address::Unix(path) => Line::of(&[Part::Text("unix:"), Part::Bytes(path.to_bytes())]),
-        Address::Serial(port) => Line::of(&[Part::Text("serial:"), Part::Bytes(port.to_bytes())]),
-        Address::Stdio => Line::of(&[Part::Text("stdio")]),
+        Address::Vsock(port) => Line::of(&[text(c"vsock:"), Part::Number(u64::from(port))]),
+        Address::Unix(path) => Line::of(&[text(c"unix:"), Part::Bytes(path.to_bytes())]),
+        Address::Serial(port) => Line::of(&[text(c"serial:"), Part::Bytes(port.to_bytes())]),
+        Address::Stdio => Line::of(&[text(c"stdio")]),
         Address::Descriptor(number) => {
-            Line::of(&[Part::Text("fd:"), Part::Number(u64::from(number.unsigned_abs()))])
+            Line::of(&[text(c"fd:"), Part::Number(u64::from(number.unsigned_abs()))])
         }
     }
 }
@@ -232,34 +226,51 @@ fn go_to_background() -> Result<(), Errno> {
     rustix::stdio::dup2_stderr(&null)
 }
 
+type Sockets = ArrayVec<listen::Listening<'static>, ADDRESSES_MAX>;
+
+/// What the listener's process comes to, and the preamble of the session that it is for then.
+#[inline(never)]
+fn listen_until_session(
+    sockets: Sockets,
+    ports: Ports,
+    options: &Options<'static>,
+    ignores_hangup: bool,
+) -> Result<(Outcome, [u8; PREAMBLE_LEN]), Errno> {
+    let mut listener = Listener::new(sockets, ports, options, ignores_hangup)?;
+    let outcome = listener.run()?;
+    Ok((outcome, listener.preamble))
+}
+
+#[inline(never)]
 fn listen_and_serve(
-    sockets: ArrayVec<listen::Listening<'static>, ADDRESSES_MAX>,
-    ports: ArrayVec<OwnedFd, ADDRESSES_MAX>,
+    sockets: Sockets,
+    ports: Ports,
     options: &Options<'static>,
     ignores_hangup: bool,
     config: &Config,
 ) -> Result<(), i32> {
-    let failed = |errno| {
-        log::failure("wait for connections", b"", errno);
-        FAILURE
-    };
-    let mut listener = Listener::new(sockets, ports, options, ignores_hangup).map_err(failed)?;
-    let outcome = listener.run().map_err(failed)?;
-    drop(listener);
+    let (outcome, preamble) =
+        listen_until_session(sockets, ports, options, ignores_hangup).map_err(|errno| {
+            log::failure(c"wait for connections", b"", errno);
+            FAILURE
+        })?;
     match outcome {
         Outcome::Ended => Ok(()),
-        Outcome::Session(stream, preamble) => {
+        Outcome::Session(stream) => {
             // Ctrl-C in the agent's terminal is for the listener, which then asks the sessions to end.
             let _ = rustix::process::setsid();
             let Ok(output) = rustix::io::fcntl_dupfd_cloexec(&stream, 3) else { return Err(FAILURE) };
-            session::run(Transport::new(stream, output), &preamble, config)
+            let mut transport = Transport::closed();
+            transport.begin(stream, output, None);
+            session::run(transport, &preamble, config)
         }
         Outcome::Port(port) => match port::serve(port) {
             // The keeper of the port has ended.
             None => Ok(()),
             Some((port, wire)) => {
                 let _ = rustix::process::setsid();
-                serve_one(Transport::over(port, wire).map_err(|_| FAILURE)?, config)
+                let output = rustix::io::fcntl_dupfd_cloexec(&port, 3).map_err(|_| FAILURE)?;
+                serve_one(port, output, Some(wire), config)
             }
         },
     }
@@ -267,7 +278,9 @@ fn listen_and_serve(
 
 /// One session in this process, over a stream that exists.
 #[inline(never)]
-fn serve_one(mut transport: Transport, config: &Config) -> Result<(), i32> {
+fn serve_one(input: OwnedFd, output: OwnedFd, wire: Option<Wire>, config: &Config) -> Result<(), i32> {
+    let mut transport = Transport::closed();
+    transport.begin(input, output, wire);
     signal::block_handled();
     let deadline = now_ms().saturating_add(DEADLINE_MS);
     let mut preamble = Partial::new();
@@ -283,7 +296,7 @@ fn serve_one(mut transport: Transport, config: &Config) -> Result<(), i32> {
         let Some(input) = transport.input() else { return Err(FAILURE) };
         let ready = poll(&mut [PollFd::from_borrowed_fd(input, PollFlags::IN)], Some(&until(deadline)));
         if deadline <= now_ms() || !matches!(ready, Ok(_) | Err(Errno::INTR)) {
-            log::error(&[Part::Text("no preamble came")]);
+            log::error(&[text(c"no preamble came")]);
             transport.close();
             return Err(FAILURE);
         }

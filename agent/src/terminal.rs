@@ -9,7 +9,7 @@ use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 use vsock_shell_proto::frame::WindowSize;
 
-use crate::line::{Line, Part};
+use crate::line::{Line, Part, text};
 use crate::modes;
 use crate::path::PathBuffer;
 use crate::sys;
@@ -45,7 +45,7 @@ fn open_peer(master: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {
     match rustix::pty::ioctl_tiocgptpeer(master, peer_flags) {
         Err(Errno::NOTTY | Errno::INVAL) => {
             let number = sys::terminal::number(master)?;
-            let path = Line::of(&[Part::Text("/dev/pts/"), Part::Number(u64::from(number))]);
+            let path = Line::of(&[text(c"/dev/pts/"), Part::Number(u64::from(number))]);
             rustix::fs::open(PathBuffer::new().join(&[path.as_bytes()])?, flags, Mode::empty())
         }
         result => result,

@@ -83,7 +83,10 @@ where
             .into_ask("wait", &["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--listen"])
             .map(Invocation::Wait),
         Some(Verb::Info) => words
-            .into_ask("info", &["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--listen", "--json"])
+            .into_ask(
+                "info",
+                &["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--dead-after", "--listen", "--json"],
+            )
             .map(Invocation::Info),
         Some(Verb::Power(action)) => words.into_power(action),
         None if words.options.upload.is_some() || words.options.download.is_some() => words.into_transfer(),
@@ -167,6 +170,7 @@ impl Words {
                 "--kill-after",
                 "--json",
                 "--reconnect",
+                "--dead-after",
                 "--listen",
             ],
         )?;
@@ -206,7 +210,19 @@ impl Words {
     fn into_transfer(self) -> Result<Invocation, ArgsError> {
         self.options.refuse_except(
             "-u and -d",
-            &["-p", "-l", "-q", "-v", "-u", "-d", "--timeout", "--sync", "--reconnect", "--listen"],
+            &[
+                "-p",
+                "-l",
+                "-q",
+                "-v",
+                "-u",
+                "-d",
+                "--timeout",
+                "--sync",
+                "--reconnect",
+                "--dead-after",
+                "--listen",
+            ],
         )?;
         let target = self.target()?;
         if let Some(word) = self.command.first() {
@@ -240,7 +256,10 @@ impl Words {
     }
 
     fn into_copy(self) -> Result<Invocation, ArgsError> {
-        self.options.refuse_except("cp", &["-p", "-l", "-q", "-v", "--timeout", "--sync", "--reconnect"])?;
+        self.options.refuse_except(
+            "cp",
+            &["-p", "-l", "-q", "-v", "--timeout", "--sync", "--reconnect", "--dead-after"],
+        )?;
         let mut operands = Vec::with_capacity(self.operands.len());
         for word in &self.operands {
             let mut operand =

@@ -64,7 +64,7 @@ fn a_target_alone_is_a_shell_with_every_default() {
         directory: None,
         kill_after: None,
         is_json: false,
-        settings: Settings { timeout: Duration::from_secs(2), is_quiet: false, verbosity: 0 },
+        settings: Settings { patience: Duration::from_secs(2).into(), is_quiet: false, verbosity: 0 },
     };
     assert_eq!(parsed(&["3"]), Invocation::Run(expected));
 }
@@ -187,7 +187,7 @@ fn variables_keep_their_order_and_their_values() {
 #[test]
 fn seconds_may_have_a_fraction() {
     let run = run(&["--timeout", "0.25", "--kill-after=1.5", "3", "ls"]);
-    assert_eq!(run.settings.timeout, Duration::from_millis(250));
+    assert_eq!(run.settings.patience.connect, Duration::from_millis(250));
     assert_eq!(run.kill_after, Some(Duration::from_millis(1500)));
     for word in ["-1", "inf", "nan", "1e3", "", ".", "1.2.3", "2s", "99999999999999999999999"] {
         refused(&["--timeout", word, "3"], &["--timeout", &format!("`{word}`")]);
@@ -195,10 +195,13 @@ fn seconds_may_have_a_fraction() {
 }
 
 #[test]
-fn only_a_reconnect_of_zero_is_taken() {
-    assert_eq!(run(&["--reconnect", "0", "3"]).program, Program::Shell);
-    refused(&["--reconnect", "5", "3"], &["--reconnect", "`5`", "0"]);
+fn how_long_a_connection_is_kept_can_be_chosen() {
+    let usual = run(&["3"]).settings.patience;
+    assert_eq!((usual.reconnect, usual.dead_after), (Duration::from_secs(30), None));
+    let chosen = run(&["--reconnect", "0", "3", "--dead-after", "2.5"]).settings.patience;
+    assert_eq!((chosen.reconnect, chosen.dead_after), (Duration::ZERO, Some(Duration::from_millis(2500))));
     refused(&["--reconnect", "x", "3"], &["--reconnect"]);
+    refused(&["--dead-after", "-1", "3"], &["--dead-after"]);
 }
 
 #[test]
@@ -287,7 +290,7 @@ fn wait_and_info_take_one_target() {
     let ask = |timeout, is_json| Ask {
         target: vsock(3, 5000),
         is_json,
-        settings: Settings { timeout: Duration::from_secs(timeout), is_quiet: false, verbosity: 0 },
+        settings: Settings { patience: Duration::from_secs(timeout).into(), is_quiet: false, verbosity: 0 },
     };
     assert_eq!(parsed(&["wait", "--timeout", "60", "3"]), Invocation::Wait(ask(60, false)));
     assert_eq!(parsed(&["wait", "3", "--timeout=60"]), Invocation::Wait(ask(60, false)));
@@ -302,7 +305,7 @@ fn wait_and_info_take_one_target() {
 fn the_end_of_a_guest_takes_one_target_and_force() {
     for (word, action) in [("poweroff", Action::PowerOff), ("reboot", Action::Reboot), ("halt", Action::Halt)]
     {
-        let settings = Settings { timeout: Duration::from_secs(2), is_quiet: false, verbosity: 0 };
+        let settings = Settings { patience: Duration::from_secs(2).into(), is_quiet: false, verbosity: 0 };
         let power =
             |is_forced| Invocation::Power(Power { target: vsock(3, 5000), action, is_forced, settings });
         assert_eq!(parsed(&[word, "3"]), power(false));
@@ -373,12 +376,15 @@ fn listening_stands_for_the_target() {
     ] {
         let Invocation::Run(run) = parsed(words) else { panic!("{words:?}") };
         assert_eq!((run.target, run.program), (target, program), "{words:?}");
-        assert!(run.settings.timeout > Duration::from_secs(86_400), "it waits as long as it takes");
+        assert!(run.settings.patience.connect > Duration::from_secs(86_400), "it waits as long as it takes");
     }
     let Invocation::Wait(wait) = parsed(&["wait", "--listen", "vsock", "--timeout", "3", "-l", "bob"]) else {
         panic!("no wait");
     };
-    assert_eq!((wait.target.user, wait.settings.timeout), (Some("bob".into()), Duration::from_secs(3)));
+    assert_eq!(
+        (wait.target.user, wait.settings.patience.connect),
+        (Some("bob".into()), Duration::from_secs(3))
+    );
     refused(&["3", "--listen", "vsock", "id"], &["--listen", "3"]);
     refused(&["wait", "--listen", "vsock", "3"], &["3"]);
     refused(&["cp", "--listen", "vsock", "a", "3:b"], &["--listen", "cp"]);

@@ -1,12 +1,11 @@
 //! Owns the door of the library: a [`Client`] is a session with an agent, in which things are done one after another.
 
-use std::time::Duration;
-
 use vsock_shell_proto::code::CloseCode;
 
 use crate::command::{Command, Program};
 use crate::connection::Connection;
 use crate::error::Error;
+use crate::redial::Patience;
 use crate::target::Target;
 
 /// A session with an agent. Dropping it closes the stream, which hangs up what still runs; [`Client::close`] says
@@ -17,12 +16,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// Reaches the agent, trying for `timeout` as long as it can still succeed (zero: once).
+    /// Reaches the agent. A [`Duration`](std::time::Duration) for `patience` is how long to try while it can still succeed (zero:
+    /// once); a connection that is lost is then replaced for up to [`Patience::RECONNECT`].
     ///
     /// # Errors
     /// The agent cannot be reached, does not answer, or gives no session.
-    pub fn connect(target: &Target, timeout: Duration) -> Result<Self, Error> {
-        Ok(Self { connection: Connection::open(&target.address, timeout)?, user: target.user.clone() })
+    pub fn connect(target: &Target, patience: impl Into<Patience>) -> Result<Self, Error> {
+        let connection = Connection::open(&target.address, patience.into())?;
+        Ok(Self { connection, user: target.user.clone() })
+    }
+
+    /// Tells the person in front of standard error when the connection is lost or silent.
+    pub fn tell_losses(&mut self, is_wanted: bool) {
+        self.connection.is_talkative = is_wanted;
     }
 
     /// A command to be run in this session, by the target's user.

@@ -38,6 +38,9 @@ pub(crate) trait Task {
     /// What `poll` said of each of the descriptors of the latest [`Self::interests`].
     fn set_ready(&mut self, ready: &[PollFlags]);
 
+    /// Tells the person what has become of the connection: a line on standard error, without its end.
+    fn tell(&mut self, news: &str);
+
     /// When the task wants to be stepped without an event.
     fn deadline(&self) -> Option<Clock> {
         None
@@ -60,8 +63,8 @@ pub(crate) fn drive(connection: &mut Connection, task: &mut dyn Task) -> Result<
     let mut is_prepared = false;
     let mut lost = None;
     loop {
-        if readable && lost.is_none() {
-            lost = connection.receive(task).err();
+        if readable && let Err(error) = connection.receive(task) {
+            lose(connection, task, &mut lost, error);
         }
         // What came before the end still counts. What leaves makes room: a task that had none is asked again.
         let mut rounds = ROUNDS_MAX;
@@ -81,48 +84,53 @@ pub(crate) fn drive(connection: &mut Connection, task: &mut dyn Task) -> Result<
             task.prepare()?;
             is_prepared = true;
         }
-        let is_busy = rounds == 0 || (lost.is_none() && connection.has_unread());
-        readable = wait(connection, lost.is_none(), task, is_busy)?;
+        let is_busy = rounds == 0 || connection.has_unread();
+        readable = wait(connection, task, is_busy)?;
+        if lost.is_none() {
+            lost = connection.advance().err();
+        }
+        if let Some(news) = connection.news() {
+            task.tell(&news);
+        }
     }
+}
+
+/// The stream died. Where the task has its outcome, another one is of no use.
+fn lose(connection: &mut Connection, task: &dyn Task, lost: &mut Option<Error>, error: Error) {
+    *lost = if task.has_outcome() {
+        connection.hang_up();
+        Some(error)
+    } else {
+        connection.handle_lost(error).err()
+    };
 }
 
 /// Sends what there is; whether anything left, or it failed just now. What the other side said before it left was taken
 /// then.
 fn transmit(connection: &mut Connection, task: &mut dyn Task, lost: &mut Option<Error>) -> bool {
-    if lost.is_some() {
-        return false;
-    }
     match connection.transmit() {
         Ok(has_sent) => has_sent,
         Err(error) => {
-            *lost = Some(error);
             for _ in 0..LAST_READS_MAX {
                 if !matches!(connection.receive(task), Ok(true)) {
                     break;
                 }
             }
+            lose(connection, task, lost, error);
             true
         }
     }
 }
 
-/// Waits for the stream, where it is still there, the task's descriptors, or a deadline, or only asks where the task is
-/// busy; whether the stream can be read.
-fn wait(
-    connection: &mut Connection,
-    is_connected: bool,
-    task: &mut dyn Task,
-    is_busy: bool,
-) -> Result<bool, Error> {
+/// Waits for the connection, the task's descriptors, or a deadline, or only asks where the task is busy; whether the stream
+/// can be read.
+fn wait(connection: &mut Connection, task: &mut dyn Task, is_busy: bool) -> Result<bool, Error> {
     let own = task.deadline().map(|deadline| deadline.saturating_duration_since(Clock::now()));
     let busy = is_busy.then_some(Duration::ZERO);
-    let core = connection.timeout().filter(|_| is_connected);
-    let timeout = [busy, core, own].into_iter().flatten().min();
+    let timeout = [busy, connection.timeout(), own].into_iter().flatten().min();
     let mut fds = Vec::with_capacity(8);
-    if is_connected {
-        connection.interests(&mut fds);
-    }
-    let of_stream = fds.len();
+    connection.interests(&mut fds);
+    let of_connection = fds.len();
     task.interests(&connection.core, &mut fds);
     match poll(&mut fds, timeout.map(timespec).as_ref()) {
         Ok(_) | Err(Errno::INTR) => {}
@@ -130,11 +138,9 @@ fn wait(
     }
     let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
     drop(fds);
-    let (stream, rest) = ready.split_at(of_stream);
+    let (own, rest) = ready.split_at(of_connection);
     task.set_ready(rest);
-    let &[input, output] = stream else { return Ok(false) };
-    connection.set_writable(output);
-    Ok(!input.is_empty() || connection.has_unread())
+    Ok(connection.set_ready(own))
 }
 
 /// Bounds what one step does, so that a fast source does not keep the stream waiting.

@@ -19,6 +19,8 @@ use vsock_shell_proto::time::Instant;
 
 use super::*;
 use crate::dial::Stream;
+use crate::redial::Patience;
+use crate::target::Address;
 
 /// Sends a piece whenever there is room.
 struct Pieces {
@@ -55,6 +57,8 @@ impl Task for Pieces {
     fn interests<'f>(&'f self, _: &Core, _: &mut Vec<PollFd<'f>>) {}
 
     fn set_ready(&mut self, _: &[PollFlags]) {}
+
+    fn tell(&mut self, _: &str) {}
 }
 
 /// The other end: a pipe that brings the client's bytes, a socket for ours, and what /proc says of the client's thread.
@@ -164,7 +168,9 @@ fn a_backlog_that_leaves_at_once_makes_room_for_more() {
             agent.handle(&bytes);
         }
     });
-    let mut connection = Connection::begin(Stream::new(input.into(), ours), Duration::from_secs(10)).unwrap();
+    let patience = Patience { reconnect: Duration::ZERO, ..Duration::ZERO.into() };
+    let mut connection = Connection::new(&Address::Unix("/".into()), patience).unwrap();
+    connection.begin(Stream::new(input.into(), ours), Duration::from_secs(10)).unwrap();
     let channel = connection.core.open(ChannelKind::Put).unwrap();
     let driven = drive(&mut connection, &mut Pieces { channel, left: 16 << 20 });
     connection.leave();

@@ -55,6 +55,8 @@ pub enum Error {
     Interrupted(i32),
     /// The person typed `~.`.
     Disconnected,
+    /// The guest has said nothing for that long.
+    Dead(Duration),
     /// Nobody reads our standard output any more.
     NoReader,
 }
@@ -132,6 +134,9 @@ impl fmt::Display for Error {
             Self::Local { what, on, error } => write!(f, "cannot {what} {on}: {}", reason(error)),
             Self::Garbled => f.write_str("the file arrived garbled; nothing was kept"),
             Self::Disconnected => f.write_str("connection closed"),
+            Self::Dead(limit) => {
+                write!(f, "no sign of life for {} s; given up", seconds(*limit).unwrap_or_default())
+            }
             Self::NoReader => f.write_str("nobody reads standard output any more"),
             Self::Interrupted(signal) => write!(f, "interrupted by signal {signal}"),
         }

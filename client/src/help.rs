@@ -39,7 +39,10 @@ Options, before or after TARGET, but before COMMAND:
       --timeout SECONDS keep trying to connect for so long (2; with --listen for ever); 0: try once
       --kill-after SECONDS
                         kill the command when it runs longer
-      --reconnect 0     do not reconnect; the only value in this version
+      --reconnect SECONDS
+                        keep trying for so long to get a lost connection back (30); 0: do not
+      --dead-after SECONDS
+                        give up on a guest that has said nothing for so long (default: never)
       --json            print one object: the result of a command, or what info tells
   -q, -v                say less, say more
   -h, --help            print this text

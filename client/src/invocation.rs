@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::operand::Operand;
+use crate::redial::Patience;
 use crate::target::Target;
 
 /// How long a connect is retried where `--timeout` does not say.
@@ -39,8 +40,8 @@ pub enum Invocation {
 /// What goes for every way of reaching an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How long to retry a connect; zero: once.
-    pub timeout: Duration,
+    /// How long to try to connect, and to keep the connection.
+    pub patience: Patience,
     /// `-q`: no progress and no warnings, only errors.
     pub is_quiet: bool,
     /// How often `-v` was given.

@@ -37,6 +37,7 @@ mod options;
 pub mod perform;
 pub mod power;
 pub mod progress;
+pub mod redial;
 mod request;
 pub mod run;
 mod shell;

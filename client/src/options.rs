@@ -10,6 +10,7 @@ use lexopt::Arg;
 
 use crate::args::{ArgsError, fail, shown};
 use crate::invocation::{DEFAULT_TIMEOUT, PATIENT_TIMEOUT, Pty, Settings, Variable};
+use crate::redial::Patience;
 use crate::suggest::nearest;
 use crate::target::Target;
 
@@ -27,6 +28,8 @@ pub(crate) struct Options {
     pub environment: Vec<Variable>,
     pub directory: Option<OsString>,
     pub timeout: Option<Duration>,
+    pub reconnect: Option<Duration>,
+    pub dead_after: Option<Duration>,
     pub kill_after: Option<Duration>,
     pub is_json: bool,
     pub is_synced: bool,
@@ -42,7 +45,7 @@ pub(crate) struct Options {
 }
 
 /// The long options, for guesses at what a mistyped one was meant to be.
-const LONG: [&str; 11] = [
+const LONG: [&str; 12] = [
     "upload",
     "download",
     "listen",
@@ -51,6 +54,7 @@ const LONG: [&str; 11] = [
     "timeout",
     "kill-after",
     "reconnect",
+    "dead-after",
     "json",
     "help",
     "version",
@@ -81,6 +85,7 @@ impl Options {
             Arg::Long("timeout") => "--timeout",
             Arg::Long("kill-after") => "--kill-after",
             Arg::Long("reconnect") => "--reconnect",
+            Arg::Long("dead-after") => "--dead-after",
             Arg::Long("json") => "--json",
             other => return Err(unknown(&other)),
         };
@@ -112,7 +117,8 @@ impl Options {
             "--timeout" => self.timeout = Some(seconds(name, &value()?)?),
             "--kill-after" => self.kill_after = Some(seconds(name, &value()?)?),
             "--json" => self.is_json = true,
-            _ => refuse_reconnect(&value()?)?,
+            "--reconnect" => self.reconnect = Some(seconds(name, &value()?)?),
+            _ => self.dead_after = Some(seconds(name, &value()?)?),
         }
         Ok(())
     }
@@ -128,9 +134,13 @@ impl Options {
     }
 
     pub(crate) fn settings(&self) -> Settings {
-        let patience = if self.listen.is_some() { PATIENT_TIMEOUT } else { DEFAULT_TIMEOUT };
+        let timeout = if self.listen.is_some() { PATIENT_TIMEOUT } else { DEFAULT_TIMEOUT };
         Settings {
-            timeout: self.timeout.unwrap_or(patience),
+            patience: Patience {
+                connect: self.timeout.unwrap_or(timeout),
+                reconnect: self.reconnect.unwrap_or(Patience::RECONNECT),
+                dead_after: self.dead_after,
+            },
             is_quiet: self.is_quiet,
             verbosity: self.verbosity,
         }
@@ -213,16 +223,6 @@ fn seconds(name: &str, value: &OsStr) -> Result<Duration, ArgsError> {
     match parsed.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
         Some(duration) => Ok(duration),
         None => fail(format!("cannot use {name} `{}`: give seconds, such as 30 or 0.5", shown(value))),
-    }
-}
-
-fn refuse_reconnect(value: &OsStr) -> Result<(), ArgsError> {
-    match seconds("--reconnect", value)? {
-        Duration::ZERO => Ok(()),
-        _ => fail(format!(
-            "cannot use --reconnect `{}`: this version does not reconnect; only 0 can be given",
-            shown(value)
-        )),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use vsock_shell_proto::code::RefusalCode;
 use vsock_shell_proto::frame::ChannelKind;
@@ -15,6 +16,7 @@ use crate::escape::Escapes;
 use crate::invocation::{Ask, Copy, Power, Program, Pty, Run as RunInvocation};
 use crate::json::{CommandReport, Ended};
 use crate::modes::encode_modes;
+use crate::redial::Patience;
 use crate::run::{Input, Output as RunOutput, Run};
 use crate::shell::Shell;
 use crate::signals::{Caught, Signals};
@@ -63,20 +65,16 @@ fn complain(name: &str, error: &Error) {
         // As the end of a pipeline is told: by the status.
         Error::Interrupted(_) | Error::NoReader => {}
         // The dialler has named what it tried.
-        Error::Dial(_) => eprint_line(&error.to_string()),
-        _ => eprint_line(&format!("{name}: {error}")),
+        Error::Dial(_) => text::say(&error.to_string()),
+        _ => text::say(&format!("{name}: {error}")),
     }
 }
 
-fn eprint_line(line: &str) {
-    // At once, so that lines of several clients do not mix. Where even this cannot be said nobody listens.
-    _ = io::stderr().write_all(format!("vsock-shell: {line}\n").as_bytes());
-}
-
 fn try_run(invocation: &RunInvocation) -> Result<u8, Error> {
-    let mut client = Client::connect(&invocation.target, invocation.settings.timeout)?;
+    let mut client = Client::connect(&invocation.target, invocation.settings.patience)?;
+    client.tell_losses(!invocation.settings.is_quiet);
     if invocation.settings.verbosity > 0 {
-        eprint_line(&format!("connected to {}", invocation.target.address));
+        text::say(&format!("connected to {}", invocation.target.address));
     }
     let wants_terminal = match invocation.pty {
         Pty::Always => true,
@@ -123,7 +121,7 @@ fn report(invocation: &RunInvocation, output: &Output) -> Result<u8, Error> {
         };
         print(&format!("{}\n", report.to_value()))?;
     } else if output.timed_out && !invocation.settings.is_quiet {
-        eprint_line("the command ran too long and was ended");
+        text::say("the command ran too long and was ended");
     }
     Ok(output.status.exit_code())
 }
@@ -217,7 +215,7 @@ pub fn copy(invocation: &Copy) -> u8 {
 /// Waits until the agent answers; the status to exit with.
 #[must_use]
 pub fn wait(ask: &Ask) -> u8 {
-    match Client::connect(&ask.target, ask.settings.timeout) {
+    match Client::connect(&ask.target, ask.settings.patience) {
         Ok(client) => {
             client.close();
             0
@@ -232,7 +230,7 @@ pub fn wait(ask: &Ask) -> u8 {
 /// Tells what the agent and its guest are; the status to exit with.
 #[must_use]
 pub fn info(ask: &Ask) -> u8 {
-    let told = Client::connect(&ask.target, ask.settings.timeout).and_then(|mut client| {
+    let told = Client::connect(&ask.target, ask.settings.patience).and_then(|mut client| {
         let info = client.info()?;
         client.close();
         print(&if ask.is_json { format!("{}\n", info.to_value()) } else { info.to_text() })
@@ -249,7 +247,9 @@ pub fn info(ask: &Ask) -> u8 {
 /// Ends a guest; the status to exit with: 0 where its end is under way.
 #[must_use]
 pub fn power(invocation: &Power) -> u8 {
-    let ended = Client::connect(&invocation.target, invocation.settings.timeout).and_then(|mut client| {
+    // The end of the guest is what is wanted.
+    let patience = Patience { reconnect: Duration::ZERO, ..invocation.settings.patience };
+    let ended = Client::connect(&invocation.target, patience).and_then(|mut client| {
         let error = RunOutput::sink(Sink::stderr().map_err(Error::local("use", "standard error"))?);
         let status = client.end_guest(invocation.action, invocation.is_forced, error)?;
         client.close();

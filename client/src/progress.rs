@@ -56,6 +56,11 @@ impl Progress {
         }
     }
 
+    /// A line of ours, above it.
+    pub fn say(&self, line: &str) {
+        self.bar.suspend(|| text::say(line));
+    }
+
     /// The file is there: the line stays, complete.
     pub fn finish(self) {
         self.bar.finish();

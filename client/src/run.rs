@@ -379,6 +379,10 @@ impl Task for Run<'_> {
         self.call.set_signalled(next(true));
     }
 
+    fn tell(&mut self, news: &str) {
+        crate::text::say(news);
+    }
+
     fn deadline(&self) -> Option<Clock> {
         self.kill_due().map(|(at, _)| at)
     }

@@ -208,6 +208,14 @@ impl Task for Shell<'_> {
         self.run.set_ready(rest);
     }
 
+    fn tell(&mut self, news: &str) {
+        // The cursor may be anywhere in a line, and a raw terminal begins none by itself.
+        match &self.raw {
+            Some(_) => _ = io::stderr().write_all(format!("\r\nvsock-shell: {news}\r\n").as_bytes()),
+            None => crate::text::say(news),
+        }
+    }
+
     fn deadline(&self) -> Option<Clock> {
         self.run.deadline()
     }

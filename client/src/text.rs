@@ -27,6 +27,12 @@ pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// One line of ours on standard error.
+pub fn say(line: &str) {
+    // At once, so that lines of several clients do not mix. Where even this cannot be said nobody listens.
+    _ = io::Write::write_all(&mut io::stderr(), format!("vsock-shell: {line}\n").as_bytes());
+}
+
 /// What an error says, without the `(os error 2)` that the standard library appends.
 pub fn reason(error: &io::Error) -> String {
     let full = error.to_string();

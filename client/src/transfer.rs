@@ -25,6 +25,7 @@ use crate::error::{Error, Failure};
 use crate::invocation::Copy;
 use crate::operand::Operand;
 use crate::progress::Progress;
+use crate::redial::Patience;
 use crate::request::Request;
 use crate::run::{Input, Output, Run};
 use crate::signals::{Caught, Signals, arm};
@@ -217,7 +218,11 @@ impl<'c> Guests<'c> {
     fn take(&mut self, target: &Target, signals: &mut Signals) -> Result<Client, Error> {
         match self.open.iter().position(|(open, _)| open == target) {
             Some(at) => Ok(self.open.swap_remove(at).1),
-            None => connect(target, self.copy.settings.timeout, signals),
+            None => {
+                let mut client = connect(target, self.copy.settings.patience, signals)?;
+                client.tell_losses(!self.copy.settings.is_quiet);
+                Ok(client)
+            }
         }
     }
 
@@ -229,9 +234,7 @@ impl<'c> Guests<'c> {
     ) -> Result<T, Error> {
         let mut client = self.take(target, signals)?;
         let result = work(&mut client, signals);
-        let is_lost =
-            matches!(result, Err(Error::Closed | Error::Lost(_) | Error::Ended(_) | Error::Broken(_)));
-        if !is_lost && client.connection.core.end().is_none() {
+        if client.connection.is_usable() {
             self.open.push((target.clone(), client));
         }
         result
@@ -350,15 +353,15 @@ impl<'c> Guests<'c> {
 
 /// Begins a session. Once signals are caught they do not end the process by themselves: the guest is then reached for
 /// by a thread, and they are listened to meanwhile.
-fn connect(target: &Target, timeout: Duration, signals: &mut Signals) -> Result<Client, Error> {
+fn connect(target: &Target, patience: Patience, signals: &mut Signals) -> Result<Client, Error> {
     if signals.fd().is_none() {
-        return Client::connect(target, timeout);
+        return Client::connect(target, patience);
     }
     let target = target.clone();
     let (tell, told) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         // Nobody listens any more once a signal came.
-        _ = tell.send(Client::connect(&target, timeout));
+        _ = tell.send(Client::connect(&target, patience));
     });
     loop {
         match told.recv_timeout(LISTEN) {

@@ -30,7 +30,11 @@ impl Line {
         let socat = Running::start(&mut socat);
         until("the line is there", || near.exists() && far.exists());
         let mut agent = Command::new(agent_binary());
-        agent.arg(format!("--listen=serial:{}", far.display())).stdin(Stdio::null()).stdout(Stdio::null());
+        agent
+            .args(["--grace", "0"])
+            .arg(format!("--listen=serial:{}", far.display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         let agent = Running::start(&mut agent);
         let line = Self { agent, _socat: socat, directory };
         until("the port is served", || line.keeper().is_some());
@@ -107,8 +111,9 @@ fn a_shell_has_its_terminal() {
     let mut terminal = Terminal::start(&line.command(&["-t", "-E", "PS1=guest> ", &target, "--", "sh"]));
     terminal.wait_for("guest> ");
     terminal.resize(31, 97);
-    terminal.type_keys("stty size\r");
-    terminal.wait_for("31 97");
+    // The shell may be told a moment after it was asked.
+    terminal.type_keys("until stty size | grep '31 [9]7'; do :; done\r");
+    terminal.wait_for("\n31 97");
     terminal.wait_for("guest> ");
     terminal.type_keys("sh -c 'echo be''gun; exec sleep 1000'\r");
     terminal.wait_for("begun");

@@ -97,6 +97,12 @@ impl Preamble {
         }
     }
 
+    /// Whether these bytes, if they are a preamble, are of a session that an agent is said to hold.
+    #[must_use]
+    pub const fn must_exist(bytes: &[u8; PREAMBLE_LEN]) -> bool {
+        bytes[13] & FLAG_MUST_EXIST != 0
+    }
+
     /// The 64 bytes.
     #[must_use]
     pub fn encode(&self) -> [u8; PREAMBLE_LEN] {
@@ -245,6 +251,7 @@ impl Answer {
 
     /// The 64 bytes.
     #[must_use]
+    #[inline(never)]
     pub fn encode(&self) -> [u8; PREAMBLE_LEN] {
         let mut bytes = [0; PREAMBLE_LEN];
         put(&mut bytes, 0, &MAGIC);

@@ -28,7 +28,7 @@ fn with_rustup(arch: Arch, target_dir: &Path, options: &[String]) -> Result<()> 
     let mut cargo = workspace::cargo();
     add_package(&mut cargo, arch.musl_target(), target_dir, options);
     cargo.args(["-Clinker=rust-lld", "-Clinker-flavor=ld.lld", "-Clink-self-contained=no"]);
-    cargo.args(common_flags()).arg(format!("-Clink-arg=-L{}", build::rustups_musl(arch)?.display()));
+    cargo.args(common_flags(arch)).arg(format!("-Clink-arg=-L{}", build::rustups_musl(arch)?.display()));
     workspace::run(cargo.arg("-Clink-arg=-lc"))
 }
 
@@ -43,7 +43,7 @@ fn with_build_std(arch: Arch, target_dir: &Path, options: &[String]) -> Result<(
     add_package(&mut cargo, arch.musl_target(), target_dir, &options);
     cargo.arg(format!("-Clinker={}", linker.display()));
     // The start files are named by hand: without a compiler driver nobody else would.
-    cargo.args(["-Clinker-flavor=ld.lld", "-Clink-self-contained=no"]).args(common_flags());
+    cargo.args(["-Clinker-flavor=ld.lld", "-Clink-self-contained=no"]).args(common_flags(arch));
     cargo.arg(format!("-Clink-arg=-L{}", musl.display()));
     for file in ["crt1.o", "crti.o"] {
         cargo.arg(format!("-Clink-arg={}", musl.join(file).display()));
@@ -74,7 +74,7 @@ fn add_package(cargo: &mut Command, target: &str, target_dir: &Path, options: &[
 
 /// For lld, called by itself: what `build` gives to a linker behind gcc, the kind of file, and what only lld can do, functions
 /// and texts that are the same once.
-fn common_flags() -> Vec<String> {
+fn common_flags(arch: Arch) -> Vec<String> {
     let own = [
         "-Ctarget-feature=+crt-static",
         "-Crelocation-model=static",
@@ -82,6 +82,10 @@ fn common_flags() -> Vec<String> {
         "-Clink-arg=-O2",
     ];
     let mut flags: Vec<String> = own.map(str::to_owned).to_vec();
+    if arch == Arch::Aarch64 {
+        // Functions of what stands in several functions; elsewhere that makes the file larger.
+        flags.push("-Cllvm-args=-machine-outliner-reruns=3".to_owned());
+    }
     for flag in build::smaller() {
         match flag.strip_prefix("-Clink-arg=-Wl,") {
             Some(words) => flags.extend(words.split(',').map(|word| format!("-Clink-arg={word}"))),

@@ -45,6 +45,6 @@ pub fn run(name: &[u8], config: &Config) -> i32 {
         }
         Err(errno) => errno,
     };
-    log::failure("give a shell to", name, errno);
+    log::failure(c"give a shell to", name, errno);
     127
 }

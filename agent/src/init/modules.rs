@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::settings::Settings;
 use crate::account::Lines;
-use crate::line::{Line, Part};
+use crate::line::{Line, Part, text};
 use crate::log;
 use crate::path::PathBuffer;
 use crate::sys::socket::{self, Vsock};
@@ -44,18 +44,18 @@ pub fn load(settings: &Settings<'_>, has_list: bool, wants_vsock: bool, failed: 
     }
     load_names(settings.modules, &mut buffer, &mut missing, failed);
     if !failed.as_bytes().is_empty() {
-        log::error(&[Part::Text("cannot load"), Part::Line(failed)]);
+        log::error(&[text(c"cannot load"), Part::Line(failed)]);
     }
     if !wants_vsock {
         return;
     }
     let problem = match socket::vsock() {
         Vsock::Carried => return,
-        Vsock::Alone => "vsock has no transport: no device for it, or no driver",
-        Vsock::Missing => "this kernel has no vsock",
+        Vsock::Alone => c"vsock has no transport: no device for it, or no driver",
+        Vsock::Missing => c"this kernel has no vsock",
     };
-    let trouble = if missing.as_bytes().is_empty() { "" } else { "; no modules" };
-    log::error(&[Part::Text(problem), Part::Text(trouble), Part::Line(&missing)]);
+    let trouble = if missing.as_bytes().is_empty() { c"" } else { c"; no modules" };
+    log::error(&[text(problem), text(trouble), Part::Line(&missing)]);
 }
 
 fn open(path: &CStr) -> Result<rustix::fd::OwnedFd, Errno> {
@@ -67,7 +67,7 @@ fn open(path: &CStr) -> Result<rustix::fd::OwnedFd, Errno> {
 fn load_names(names: &[u8], buffer: &mut [u8], missing: &mut Line, failed: &mut Line) {
     for name in names.split(|&byte| byte == b',').filter(|name| !name.is_empty()) {
         if !load_name(name, buffer, failed) {
-            missing.append(&[Part::Text(" "), Part::Bytes(name)]);
+            missing.append(&[text(c" "), Part::Bytes(name)]);
         }
     }
 }
@@ -122,7 +122,7 @@ fn load_file(path: &[&[u8]], failed: &mut Line) {
         Ok(()) | Err(Errno::EXIST | Errno::NODEV) => {}
         Err(errno) => {
             let file = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-            failed.append(&[Part::Text(" "), Part::Bytes(file), Part::Text(": "), Part::Error(errno)]);
+            failed.append(&[text(c" "), Part::Bytes(file), text(c": "), Part::Error(errno)]);
         }
     }
 }

@@ -70,7 +70,7 @@ fn mount_missing(table: &[Mount]) {
         }
         match rustix::mount::mount(mount.kind, mount.at, mount.kind, mount.flags, mount.data) {
             Ok(()) | Err(Errno::BUSY) => {}
-            Err(errno) => log::failure("mount", mount.at.to_bytes(), errno),
+            Err(errno) => log::failure(c"mount", mount.at.to_bytes(), errno),
         }
     }
 }

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::settings::{KEYS, Settings, Source};
-use crate::line::Part;
+use crate::line::{Part, text};
 use crate::log;
 use crate::path::PathBuffer;
 use crate::sys::storage::Storage;
@@ -31,14 +31,14 @@ pub fn read() -> Settings<'static> {
     let sources = [(&FILE, Source::File), (&CREDENTIALS, Source::Machine), (&COMMAND_LINE, Source::Machine)];
     for (number, (storage, source)) in sources.into_iter().enumerate() {
         let Some(buffer) = storage.take() else { continue };
-        let mut text = Text { buffer, len: 0 };
+        let mut read = Text { buffer, len: 0 };
         match number {
-            0 => drop(text.append_file(c"/etc/vsock-shell.conf")),
-            1 => append_credentials(&mut text),
-            _ => drop(text.append_file(c"/proc/cmdline")),
+            0 => drop(read.append_file(c"/etc/vsock-shell.conf")),
+            1 => append_credentials(&mut read),
+            _ => drop(read.append_file(c"/proc/cmdline")),
         }
-        settings.read(text.finish(), source, &mut |word| {
-            log::error(&[Part::Text("not understood: "), Part::Bytes(word)]);
+        settings.read(read.finish(), source, &mut |word| {
+            log::error(&[text(c"not understood: "), Part::Bytes(word)]);
         });
     }
     settings
@@ -89,7 +89,7 @@ impl Text {
                 Err(errno) => return Err(errno),
             }
         }
-        log::error(&[Part::Bytes(path.to_bytes()), Part::Text(" is too long; its end is not read")]);
+        log::error(&[Part::Bytes(path.to_bytes()), text(c" is too long; its end is not read")]);
         let is_between = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
         let text = self.buffer.get(..self.len).unwrap_or_default();
         self.len = text.iter().rposition(is_between).unwrap_or(0);

@@ -1,5 +1,7 @@
 //! Short texts that are sent as the answer to a request: what `system` tells.
 
+use core::ffi::CStr;
+
 use arrayvec::ArrayVec;
 use rustix::fs::{Mode, OFlags};
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
@@ -8,7 +10,7 @@ use vsock_shell_proto::preamble::VERSION_MAX;
 
 use super::tasks::Step;
 use super::{Core, SOFTWARE};
-use crate::line::{Line, Part};
+use crate::line::{Line, Part, text};
 use crate::sessions::SESSIONS_MAX;
 use crate::sys::clock::uptime_seconds;
 
@@ -33,28 +35,28 @@ impl Answer {
     pub fn info(channel: ChannelId) -> Self {
         let mut answer = Self::nothing(channel);
         let system = rustix::system::uname();
-        answer.line("agent", Part::Text(SOFTWARE));
-        answer.line("protocol", Part::Number(u64::from(VERSION_MAX)));
-        answer.line("system", Part::Bytes(system.sysname().to_bytes()));
-        answer.line("kernel", Part::Bytes(system.release().to_bytes()));
-        answer.line("machine", Part::Bytes(system.machine().to_bytes()));
-        answer.line("hostname", Part::Bytes(system.nodename().to_bytes()));
-        answer.line("uptime_seconds", Part::Number(uptime_seconds()));
+        answer.line(c"agent", Part::Bytes(SOFTWARE.as_bytes()));
+        answer.line(c"protocol", Part::Number(u64::from(VERSION_MAX)));
+        answer.line(c"system", Part::Bytes(system.sysname().to_bytes()));
+        answer.line(c"kernel", Part::Bytes(system.release().to_bytes()));
+        answer.line(c"machine", Part::Bytes(system.machine().to_bytes()));
+        answer.line(c"hostname", Part::Bytes(system.nodename().to_bytes()));
+        answer.line(c"uptime_seconds", Part::Number(uptime_seconds()));
         let mut id = [0; 64];
         if let Some(id) = read_line(c"/proc/sys/kernel/random/boot_id", &mut id) {
-            answer.line("boot_id", Part::Bytes(id));
+            answer.line(c"boot_id", Part::Bytes(id));
         }
         if let Some(id) = read_line(c"/etc/machine-id", &mut id) {
-            answer.line("machine_id", Part::Bytes(id));
+            answer.line(c"machine_id", Part::Bytes(id));
         }
-        answer.line("sessions_max", Part::Number(SESSIONS_MAX as u64));
-        answer.line("channels_max", Part::Number(CHANNELS_MAX as u64));
-        answer.line("request_max", Part::Number(REQUEST_MAX as u64));
+        answer.line(c"sessions_max", Part::Number(SESSIONS_MAX as u64));
+        answer.line(c"channels_max", Part::Number(CHANNELS_MAX as u64));
+        answer.line(c"request_max", Part::Number(REQUEST_MAX as u64));
         answer
     }
 
-    fn line(&mut self, key: &'static str, value: Part<'_>) {
-        let mut line = Line::of(&[Part::Text(key), Part::Text("="), value]);
+    fn line(&mut self, key: &'static CStr, value: Part<'_>) {
+        let mut line = Line::of(&[text(key), text(c"="), value]);
         let _ = self.text.try_extend_from_slice(line.end());
     }
 

@@ -6,14 +6,19 @@ use vsock_shell_proto::limits::CHANNELS_MAX;
 
 use crate::clock::now_us;
 use crate::hangup::{KILL_AFTER_MS, Target};
+use crate::sys::storage::Storage;
+
+type Commands = ArrayVec<(Pid, u64), CHANNELS_MAX>;
+
+static COMMANDS: Storage<Commands> = Storage::new(ArrayVec::new_const());
 
 /// The commands, by when they are killed; the earliest is the first.
-pub struct Dying(ArrayVec<(Pid, u64), CHANNELS_MAX>);
+pub struct Dying(&'static mut Commands);
 
 impl Dying {
-    /// None.
-    pub const fn new() -> Self {
-        Self(ArrayVec::new_const())
+    /// None, once.
+    pub fn new() -> Option<Self> {
+        COMMANDS.take().map(Self)
     }
 
     /// Adds a command that was told just now. Where there is no room it is killed at once.
@@ -42,11 +47,5 @@ impl Dying {
             Target { pid, master: None }.kill();
             self.0.remove(0);
         }
-    }
-}
-
-impl Default for Dying {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::failure::{Failure, Step, Told};
 use crate::hangup::Target;
 use crate::init::power::Action;
-use crate::line::{Line, Part};
+use crate::line::{Line, Part, text};
 use crate::root;
 use crate::spawn::spawn;
 use crate::sys::storage::Storage;
@@ -185,7 +185,7 @@ fn start_system(
 
 /// Tells why a command could not be started.
 pub fn refuse_failure(core: &mut Core, channel: ChannelId, failure: &Failure) {
-    let text = Line::of(&[Part::Text(failure.step.text()), Part::Text(" "), Part::Bytes(&failure.subject)]);
+    let text = Line::of(&[text(failure.step.text()), text(c" "), Part::Bytes(&failure.subject)]);
     core.refuse(channel, failure.code(), number(failure.errno), text.as_bytes());
 }
 
@@ -200,7 +200,7 @@ fn start_transfer(
     let file = parse_file(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
     let identity = Identity::of(file.user, memory).map_err(|NoUser(errno)| {
         let user = file.user.unwrap_or_default().to_bytes();
-        let text = Line::of(&[Part::Text("cannot become user "), Part::Bytes(user)]);
+        let text = Line::of(&[text(c"cannot become user "), Part::Bytes(user)]);
         core.refuse(channel, RefusalCode::NoUser, number(errno), text.as_bytes());
     })?;
     let begun = if kind == ChannelKind::Get {
@@ -210,7 +210,7 @@ fn start_transfer(
         Put::begin(channel, &to, identity).map(Task::Put)
     };
     begun.map_err(|failed| {
-        let text = Line::of(&[Part::Text("cannot "), Part::Bytes(failed.what.as_bytes())]);
+        let text = Line::of(&[text(c"cannot "), Part::Bytes(failed.what.as_bytes())]);
         core.refuse(channel, RefusalCode::System, number(failed.errno), text.as_bytes());
     })
 }

@@ -5,8 +5,11 @@ use rustix::fs::FileType;
 use rustix::io::{Errno, IoSlice, Result};
 use vsock_shell_proto::limits::PREAMBLE_LEN;
 use vsock_shell_proto::link::Transmit;
+use vsock_shell_proto::preamble::SessionId;
+use vsock_shell_proto::serial::Port;
 use vsock_shell_proto::time::Instant;
 
+use super::door::Visit;
 use super::watch::{self, Token, Watch};
 use super::wire::{LINE_PAUSE_US, Wire};
 use super::{BULK_MIN, Core};
@@ -27,6 +30,8 @@ pub struct Transport {
     /// A read that brings less than was asked for has brought all there was, and epoll tells of what comes later
     /// (epoll(7), questions and answers): so sockets and pipes are, until they hang up, and terminals are not.
     gives_all: bool,
+    /// The port is to be given back.
+    is_recalled: bool,
     /// What makes a connection of a port.
     wire: Option<Wire>,
     /// When a line is tried again that had enough to send: the kernel does not tell.
@@ -37,17 +42,15 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// A transport over two descriptors that do not block; they may be the same stream.
-    pub fn new(input: OwnedFd, output: OwnedFd) -> Self {
-        // More in flight, so that neither side waits for the other to wake up. What is no socket has no such buffer.
-        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&output, SEND_BUFFER);
-        let kind = rustix::fs::fstat(&input).map(|status| FileType::from_raw_mode(status.st_mode));
+    /// A transport without a connection.
+    pub const fn closed() -> Self {
         Self {
-            streams: Some((input, output)),
-            gives_all: matches!(kind, Ok(FileType::Socket | FileType::Fifo)),
+            streams: None,
+            gives_all: false,
             readable: false,
-            writable: true,
+            writable: false,
             is_armed: false,
+            is_recalled: false,
             wire: None,
             retry_at: None,
             answer: [0; PREAMBLE_LEN],
@@ -55,13 +58,21 @@ impl Transport {
         }
     }
 
-    /// A transport over a port that is lent to us. Something may have come already.
-    ///
-    /// # Errors
-    /// No descriptor is left.
-    pub fn over(port: OwnedFd, wire: Wire) -> Result<Self> {
-        let output = rustix::io::fcntl_dupfd_cloexec(&port, 3)?;
-        Ok(Self { wire: Some(wire), readable: true, ..Self::new(port, output) })
+    /// Goes over to a connection over two descriptors that do not block; they may be the same stream. Over a port, which is lent
+    /// to us, `wire` makes it. Something may have come already. The transport must be [closed](Self::close).
+    #[inline(never)]
+    pub fn begin(&mut self, input: OwnedFd, output: OwnedFd, wire: Option<Wire>) {
+        // More in flight, so that neither side waits for the other to wake up. What is no socket has no such buffer.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&output, SEND_BUFFER);
+        let kind = rustix::fs::fstat(&input).map(|status| FileType::from_raw_mode(status.st_mode));
+        self.gives_all = matches!(kind, Ok(FileType::Socket | FileType::Fifo));
+        self.streams = Some((input, output));
+        self.readable = true;
+        self.writable = true;
+        self.is_armed = false;
+        self.is_recalled = false;
+        self.wire = wire;
+        self.retry_at = None;
     }
 
     /// What is read, to be waited for.
@@ -75,6 +86,18 @@ impl Transport {
         self.unanswered = PREAMBLE_LEN;
     }
 
+    /// Hands the connection, which began with `preamble`, to the process that has the session `id`. Nothing of it may have been
+    /// written.
+    ///
+    /// # Errors
+    /// There is none; of [`Visit::hand_over`].
+    pub fn hand_over(&self, preamble: &[u8; PREAMBLE_LEN], id: &SessionId) -> Result<()> {
+        let (input, output) = self.streams.as_ref().ok_or(Errno::BADF)?;
+        let second = self.wire.as_ref().map_or_else(|| output.as_fd(), Wire::heir);
+        let connection = self.wire.as_ref().and_then(Wire::connection);
+        Visit { preamble: *preamble, connection, descriptors: [input.as_fd(), second] }.hand_over(id)
+    }
+
     /// Watches both directions.
     ///
     /// # Errors
@@ -83,18 +106,20 @@ impl Transport {
         match &self.streams {
             Some((input, output)) => {
                 watch.add(input, Token::Input, watch::READ)?;
+                if let Some(wire) = &self.wire {
+                    watch.add(wire.heir(), Token::Heir, watch::ENDED)?;
+                }
                 watch.add(output, Token::Output, watch::WRITE_ONCE)
             }
             None => Ok(()),
         }
     }
 
-    /// Closes both directions.
-    pub fn close(&mut self) {
-        if let (Some((port, _)), Some(wire)) = (&self.streams, self.wire.take()) {
-            wire.leave(port);
-        }
-        self.streams = None;
+    /// Closes both directions. Of a port storage is left, for another.
+    pub fn close(&mut self) -> Option<&'static mut Port> {
+        let (port, _) = &self.streams.take()?;
+        self.readable = false;
+        self.wire.take().map(|wire| wire.leave(port))
     }
 
     /// Before the driver waits: if room is missing, it is waited for. A line is tried again instead.
@@ -139,8 +164,15 @@ impl Transport {
     /// The kernel says that there is something to read, or that nothing more will come: that end is read too, and may
     /// have been told together with what came before it.
     pub fn set_readable(&mut self, has_ended: bool) {
-        self.readable = true;
+        // Whoever handed the connection to us may still hold it, so that a former one is told of after it was closed.
+        self.readable = self.streams.is_some();
         self.gives_all &= !has_ended;
+    }
+
+    /// The port is gone for us, where whoever lent it `is_gone`.
+    pub fn recall(&mut self, is_gone: bool) {
+        self.is_recalled |= is_gone;
+        self.readable |= is_gone;
     }
 
     /// The kernel says that there is room.
@@ -155,6 +187,7 @@ impl Transport {
             return Ok(0);
         }
         match self.try_read(buffer) {
+            _ if self.is_recalled => Err(Lost),
             Ok(0) => Err(Lost),
             Ok(length) => {
                 // Who sends much has mostly sent again.

@@ -18,6 +18,10 @@ pub enum Token {
     Output,
     /// A signal came.
     Signals,
+    /// Somebody is at the door.
+    Door,
+    /// The port is to be given back.
+    Heir,
     /// A descriptor of a task.
     Task {
         /// The task's place in the table.
@@ -43,6 +47,8 @@ pub struct Readiness {
 
 /// Told each time that more can be read, and when nothing more will come.
 pub const READ: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
+/// Told when the other end is gone.
+pub const ENDED: EventFlags = EventFlags::ET;
 /// Told each time that there is room again.
 pub const WRITE: EventFlags = EventFlags::OUT.union(EventFlags::ET);
 /// Told once that there is room. Who writes all the time would otherwise be woken whenever the other side has read.
@@ -51,6 +57,8 @@ pub const WRITE_ONCE: EventFlags = EventFlags::OUT.union(EventFlags::ONESHOT);
 const INPUT: u64 = u64::MAX;
 const OUTPUT: u64 = u64::MAX - 1;
 const SIGNALS: u64 = u64::MAX - 2;
+const DOOR: u64 = u64::MAX - 3;
+const HEIR: u64 = u64::MAX - 4;
 
 impl Token {
     fn encode(self) -> u64 {
@@ -58,6 +66,8 @@ impl Token {
             Self::Input => INPUT,
             Self::Output => OUTPUT,
             Self::Signals => SIGNALS,
+            Self::Door => DOOR,
+            Self::Heir => HEIR,
             Self::Task { place, part } => (place * PARTS + part) as u64,
         }
     }
@@ -67,6 +77,8 @@ impl Token {
             INPUT => Self::Input,
             OUTPUT => Self::Output,
             SIGNALS => Self::Signals,
+            DOOR => Self::Door,
+            HEIR => Self::Heir,
             _ => Self::Task { place: number as usize / PARTS, part: number as usize % PARTS },
         }
     }

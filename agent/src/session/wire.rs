@@ -1,6 +1,6 @@
 //! The records around a session's bytes on a port that has no connections (`PROTOCOL.md` §8), and how it is left.
 
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, Result};
 use vsock_shell_proto::serial::Port;
 
@@ -78,13 +78,24 @@ impl Wire {
         Ok(())
     }
 
-    /// Leaves the port to the process that lent it.
-    pub fn leave(self, fd: &OwnedFd) {
+    /// What tells that we have left the port. It hangs up when whoever lent the port is gone, and another wants to open it.
+    pub fn heir(&self) -> BorrowedFd<'_> {
+        self.heir.as_fd()
+    }
+
+    /// The id of the connection.
+    pub fn connection(&self) -> Option<u32> {
+        self.port.connection()
+    }
+
+    /// Leaves the port to the process that lent it. What is left is storage, for the next port.
+    pub fn leave(self, fd: &OwnedFd) -> &'static mut Port {
         if self.port.finish() {
             // Where the port takes nothing nobody waits for it.
             let _ = rustix::io::write(fd, self.port.transmit());
         }
         // An empty pipe takes so much at once.
         let _ = rustix::io::write(&self.heir, self.port.unread());
+        self.port
     }
 }

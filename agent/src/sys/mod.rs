@@ -7,7 +7,10 @@ mod call;
 pub mod clock;
 pub mod descriptor;
 pub mod identity;
+#[cfg(all(target_feature = "crt-static", target_arch = "aarch64"))]
+mod memory;
 pub mod network;
+pub mod pass;
 pub mod pointers;
 pub mod process;
 pub mod random;

@@ -16,7 +16,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use super::call::call;
 use super::process::execve_raw;
 use super::random;
-use crate::line::{Line, Part};
+use crate::line::{Line, Part, text};
 use crate::log;
 
 /// Addresses in the line that tells of a bug.
@@ -140,9 +140,9 @@ impl Iterator for Vector {
 ///
 /// The compiler's own message and place would be plainer. The names of the files, the texts and `core::fmt` cost 5 KiB.
 pub fn panicked() -> ! {
-    let mut line = Line::of(&[Part::Text("bug, reached by")]);
+    let mut line = Line::of(&[text(c"bug, reached by")]);
     for address in code_addresses().take(ADDRESSES_TOLD) {
-        line.append(&[Part::Text(" "), Part::Hexadecimal(address as u64)]);
+        line.append(&[text(c" "), Part::Hexadecimal(address as u64)]);
     }
     log::error(&[Part::Line(&line)]);
     let _ = kill_process(getpid(), Signal::ABORT);

@@ -27,11 +27,26 @@ impl<T> Storage<T> {
     /// The value, the first time; nothing after that.
     #[expect(clippy::mut_from_ref, reason = "the flag makes the reference the only one")]
     pub fn take(&'static self) -> Option<&'static mut T> {
-        if self.taken.swap(true, Ordering::AcqRel) {
+        if self.is_taken() {
             return None;
         }
         // SAFETY: `taken` was false and never becomes so again, so that no other reference exists.
         Some(unsafe { &mut *self.value.get() })
+    }
+
+    /// Whether somebody has taken it before. The agent's file runs one thread, which can look first and write then: on some
+    /// architectures doing both at once takes a kilobyte, for processors that can do it better.
+    #[cfg(target_feature = "crt-static")]
+    fn is_taken(&self) -> bool {
+        let before = self.taken.load(Ordering::Relaxed);
+        self.taken.store(true, Ordering::Relaxed);
+        before
+    }
+
+    /// The same where there may be other threads: in tests, and where somebody else is linked too.
+    #[cfg(not(target_feature = "crt-static"))]
+    fn is_taken(&self) -> bool {
+        self.taken.swap(true, Ordering::AcqRel)
     }
 }
 

@@ -185,6 +185,10 @@ impl Task for Receive<'_> {
         }
     }
 
+    fn tell(&mut self, news: &str) {
+        self.progress.say(news);
+    }
+
     fn set_ready(&mut self, ready: &[PollFlags]) {
         let mut ready = ready.iter().map(|flags| !flags.is_empty());
         if self.polled.get() && ready.next().unwrap_or(false) {

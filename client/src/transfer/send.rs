@@ -258,6 +258,10 @@ impl Task for Send<'_> {
         }
     }
 
+    fn tell(&mut self, news: &str) {
+        self.progress.say(news);
+    }
+
     fn set_ready(&mut self, ready: &[PollFlags]) {
         let mut ready = ready.iter().map(|flags| !flags.is_empty());
         if let From::Stream { is_ready, .. } = &mut self.origin.from

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod processes;
+pub mod proxy;
 pub mod pty;
 
 use std::ffi::{OsStr, OsString};
@@ -242,9 +243,18 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Starts the agent and waits until it listens.
+    /// Starts the agent and waits until it listens. A session ends with its connection.
     pub fn start() -> Self {
-        Self::start_by(|_| Command::new(agent_binary()))
+        Self::keeping("0")
+    }
+
+    /// The same, where sessions without a connection are kept for so many seconds.
+    pub fn keeping(seconds: &str) -> Self {
+        Self::start_by(|_| {
+            let mut command = Command::new(agent_binary());
+            command.args(["--grace", seconds]);
+            command
+        })
     }
 
     /// Starts it by a command that becomes the agent, to which the address is added as the last argument.

@@ -126,12 +126,28 @@ impl Port {
         let input = self.input.get(self.from..self.to).unwrap_or_default();
         if let Scanned::Record(length, header, payload) = scan(input) {
             let payload = payload.len();
-            self.connection = Some(header.connection);
-            self.has_ended = false;
+            self.begin(header.connection);
             self.take(header, length, payload);
-            (self.sent, self.length) = (0, SERIAL_RECORD_MAX);
-            self.output.get_mut(..SERIAL_RECORD_MAX).unwrap_or_default().fill(0);
         }
+    }
+
+    /// An agent's side of a connection that was accepted elsewhere, where nothing of it came after its preamble.
+    pub fn take_over(&mut self, connection: u32) {
+        (self.from, self.to, self.payload) = (0, 0, 0);
+        self.begin(connection);
+    }
+
+    fn begin(&mut self, connection: u32) {
+        self.connection = Some(connection);
+        self.has_ended = false;
+        (self.sent, self.length) = (0, SERIAL_RECORD_MAX);
+        self.output.get_mut(..SERIAL_RECORD_MAX).unwrap_or_default().fill(0);
+    }
+
+    /// The id of the connection, where there is one.
+    #[must_use]
+    pub fn connection(&self) -> Option<u32> {
+        self.connection
     }
 
     /// Moves bytes of the connection into `buffer`: how many, and whether the connection is over behind them.

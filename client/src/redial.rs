@@ -1,0 +1,319 @@
+//! Owns how a connection that was lost, or is silent, is replaced by another: when to dial, how long to go on, what the agent
+//! answers. The `connection` has the session that goes on over it.
+//!
+//! ```text
+//!         ┌────────────────────── resumed ───────────────────────┐
+//!         ↓                                                      │
+//!        up ──lost──→ down ──dialled──→ asking ──answered────────┘
+//!         └──silent, and another was dialled──↗    └──lost──→ down
+//! ```
+//! Only the time in `down` is taken from what was given for it: whoever can be reached and says nothing is a guest that is
+//! busy, stopped in a debugger or paused, and is waited for. Beside him another connection is dialled from time to time, in
+//! case it is the one we have that stands still.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant as Clock};
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use vsock_shell_proto::limits::PREAMBLE_LEN;
+
+use crate::dial::{DialError, Stream, dial};
+use crate::error::Error;
+use crate::target::Address;
+
+/// How long a peer that owes something may be silent before another connection is dialled.
+pub(crate) const SILENCE: Duration = Duration::from_secs(3);
+/// How long such a dial may take.
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// Between two such dials, the first time; it doubles up to the second.
+const PAUSE_FIRST: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Between a connection that ended without an answer and the next dial, likewise. A command that is started anew may log in
+/// somewhere each time.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+const RETRY_COMMAND: Duration = Duration::from_secs(2);
+
+/// How long to try to reach an agent, and to keep it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For the first connection, while it can still succeed; zero: once.
+    pub connect: Duration,
+    /// For another one where it was lost, as far as the agent keeps the session; zero: not at all.
+    pub reconnect: Duration,
+    /// With a guest that says nothing although it can be reached; `None`: for ever.
+    pub dead_after: Option<Duration>,
+}
+
+impl Patience {
+    /// How long a lost connection is dialled again where nobody says.
+    pub const RECONNECT: Duration = Duration::from_secs(30);
+}
+
+impl From<Duration> for Patience {
+    /// For the first connection; the rest as usual.
+    fn from(connect: Duration) -> Self {
+        Self { connect, reconnect: Self::RECONNECT, dead_after: None }
+    }
+}
+
+/// A preamble on its way, and its answer.
+pub(crate) struct Exchange {
+    pub stream: Stream,
+    preamble: [u8; PREAMBLE_LEN],
+    sent: usize,
+    answer: [u8; PREAMBLE_LEN],
+    have: usize,
+    is_flushed: bool,
+}
+
+impl Exchange {
+    pub(crate) fn new(stream: Stream, preamble: [u8; PREAMBLE_LEN]) -> Self {
+        Self { stream, preamble, sent: 0, answer: [0; PREAMBLE_LEN], have: 0, is_flushed: false }
+    }
+
+    /// Goes on as far as possible without waiting; the answer, once it is complete.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Lost`].
+    pub(crate) fn step(&mut self) -> Result<Option<[u8; PREAMBLE_LEN]>, Error> {
+        while self.have < PREAMBLE_LEN {
+            let step = match self.preamble.get(self.sent..).filter(|rest| !rest.is_empty()) {
+                Some(rest) => self.stream.write(&[rest, &[], &[]]).map(|taken| self.sent += taken),
+                None if !self.is_flushed => self.stream.flush().map(|()| self.is_flushed = true),
+                None => match self.stream.read(self.answer.get_mut(self.have..).unwrap_or_default()) {
+                    Ok(0) => return Err(Error::Closed),
+                    result => result.map(|taken| self.have += taken),
+                },
+            };
+            match step {
+                Ok(()) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(Errno::PIPE) => return Err(Error::Closed),
+                Err(errno) => return Err(Error::Lost(errno.into())),
+            }
+        }
+        Ok(Some(self.answer))
+    }
+
+    /// What to wait for after [`Self::step`].
+    pub(crate) fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
+        if self.is_flushed {
+            (self.stream.input.as_fd(), PollFlags::IN)
+        } else {
+            (self.stream.output.as_fd(), PollFlags::OUT)
+        }
+    }
+}
+
+/// A thread that dials, and what tells that it has come to an end.
+struct Dialling {
+    told: Receiver<Result<Stream, DialError>>,
+    wake: OwnedFd,
+}
+
+impl Dialling {
+    fn start(address: Address, timeout: Duration) -> std::io::Result<Self> {
+        let (wake, done) = std::io::pipe()?;
+        let (tell, told) = sync_channel(1);
+        std::thread::Builder::new().spawn(move || {
+            // Where nobody waits for it any more the connection is closed again.
+            _ = tell.send(dial(&address, timeout));
+            drop(done);
+        })?;
+        Ok(Self { told, wake: wake.into() })
+    }
+}
+
+/// What an outage has come to.
+pub(crate) struct Redial {
+    address: Address,
+    patience: Patience,
+    dialling: Option<Dialling>,
+    /// When the next dial is due, where none is under way.
+    due: Option<Clock>,
+    pause: Duration,
+    retry: Duration,
+    /// What is left of the time for dialling, and since when it runs.
+    left: Duration,
+    down_since: Option<Clock>,
+    /// Since when a peer that could be reached has said nothing.
+    silent_since: Option<Clock>,
+    /// Why the connection was lost.
+    reason: Option<Error>,
+    /// The person has not been told yet.
+    news: Option<String>,
+    is_told: bool,
+}
+
+impl Redial {
+    pub(crate) fn new(address: Address, patience: Patience) -> Self {
+        let retry = if matches!(address, Address::Exec(_)) { RETRY_COMMAND } else { RETRY_FIRST };
+        Self {
+            address,
+            patience,
+            dialling: None,
+            due: None,
+            pause: PAUSE_FIRST,
+            retry,
+            left: patience.reconnect,
+            down_since: None,
+            silent_since: None,
+            reason: None,
+            news: None,
+            is_told: false,
+        }
+    }
+
+    /// Lost connections are not replaced.
+    pub(crate) fn is_off(&self) -> bool {
+        self.patience.reconnect.is_zero()
+    }
+
+    /// A port is one for all connections: there cannot be a second one beside it.
+    fn is_port(&self) -> bool {
+        matches!(self.address, Address::Serial(_))
+    }
+
+    /// One line for the person, once for each outage.
+    pub(crate) fn news(&mut self) -> Option<String> {
+        self.news.take()
+    }
+
+    fn tell(&mut self, text: impl FnOnce() -> String) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            self.news = Some(format!("{}: {}", self.address, text()));
+        }
+    }
+
+    /// The connection was lost, or an exchange over one. The agent keeps the session for `grace`, as far as that is known.
+    ///
+    /// # Errors
+    /// `reason`, where that was the last one.
+    pub(crate) fn handle_lost(
+        &mut self,
+        reason: Error,
+        grace: Option<Duration>,
+        now: Clock,
+    ) -> Result<(), Error> {
+        let is_first = self.reason.is_none();
+        if is_first {
+            self.left = grace.map_or(self.patience.reconnect, |grace| grace.min(self.patience.reconnect));
+        }
+        if self.left.is_zero() {
+            return Err(reason);
+        }
+        let seconds = self.left.as_secs_f64().ceil();
+        self.tell(|| format!("{reason}; trying for {seconds} s to get it back"));
+        self.reason = Some(reason);
+        self.down_since = Some(now);
+        self.silent_since = None;
+        self.due = Some(if is_first { now } else { now + self.retry });
+        self.retry = (self.retry * 2).min(self.retry.max(RETRY_MAX));
+        Ok(())
+    }
+
+    /// The session goes on.
+    pub(crate) fn handle_resumed(&mut self) {
+        let (address, patience) = (self.address.clone(), self.patience);
+        *self = Self::new(address, patience);
+    }
+
+    /// The peer has been silent for `silence`, over a connection or with the answer to a preamble.
+    ///
+    /// # Errors
+    /// [`Error::Dead`] where it has been for long enough.
+    pub(crate) fn handle_silence(&mut self, silence: Duration, now: Clock) -> Result<(), Error> {
+        let since = *self.silent_since.get_or_insert_with(|| now.checked_sub(silence).unwrap_or(now));
+        if let Some(limit) = self.patience.dead_after.filter(|limit| now.duration_since(since) >= *limit) {
+            return Err(Error::Dead(limit));
+        }
+        if silence >= SILENCE && !self.is_off() {
+            self.tell(|| "no sign of life; waiting for one".to_owned());
+            if !self.is_port() && self.dialling.is_none() && self.due.is_none() {
+                self.due = Some(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// The peer was silent when it was last asked about.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent_since.is_some()
+    }
+
+    /// The peer has said something.
+    pub(crate) fn handle_heard(&mut self) {
+        self.silent_since = None;
+        self.dialling = None;
+        self.due = None;
+        self.pause = PAUSE_FIRST;
+        self.is_told = false;
+    }
+
+    /// Dials when it is due; a connection, when there is one.
+    ///
+    /// # Errors
+    /// The time is over, or waiting cannot help.
+    pub(crate) fn advance(&mut self, now: Clock) -> Result<Option<Stream>, Error> {
+        if self.due.is_some_and(|due| due <= now) && self.dialling.is_none() {
+            self.due = None;
+            let timeout = match self.down_since {
+                Some(since) => self.left.saturating_sub(now.duration_since(since)),
+                None => ATTEMPT,
+            };
+            if timeout.is_zero() {
+                return Err(self.reason.take().unwrap_or(Error::Closed));
+            }
+            let dialling = Dialling::start(self.address.clone(), timeout);
+            self.dialling = Some(dialling.map_err(Error::local("start", "a thread"))?);
+        }
+        let Some(Ok(dialled)) = self.dialling.as_ref().map(|dialling| dialling.told.try_recv()) else {
+            return Ok(None);
+        };
+        self.dialling = None;
+        match dialled {
+            Ok(stream) => {
+                if let Some(since) = self.down_since.take() {
+                    self.left = self.left.saturating_sub(now.duration_since(since));
+                }
+                self.be_patient(now);
+                Ok(Some(stream))
+            }
+            Err(error) if self.down_since.is_some() => Err(Error::Dial(error)),
+            Err(_) => {
+                self.be_patient(now);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The next dial beside a silent connection is later.
+    fn be_patient(&mut self, now: Clock) {
+        self.due = Some(now + self.pause);
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+
+    /// A port that gives no answer has to be left before it is dialled again; whether that is due.
+    pub(crate) fn has_to_leave(&mut self, now: Clock) -> bool {
+        let has_to = self.is_port() && self.due.is_some_and(|due| due <= now);
+        if has_to {
+            self.down_since = Some(now);
+        }
+        has_to
+    }
+
+    /// What tells that a dial has come to its end.
+    pub(crate) fn wake(&self) -> Option<BorrowedFd<'_>> {
+        self.dialling.as_ref().map(|dialling| dialling.wake.as_fd())
+    }
+
+    /// When [`Self::advance`] or [`Self::handle_silence`] want to be called.
+    pub(crate) fn deadline(&self) -> Option<Clock> {
+        let due = self.due.filter(|_| self.dialling.is_none());
+        let dead = self.silent_since.zip(self.patience.dead_after).map(|(since, limit)| since + limit);
+        due.into_iter().chain(dead).min()
+    }
+}
