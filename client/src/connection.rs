@@ -18,7 +18,7 @@ use vsock_shell_proto::time::Instant;
 use crate::dial::{Stream, dial};
 use crate::drive::Task;
 use crate::error::Error;
-use crate::redial::{Exchange, Patience, Redial, SILENCE};
+use crate::redial::{Exchange, Patience, Quiet, Redial, SILENCE};
 use crate::target::Address;
 
 /// The protocol core with the memory of a client.
@@ -51,6 +51,7 @@ pub struct Connection {
     pub(crate) core: Core,
     dialer: Dialer,
     redial: Redial,
+    quiet: Quiet,
     input: Vec<u8>,
     start: Clock,
     can_write: bool,
@@ -122,6 +123,7 @@ impl Connection {
             core: Core::new(Side::Client, memory, Hello::new(SOFTWARE, 0, 0, grace_ms), None),
             dialer: Dialer::new(SessionId(id)),
             redial: Redial::new(address.clone(), patience),
+            quiet: Quiet::new(Clock::now()),
             input: vec![0; INPUT_LEN],
             start: Clock::now(),
             can_write: true,
@@ -212,6 +214,9 @@ impl Connection {
         match &self.way {
             Way::Up(_) => {
                 let silence = self.silence();
+                if silence.is_zero() && self.quiet.is_due(now) {
+                    self.core.ask();
+                }
                 if !silence.is_zero() {
                     self.redial.handle_silence(silence, now)?;
                 } else if self.redial.is_silent() {
@@ -252,6 +257,9 @@ impl Connection {
     /// How long until the core, or [`Self::advance`], wants to be called.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         let core = self.core.poll_timeout().map(|due| due.duration_from(self.now()));
+        let quiet =
+            Some(self.quiet.due()).filter(|_| matches!(self.way, Way::Up(_)) && self.silence().is_zero());
+        let quiet = quiet.map(|due| due.saturating_duration_since(Clock::now()));
         let silence = match &self.way {
             Way::Up(_) => Some(self.silence()).filter(|silence| !silence.is_zero()),
             Way::Asking(_, since) => Some(since.elapsed()),
@@ -259,7 +267,7 @@ impl Connection {
         };
         let silence = silence.map(|silence| SILENCE.saturating_sub(silence)).filter(|left| !left.is_zero());
         let redial = self.redial.deadline().map(|due| due.saturating_duration_since(Clock::now()));
-        [core, silence, redial].into_iter().flatten().min()
+        [core, quiet, silence, redial].into_iter().flatten().min()
     }
 
     /// The descriptors to wait for: the stream to be read, and, where that would block, to be written. Asked about when
@@ -312,6 +320,7 @@ impl Connection {
             Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
             Err(errno) => return Err(Error::Lost(errno.into())),
         };
+        self.quiet.handle_received(length, Clock::now());
         let core = &mut self.core;
         let mut rest = self.input.get(..length).unwrap_or_default();
         let mut batch = Batch::default();

@@ -25,8 +25,9 @@ use crate::target::Address;
 
 /// How long a peer that owes something may be silent before another connection is dialled.
 pub(crate) const SILENCE: Duration = Duration::from_secs(3);
-/// How long such a dial may take.
-const ATTEMPT: Duration = Duration::from_secs(10);
+/// How long such a dial may take: as long as a guest is likely to be paused. Given up earlier it helps nobody, and a
+/// vhost-device-vsock carries nothing any more once a guest answers a connection that was given up.
+const ATTEMPT: Duration = Duration::from_secs(3600);
 /// Between two such dials, the first time; it doubles up to the second.
 const PAUSE_FIRST: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -35,6 +36,47 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 const RETRY_COMMAND: Duration = Duration::from_secs(2);
+
+/// How long nothing comes from a peer that owes nothing until it is asked for a sign of life, at first. Where only that comes,
+/// the next question is later, twice as long each time up to the second.
+const QUIET_FIRST: Duration = Duration::from_secs(1);
+const QUIET_MAX: Duration = Duration::from_secs(32);
+/// A read that brings more than this has brought more than a sign of life.
+const SIGN_MAX: usize = 64;
+
+/// When a peer that owes nothing is asked whether it is still there. One who has just been sending, and a stalled transfer is
+/// such, is asked soon.
+pub(crate) struct Quiet {
+    since: Clock,
+    interval: Duration,
+}
+
+impl Quiet {
+    pub(crate) fn new(now: Clock) -> Self {
+        Self { since: now, interval: QUIET_FIRST }
+    }
+
+    pub(crate) fn handle_received(&mut self, length: usize, now: Clock) {
+        self.since = now;
+        if length > SIGN_MAX {
+            self.interval = QUIET_FIRST;
+        }
+    }
+
+    pub(crate) fn due(&self) -> Clock {
+        self.since + self.interval
+    }
+
+    /// Whether to ask now; then the next question is later.
+    pub(crate) fn is_due(&mut self, now: Clock) -> bool {
+        let is_due = self.due() <= now;
+        if is_due {
+            self.since = now;
+            self.interval = (self.interval * 2).min(QUIET_MAX);
+        }
+        is_due
+    }
+}
 
 /// How long to try to reach an agent, and to keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -117,18 +117,24 @@ fn what_ended_while_the_client_was_away_is_told_when_it_is_back() {
 
 #[test]
 fn a_connection_that_stands_still_is_left_within_five_seconds() {
-    let guest = Guest::keeping("60");
-    let proxy = Proxy::start(&guest, |number| if number == 0 { Fate::Stall(5_000_000) } else { Fate::Lasts });
-    let from = guest.directory.path("from");
-    fs::write(&from, payload(20_000_000)).unwrap();
-    let there = guest.directory.path("there");
-    let began = Instant::now();
-    let words = ["cp".to_owned(), from.display().to_string(), proxy.remote(&there)];
-    let finished = Running::start(&mut client(words)).finish(b"");
-    assert_eq!(finished.status(), 0, "{finished:?}");
-    assert!(finished.stderr().contains("no sign of life"), "{finished:?}");
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    assert_same(&fs::read(&there).unwrap(), &fs::read(&from).unwrap());
+    for is_up in [true, false] {
+        let guest = Guest::keeping("60");
+        let fate = |number| if number == 0 { Fate::Stall(5_000_000) } else { Fate::Lasts };
+        let proxy = Proxy::start(&guest, fate);
+        let (from, to) = (guest.directory.path("from"), guest.directory.path("to"));
+        fs::write(&from, payload(20_000_000)).unwrap();
+        let words = if is_up {
+            ["cp".to_owned(), from.display().to_string(), proxy.remote(&to)]
+        } else {
+            ["cp".to_owned(), proxy.remote(&from), to.display().to_string()]
+        };
+        let began = Instant::now();
+        let finished = Running::start(&mut client(words)).finish(b"");
+        assert_eq!(finished.status(), 0, "{finished:?}");
+        assert!(finished.stderr().contains("no sign of life"), "{finished:?}");
+        assert!(began.elapsed() < Duration::from_secs(5), "up: {is_up}, {:?}", began.elapsed());
+        assert_same(&fs::read(&to).unwrap(), &fs::read(&from).unwrap());
+    }
 }
 
 #[test]

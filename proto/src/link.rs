@@ -405,6 +405,13 @@ impl<R: DerefMut<Target = [u8]>> Link<R> {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.poll_timeout().is_some_and(|due| due <= now) {
+            self.ask();
+        }
+    }
+
+    /// Asks the peer for a sign of life, unless it owes us one: for a driver that has a better idea than a keepalive of when.
+    pub fn ask(&mut self) {
+        if self.attached && self.end.is_none() && !self.ping_unanswered && !self.ping_due {
             self.ping_due = true;
             self.ping_token = self.ping_token.wrapping_add(1);
         }

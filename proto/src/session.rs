@@ -189,6 +189,11 @@ where
         self.link.poll_timeout()
     }
 
+    /// Asks for a sign of life; see [`Link::ask`].
+    pub fn ask(&mut self) {
+        self.link.ask();
+    }
+
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.link.handle_timeout(now);

@@ -192,6 +192,11 @@ impl Server {
         }
     }
 
+    /// Sends a signal to it and all that it forked.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process_group(self.group, signal)?)
+    }
+
     /// How it has ended, if it has.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         let status = self.child.try_wait()?;

@@ -54,8 +54,14 @@ fn a_port_that_a_session_still_holds_is_served_again_after_the_listener_was_kill
     }
     let machine = boot(&setup(Arch::X86_64));
     let port = machine.target_on_port();
-    let stubborn =
-        Terminal::start(&machine.client(["-t", &port, "trap '' HUP; echo he''ld; sleep 30"])).unwrap();
+    let stubborn = Terminal::start(&machine.client([
+        "--reconnect",
+        "0",
+        "-t",
+        &port,
+        "trap '' HUP; echo he''ld; sleep 30",
+    ]))
+    .unwrap();
     stubborn.until("held", DEADLINE).unwrap();
     let listener = succeeds(&machine, &["<target>", "cat /proc/1/task/1/children"]);
     succeeds(&machine, &["<target>", &format!("kill -9 {}", listener.trim())]);

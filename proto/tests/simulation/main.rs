@@ -57,11 +57,11 @@ fn a_hostile_transport_loses_nothing_repeats_nothing_and_stops_nothing() {
 
 #[test]
 fn a_cut_at_every_byte_changes_nothing() {
-    let whole = World::scripted(Plan::echo(2200), None).run();
+    let whole = World::scripted(Plan::echo(4400), None).run();
     assert_eq!((whole.dials, whole.finished), (1, 1));
     for direction in [Direction::Up, Direction::Down] {
-        for byte in 0..2000 {
-            let tally = catch_unwind(|| World::scripted(Plan::echo(2200), Some((direction, byte))).run());
+        for byte in 0..4096 {
+            let tally = catch_unwind(|| World::scripted(Plan::echo(4400), Some((direction, byte))).run());
             let tally = tally.unwrap_or_else(|_| panic!("cut {direction:?} at byte {byte}"));
             assert_eq!((tally.dials, tally.finished), (2, 1), "cut {direction:?} at byte {byte}: {tally:?}");
         }

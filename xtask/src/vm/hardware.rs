@@ -8,8 +8,6 @@ use super::transport::{PORT_NAME, Transport};
 use crate::arch::Arch;
 use crate::scratch::Scratch;
 
-const MEMORY_MIB: u32 = 256;
-
 /// The port that the vsock device sits on. Only from a port can it be unplugged, which a snapshot asks for.
 pub const SLOT: &str = "vsock-slot";
 
@@ -24,6 +22,7 @@ pub struct Hardware<'a> {
     /// Of this run: sockets, logs, the image.
     pub files: &'a Scratch,
     pub kernel: &'a Path,
+    pub memory_mib: u32,
     /// More words for the kernel.
     pub words: &'a str,
     /// More words for QEMU.
@@ -45,9 +44,9 @@ impl Hardware<'_> {
             "-nodefaults",
             "-no-user-config",
         ]);
-        qemu.args(self.processor()).args(["-smp", "1", "-m", &MEMORY_MIB.to_string()]);
+        qemu.args(self.processor()).args(["-smp", "1", "-m", &self.memory_mib.to_string()]);
         // Shared, because the vsock backend is another process.
-        qemu.args(["-object", &format!("memory-backend-memfd,id=memory,size={MEMORY_MIB}M,share=on")]);
+        qemu.args(["-object", &format!("memory-backend-memfd,id=memory,size={}M,share=on", self.memory_mib)]);
         qemu.arg("-kernel").arg(self.kernel).args(["-initrd", &path(super::machine::IMAGE)]);
         qemu.args(["-append", &self.kernel_command_line()]);
         qemu.args(["-device", &format!("pcie-root-port,id={SLOT},chassis=1,slot=1")]);

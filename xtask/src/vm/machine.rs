@@ -9,6 +9,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::accelerator::{self, Accelerator};
@@ -47,6 +48,8 @@ pub struct Setup {
     pub initrd: Option<PathBuf>,
     /// How the host reaches the guest.
     pub transport: Transport,
+    /// Its memory, in MiB.
+    pub memory_mib: u32,
     /// More words for the kernel's command line.
     pub words: String,
     /// More words for QEMU's.
@@ -65,6 +68,7 @@ impl Setup {
             format: Format::Cpio,
             initrd: None,
             transport,
+            memory_mib: 256,
             words: String::new(),
             hardware: Vec::new(),
         }
@@ -131,6 +135,7 @@ impl Machine {
             transport: setup.transport,
             files: &files,
             kernel: &setup.kernel.image,
+            memory_mib: setup.memory_mib,
             words: &setup.words,
             more: &setup.hardware,
             state: state.map(PathBuf::as_path),
@@ -241,7 +246,17 @@ impl Machine {
     ///
     /// # Errors
     /// QEMU refuses, or the agent does not answer afterwards.
-    pub fn snapshot_and_restore(mut self) -> Result<Self> {
+    pub fn snapshot_and_restore(self) -> Result<Self> {
+        let mut machine = self.restored()?;
+        machine.answers()?;
+        Ok(machine)
+    }
+
+    /// The same, without asking the agent whether it answers.
+    ///
+    /// # Errors
+    /// QEMU refuses.
+    pub fn restored(mut self) -> Result<Self> {
         let state = self.files.path("state");
         if self.setup.transport.is_vsock() {
             self.qmp.device_del("vsock", MONITOR).context("unplugging vsock")?;
@@ -258,8 +273,36 @@ impl Machine {
         let backend = setup.transport.start(&files)?;
         let mut machine = Self::start(setup, accelerator, files, backend, Some(&state))?;
         machine.goes_on()?;
-        machine.answers()?;
         Ok(machine)
+    }
+
+    /// Stops the whole machine for so long, its monitor too. (A vhost-device-vsock whose machine was stopped by the monitor carries
+    /// nothing afterwards.)
+    ///
+    /// # Errors
+    /// QEMU has ended.
+    pub fn freeze(&self, length: Duration) -> Result<()> {
+        self.qemu.signal(Signal::STOP)?;
+        std::thread::sleep(length);
+        self.qemu.signal(Signal::CONT)
+    }
+
+    /// Kills what stands behind the guest's vsock, with SIGKILL, and puts another in its place.
+    ///
+    /// # Errors
+    /// The guest does not let its device go, or QEMU refuses the new one.
+    pub fn exchange_backend(&mut self) -> Result<()> {
+        if let Some(backend) = &self.backend {
+            backend.signal(Signal::KILL)?;
+        }
+        self.backend = None;
+        self.qmp.device_del("vsock", MONITOR).context("unplugging vsock")?;
+        self.qmp.execute("chardev-remove", json!({ "id": "vsock-backend" }))?;
+        for socket in ["vhost.sock", "vsock.sock"] {
+            let _ = fs::remove_file(self.files.path(socket));
+        }
+        self.backend = self.setup.transport.start(&self.files)?;
+        self.plug()
     }
 
     /// Waits until the state has been read, lets the guest run, and plugs vsock in.
@@ -277,6 +320,11 @@ impl Machine {
             return Err(error);
         }
         self.qmp.cont()?;
+        self.plug()
+    }
+
+    /// Plugs vsock in.
+    fn plug(&mut self) -> Result<()> {
         match self.setup.transport {
             Transport::Serial | Transport::Line => Ok(()),
             Transport::Vhost => {
