@@ -502,6 +502,10 @@ impl<'c> Driver<'c> {
                 let (Some(port), Ok(other)) =
                     (self.storage.take(), rustix::io::fcntl_dupfd_cloexec(&input, 3))
                 else {
+                    // The next one may find what was missing.
+                    if self.ends_at.is_none() && !self.is_kept() {
+                        self.ends_at = Some(0);
+                    }
                     return;
                 };
                 port.take_over(connection);

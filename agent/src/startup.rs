@@ -1,7 +1,7 @@
 //! From the start of the process to its role: the listener, or the one session over streams that exist already.
 
 use arrayvec::ArrayVec;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::getpid;
@@ -26,10 +26,6 @@ use crate::{init, log, oom, port, root, session};
 const USAGE: i32 = 2;
 /// Exit status where the system refused something.
 const FAILURE: i32 = 1;
-
-/// How often a port that somebody else has open is tried again, and how long after the last time.
-const BUSY_TRIES: u32 = 40;
-const BUSY_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 type Addresses = ArrayVec<Address<'static>, ADDRESSES_MAX>;
 
@@ -111,15 +107,7 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     let mut sockets = ArrayVec::new();
     let mut ports = ArrayVec::new();
     for &address in &addresses {
-        let mut opened = listen::open(address, options.allowed_cid);
-        for _ in 0..BUSY_TRIES {
-            // A session of a listener that was killed, whose place we take, may be about to leave its port.
-            let is_busy = matches!(&opened, Err(error) if error.errno == Some(Errno::BUSY));
-            if is_busy && options.lenient {
-                let _ = poll(&mut [], Some(&BUSY_PAUSE));
-                opened = listen::open(address, options.allowed_cid);
-            }
-        }
+        let opened = listen::open(address, options.allowed_cid);
         if opened.is_ok() {
             log::info(&[text(c"listening on "), Part::Line(&describe(address))]);
         }

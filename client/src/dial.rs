@@ -24,7 +24,7 @@ pub use proxy::Proxy;
 use serial::Serial;
 
 /// Between two tries, once the first quick ones failed.
-const PAUSE_MAX: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_millis(40);
 
 /// Before the second try; it doubles up to [`PAUSE_MAX`]. A socket is often only a moment late.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);

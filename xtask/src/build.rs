@@ -17,14 +17,16 @@ use crate::{cross, packages, workspace};
 /// What a file can do without that maps two segments, is known by its digest, and never unwinds: padding between code and
 /// constants and before the data, pages that become read-only later, a build id. Jump tables take eight bytes for each of
 /// their cases, and none of ours is in a hot loop. What stands in several places becomes a function (the outliner), and what
-/// is hardly longer than a call of it does not. The kernel enters at our own start code (`agent/src/sys/start.rs`), so that
+/// is hardly longer than a call of it does not; ends that are the same are shared. The kernel enters at our own start code (`agent/src/sys/start.rs`), so that
 /// nobody needs libc's.
-const SMALLER: [&str; 5] = [
+const SMALLER: [&str; 7] = [
     "-Clink-arg=-Wl,-e,vsock_shell_start",
     "-Clink-arg=-Wl,-z,noseparate-code,-z,norelro,-z,common-page-size=64,--no-eh-frame-hdr,--build-id=none",
     "-Cllvm-args=-min-jump-table-entries=40",
     "-Cllvm-args=-enable-machine-outliner=always",
     "-Cllvm-args=-inline-threshold=15",
+    "-Cllvm-args=-tail-merge-size=1",
+    "-Cllvm-args=-sink-common-insts=1",
 ];
 
 /// Makes the linker leave the unwind tables out, its own start code's and libc's too; beside this file.

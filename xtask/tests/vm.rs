@@ -90,7 +90,7 @@ fn a_client_of_virtio_serial_that_was_killed_is_followed_by_another_at_once() {
     }
     let machine = boot(&Setup { transport: Transport::Serial, ..setup(Arch::X86_64) });
     for round in 0..10 {
-        let mut flood = machine.client(["<target>", "exec tee /dev/null"]);
+        let mut flood = machine.client(["--reconnect", "0", "<target>", "exec tee /dev/null"]);
         let mut flood = flood.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         // Both directions are full of its bytes, and it is cut somewhere in a record.
         flood.stdin.as_mut().unwrap().write_all(&vec![b'!'; 100_000 + 977 * round]).unwrap();

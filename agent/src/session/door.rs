@@ -98,6 +98,7 @@ impl Visit<BorrowedFd<'_>> {
     ///
     /// # Errors
     /// EPERM where that is no process of ours; of `connect` and `sendmsg`.
+    #[inline(never)]
     pub fn hand_over(&self, id: &SessionId) -> Result<()> {
         let (socket, name) = socket_and_name(id)?;
         rustix::net::connect(&socket, &name)?;

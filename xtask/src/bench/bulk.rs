@@ -106,7 +106,7 @@ pub fn write_source(file: &Path, bytes: u64) -> Result<()> {
 }
 
 /// Lets the machine, often a virtual one, really have the pages that a copy will take.
-fn touch_free_pages(file: &Path, bytes: u64) -> Result<()> {
+pub fn touch_free_pages(file: &Path, bytes: u64) -> Result<()> {
     let block = vec![0; 1 << 20];
     let mut touched = File::create(file)?;
     for _ in 0..(bytes + bytes / 16) >> 20 {
@@ -115,7 +115,7 @@ fn touch_free_pages(file: &Path, bytes: u64) -> Result<()> {
     remove(file)
 }
 
-fn remove(file: &Path) -> Result<()> {
+pub fn remove(file: &Path) -> Result<()> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),

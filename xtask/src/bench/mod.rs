@@ -3,7 +3,7 @@
 //! Everybody works over a Unix socket in the same private tmpfs folder, in the same run, round by round in rotating order;
 //! a cell is the median of the rounds, a ratio is the median of the rounds' ratios, and the first round is thrown away.
 //! `rig` sets the servers up, `contender` says how each contender does each task, `peers` keeps ssh and dropbear in their private
-//! corner, `latency`, `bulk`, `echo` and `memory` measure, `stats` and `table` condense, `report` writes it down.
+//! corner, `latency`, `bulk`, `echo`, `memory`, `guest` and `resume` measure, `stats` and `table` condense, `report` writes it down.
 
 mod bulk;
 mod contender;
@@ -13,6 +13,7 @@ mod latency;
 mod memory;
 mod peers;
 mod report;
+mod resume;
 mod rig;
 mod stats;
 mod table;
@@ -30,7 +31,7 @@ use rig::Rig;
 use table::Row;
 
 /// How many rows there are.
-const ROWS: u8 = 6;
+const ROWS: u8 = 7;
 
 /// Where everybody looks for programs: what a login gives root.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -114,6 +115,7 @@ fn measure(options: &Options) -> Result<()> {
             3 => bulk::stdout(&rig, options),
             4 => echo::rows(&rig, options),
             6 => guest::rows(&rig, options),
+            7 => resume::rows(&rig, options),
             _ => memory::rows(&rig, options),
         };
         match measured {
