@@ -77,7 +77,8 @@ than that peer) are medians of the ratios within a round, followed by their 10th
   writes of 256 KiB on another port of the same device, with a file on the same tmpfs; a byte goes to `cat` and back.
 * **7** The way to the agent is taken away for 0.2 to 0.3 s, from under a session that runs `cat`; the time is from when it is there
   again to the first byte that comes back. The file goes up with clients that would reconnect, and, in the floor's column, with ones
-  that would not. What an idle session costs is counted on the way, in the second minute.
+  that would not: what is kept to be sent again is the buffer that it is sent from, so both do the same. What an idle session costs
+  is counted on the way, in the second minute.
 ";
 
 /// What is not in the table, and why.
