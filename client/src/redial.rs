@@ -250,6 +250,8 @@ impl Redial {
         let seconds = self.left.as_secs_f64().ceil();
         self.tell(|| format!("{reason}; trying for {seconds} s to get it back"));
         self.reason = Some(reason);
+        // One beside a silent connection had other time than there is now.
+        self.dialling = None;
         self.down_since = Some(now);
         self.silent_since = None;
         self.due = Some(if is_first { now } else { now + self.retry });
@@ -357,5 +359,45 @@ impl Redial {
         let due = self.due.filter(|_| self.dialling.is_none());
         let dead = self.silent_since.zip(self.patience.dead_after).map(|(since, limit)| since + limit);
         due.into_iter().chain(dead).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_has_its_own_time_also_where_a_dial_waited_beside_the_silent_connection() {
+        let reconnect = Duration::from_millis(200);
+        let patience = Patience { reconnect, ..Duration::ZERO.into() };
+        let mut redial = Redial::new(Address::Unix("/no/such/socket".into()), patience);
+        let start = Clock::now();
+        redial.handle_silence(SILENCE, start).unwrap();
+        assert!(redial.advance(start).unwrap().is_none() && redial.dialling.is_some());
+        redial.handle_lost(Error::Closed, None, start).unwrap();
+        let error = loop {
+            match redial.advance(Clock::now()) {
+                Ok(stream) => assert!(stream.is_none()),
+                Err(error) => break error,
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "it goes on dialling");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert!(start.elapsed() >= reconnect && matches!(error, Error::Dial(_)), "{error}");
+    }
+
+    #[test]
+    fn who_only_gives_signs_of_life_is_asked_less_and_less() {
+        let start = Clock::now();
+        let mut quiet = Quiet::new(start);
+        let mut now = start;
+        for seconds in [1, 2, 4, 8, 16, 32, 32] {
+            assert_eq!(quiet.due() - now, Duration::from_secs(seconds));
+            now = quiet.due();
+            assert!(quiet.is_due(now) && !quiet.is_due(now));
+            quiet.handle_received(24, now);
+        }
+        quiet.handle_received(SIGN_MAX + 1, now);
+        assert_eq!(quiet.due() - now, QUIET_FIRST);
     }
 }
