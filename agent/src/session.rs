@@ -1,4 +1,4 @@
-//! One session: a process that drives one protocol core over one stream, and the commands and transfers in it.
+//! One session: a process that drives one protocol core, over one connection after the other, and the commands and transfers in it.
 //!
 //! The loop follows the order that [`vsock_shell_proto::session`] asks for: bytes in, sinks and sources, time, bytes
 //! out. Every descriptor is registered once with epoll and used until it would block; epoll is not asked while the last
@@ -14,20 +14,20 @@ pub mod identity;
 mod power;
 pub mod put;
 pub mod request;
+mod resume;
 pub mod tasks;
 pub mod transport;
 pub mod watch;
 pub mod wire;
 
 use arrayvec::ArrayVec;
-use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitOptions, wait};
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello};
 use vsock_shell_proto::limits::{CHANNEL_IDS, CHANNELS_MAX, POOL_LEN, PREAMBLE_LEN, REQUEST_MAX, RING_LEN};
 use vsock_shell_proto::mux::{Event, Side};
-use vsock_shell_proto::preamble::{Held, Preamble, SessionId, Status, admit};
+use vsock_shell_proto::preamble::{Preamble, SessionId, Status, admit};
 use vsock_shell_proto::serial::Port;
 use vsock_shell_proto::session::{Channel, Memory};
 use vsock_shell_proto::time::Instant;
@@ -38,17 +38,15 @@ use crate::line::{Line, Part, text};
 use crate::log;
 use crate::oom;
 use crate::port::PORT;
-use crate::serial;
 use crate::sys::signal::{HANDLED, Signals};
 use crate::sys::start::exit;
 use crate::sys::storage::Storage;
-use door::{Door, Visit};
+use door::Door;
 use dying::Dying;
 use request::{Gathered, Place, Requests};
 use tasks::{Step, Task, Tasks};
 use transport::{Lost, Transport};
 use watch::{Token, Watch};
-use wire::Wire;
 
 /// The core with the memory of this process.
 pub type Core =
@@ -455,72 +453,6 @@ impl<'c> Driver<'c> {
     fn linger(&mut self) {
         let until = self.now.micros() + LINGER_US;
         self.ends_at.get_or_insert(until);
-    }
-
-    /// The connection is gone. Whether the session is kept for another: for as long as the client wants, and the agent has it.
-    fn is_kept(&mut self) -> bool {
-        let asked_ms = self.core.peer().map_or(u32::MAX, |hello| hello.grace_ms);
-        let grace_ms = asked_ms.min(self.config.grace_ms);
-        if grace_ms == 0 || self.door.is_none() || self.ends_at.is_some() || self.core.link().is_ending() {
-            return false;
-        }
-        self.close_transport();
-        self.core.detach();
-        self.ends_at = Some(self.now.micros() + u64::from(grace_ms) * 1000);
-        true
-    }
-
-    fn close_transport(&mut self) {
-        if let Some(storage) = self.transport.close() {
-            self.storage = Some(storage);
-        }
-    }
-
-    /// Goes on over a connection that was handed to us, where its preamble gives it a right to.
-    #[inline(never)]
-    fn receive_visit(&mut self, visit: Visit<OwnedFd>) {
-        let Ok(preamble) = Preamble::parse(&visit.preamble) else { return };
-        let link = self.core.link();
-        if preamble.id != self.id || link.is_ending() {
-            return;
-        }
-        let held = Held { attempt: self.attempt, resend: link.resend_range(), received: link.received() };
-        let answer = admit(&preamble, Some(held));
-        let [input, output] = visit.descriptors;
-        if !matches!(answer.status, Status::Resumed | Status::RolledBack) {
-            // Nothing has changed. (On a port whoever tries it in vain is not told.)
-            if visit.connection.is_none() {
-                let _ = rustix::io::write(output, &answer.encode());
-            }
-            return;
-        }
-        // Nothing more is read from the former one, so what was received so far is all.
-        self.close_transport();
-        match visit.connection {
-            None => self.transport.begin(input, output, None),
-            Some(connection) => {
-                let (Some(port), Ok(other)) =
-                    (self.storage.take(), rustix::io::fcntl_dupfd_cloexec(&input, 3))
-                else {
-                    // The next one may find what was missing.
-                    if self.ends_at.is_none() && !self.is_kept() {
-                        self.ends_at = Some(0);
-                    }
-                    return;
-                };
-                port.take_over(connection);
-                let is_line = serial::is_line(&input);
-                self.transport.begin(input, other, Some(Wire::new(port, is_line, output)));
-            }
-        }
-        self.transport.answer(&answer.encode());
-        let _ = self.transport.watch(&self.watch);
-        self.attempt = preamble.attempt;
-        // One who was told of an older state has given up.
-        self.ends_at = (answer.status == Status::RolledBack).then_some(0);
-        if self.ends_at.is_none() {
-            let _ = self.core.attach(preamble.received, self.now);
-        }
     }
 
     /// Ends what still runs, and waits for it.

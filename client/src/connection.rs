@@ -1,4 +1,4 @@
-//! Owns the conversation with one agent: the preamble, the protocol core, and the bytes between it and the stream.
+//! Owns the conversation with one agent: the preamble, the protocol core, and the bytes between it and one stream after the other.
 //!
 //! [`drive`](crate::drive) moves it along; what is done in its channels is a [`Task`].
 
@@ -18,7 +18,7 @@ use vsock_shell_proto::time::Instant;
 use crate::dial::{Stream, dial};
 use crate::drive::Task;
 use crate::error::Error;
-use crate::redial::{Exchange, Patience, Quiet, Redial, SILENCE};
+use crate::redial::{Exchange, Patience, Quiet, Redial, SILENCE, retry_pause};
 use crate::target::Address;
 
 /// The protocol core with the memory of a client.
@@ -34,10 +34,6 @@ const SURPLUS: usize = 8 * WINDOW_MAX / BLOCK_LEN;
 const INPUT_LEN: usize = 256 * 1024;
 /// Bytes asked of the kernel for a socket's send buffer; it gives what `net.core.wmem_max` allows.
 const SEND_BUFFER: usize = 512 * 1024;
-/// Between two tries where the agent closes without an answer.
-const RETRY: Duration = Duration::from_millis(100);
-/// The same where a command has to be started again: with the usual timeout it is not.
-const RETRY_COMMAND: Duration = Duration::from_secs(2);
 /// How long an agent behind a port may take to answer at first; the longer it takes, the longer it may.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the agent has to confirm that the session is over.
@@ -86,8 +82,7 @@ impl Connection {
             // What goes over a port before the agent holds it is lost: it is said again. Whoever calls us may be
             // anybody, and the next one the agent.
             let is_port = matches!(address, Address::Serial(_) | Address::Listen(_));
-            // A command that is started anew may ask for a password again, or log in somewhere.
-            let pause = if matches!(address, Address::Exec(_)) { RETRY_COMMAND } else { RETRY };
+            let pause = retry_pause(address);
             let left = if is_port { left.min(start.elapsed().max(PATIENCE)) } else { left };
             match connection.begin(stream, left) {
                 Err(Error::Silent(_)) if is_port && start.elapsed() < timeout => {}

@@ -31,11 +31,18 @@ const ATTEMPT: Duration = Duration::from_secs(3600);
 /// Between two such dials, the first time; it doubles up to the second.
 const PAUSE_FIRST: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// Between a connection that ended without an answer and the next dial, likewise. A command that is started anew may log in
-/// somewhere each time.
+/// Between a connection that ended without an answer and the next dial, at first.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// It doubles up to this.
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// The same where a command has to be started again. With the usual timeout for a first connection it is not.
 const RETRY_COMMAND: Duration = Duration::from_secs(2);
+
+/// Between a connection that ended without an answer and the next dial. A command that is started anew may ask for a password
+/// again, or log in somewhere.
+pub(crate) fn retry_pause(address: &Address) -> Duration {
+    if matches!(address, Address::Exec(_)) { RETRY_COMMAND } else { RETRY_FIRST }
+}
 
 /// How long nothing comes from a peer that owes nothing until it is asked for a sign of life, at first. Where only that comes,
 /// the next question is later, twice as long each time up to the second.
@@ -192,7 +199,7 @@ pub(crate) struct Redial {
 
 impl Redial {
     pub(crate) fn new(address: Address, patience: Patience) -> Self {
-        let retry = if matches!(address, Address::Exec(_)) { RETRY_COMMAND } else { RETRY_FIRST };
+        let retry = retry_pause(&address);
         Self {
             address,
             patience,
