@@ -5,7 +5,7 @@ use vsock_shell_proto::code::CloseCode;
 use crate::command::{Command, Program};
 use crate::connection::Connection;
 use crate::error::Error;
-use crate::redial::Patience;
+use crate::patience::Patience;
 use crate::target::Target;
 
 /// A session with an agent. Dropping it closes the stream, which hangs up what still runs; [`Client::close`] says

@@ -18,7 +18,9 @@ use vsock_shell_proto::time::Instant;
 use crate::dial::{Stream, dial};
 use crate::drive::Task;
 use crate::error::Error;
-use crate::redial::{Exchange, Patience, Quiet, Redial, SILENCE, retry_pause};
+use crate::exchange::Exchange;
+use crate::patience::Patience;
+use crate::redial::{Quiet, Redial, SILENCE, retry_pause};
 use crate::target::Address;
 
 /// The protocol core with the memory of a client.
@@ -208,14 +210,16 @@ impl Connection {
         let now = Clock::now();
         match &self.way {
             Way::Up(_) => {
-                let silence = self.silence();
-                if silence.is_zero() && self.quiet.is_due(now) {
-                    self.core.ask();
-                }
+                let silence = self.silence(now);
                 if !silence.is_zero() {
                     self.redial.handle_silence(silence, now)?;
-                } else if self.redial.is_silent() {
-                    self.redial.handle_heard();
+                } else {
+                    if self.redial.is_silent() {
+                        self.redial.handle_heard();
+                    }
+                    if self.quiet.is_due(now) {
+                        self.core.ask();
+                    }
                 }
             }
             Way::Asking(_, since) => {
@@ -241,27 +245,35 @@ impl Connection {
         self.redial.news().filter(|_| self.is_talkative)
     }
 
-    fn silence(&self) -> Duration {
-        Duration::from_micros(self.core.link().silence_micros(self.now()))
+    fn silence(&self, now: Clock) -> Duration {
+        Duration::from_micros(self.core.link().silence_micros(self.at(now)))
     }
 
     fn now(&self) -> Instant {
-        Instant::from_micros(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+        self.at(Clock::now())
+    }
+
+    /// The core's time.
+    fn at(&self, clock: Clock) -> Instant {
+        let since = clock.saturating_duration_since(self.start);
+        Instant::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
     }
 
     /// How long until the core, or [`Self::advance`], wants to be called.
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        let core = self.core.poll_timeout().map(|due| due.duration_from(self.now()));
-        let quiet =
-            Some(self.quiet.due()).filter(|_| matches!(self.way, Way::Up(_)) && self.silence().is_zero());
-        let quiet = quiet.map(|due| due.saturating_duration_since(Clock::now()));
-        let silence = match &self.way {
-            Way::Up(_) => Some(self.silence()).filter(|silence| !silence.is_zero()),
-            Way::Asking(_, since) => Some(since.elapsed()),
-            Way::Down => None,
+        let now = Clock::now();
+        let until = |due: Clock| due.saturating_duration_since(now);
+        let core = self.core.poll_timeout().map(|due| due.duration_from(self.at(now)));
+        let (quiet, silence) = match &self.way {
+            Way::Up(_) => match self.silence(now) {
+                Duration::ZERO => (Some(until(self.quiet.due())), None),
+                silence => (None, Some(silence)),
+            },
+            Way::Asking(_, since) => (None, Some(now.duration_since(*since))),
+            Way::Down => (None, None),
         };
         let silence = silence.map(|silence| SILENCE.saturating_sub(silence)).filter(|left| !left.is_zero());
-        let redial = self.redial.deadline().map(|due| due.saturating_duration_since(Clock::now()));
+        let redial = self.redial.deadline().map(until);
         [core, quiet, silence, redial].into_iter().flatten().min()
     }
 
@@ -307,7 +319,8 @@ impl Connection {
 
     /// Reads once and gives what came to the task; whether anything came.
     pub(crate) fn receive(&mut self, task: &mut dyn Task) -> Result<bool, Error> {
-        let now = self.now();
+        let clock = Clock::now();
+        let now = self.at(clock);
         let Way::Up(stream) = &mut self.way else { return Ok(false) };
         let length = match stream.read(&mut self.input) {
             Ok(0) => return Err(Error::Closed),
@@ -315,7 +328,7 @@ impl Connection {
             Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
             Err(errno) => return Err(Error::Lost(errno.into())),
         };
-        self.quiet.handle_received(length, Clock::now());
+        self.quiet.handle_received(length, clock);
         let core = &mut self.core;
         let mut rest = self.input.get(..length).unwrap_or_default();
         let mut batch = Batch::default();

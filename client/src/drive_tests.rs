@@ -19,7 +19,7 @@ use vsock_shell_proto::time::Instant;
 
 use super::*;
 use crate::dial::Stream;
-use crate::redial::Patience;
+use crate::patience::Patience;
 use crate::target::Address;
 
 /// Sends a piece whenever there is room.

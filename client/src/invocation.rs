@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::operand::Operand;
-use crate::redial::Patience;
+use crate::patience::Patience;
 use crate::target::Target;
 
 /// How long a connect is retried where `--timeout` does not say.

@@ -10,7 +10,7 @@ use lexopt::Arg;
 
 use crate::args::{ArgsError, fail, shown};
 use crate::invocation::{DEFAULT_TIMEOUT, PATIENT_TIMEOUT, Pty, Settings, Variable};
-use crate::redial::Patience;
+use crate::patience::Patience;
 use crate::suggest::nearest;
 use crate::target::Target;
 

@@ -16,7 +16,7 @@ use crate::escape::Escapes;
 use crate::invocation::{Ask, Copy, Power, Program, Pty, Run as RunInvocation};
 use crate::json::{CommandReport, Ended};
 use crate::modes::encode_modes;
-use crate::redial::Patience;
+use crate::patience::Patience;
 use crate::run::{Input, Output as RunOutput, Run};
 use crate::shell::Shell;
 use crate::signals::{Caught, Signals};

@@ -15,12 +15,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant as Clock};
 
-use rustix::event::PollFlags;
-use rustix::io::Errno;
-use vsock_shell_proto::limits::PREAMBLE_LEN;
-
 use crate::dial::{DialError, Stream, dial};
 use crate::error::Error;
+use crate::patience::Patience;
 use crate::target::Address;
 
 /// How long a peer that owes something may be silent before another connection is dialled.
@@ -82,78 +79,6 @@ impl Quiet {
             self.interval = (self.interval * 2).min(QUIET_MAX);
         }
         is_due
-    }
-}
-
-/// How long to try to reach an agent, and to keep it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// For the first connection, while it can still succeed; zero: once.
-    pub connect: Duration,
-    /// For another one where it was lost, as far as the agent keeps the session; zero: not at all.
-    pub reconnect: Duration,
-    /// With a guest that says nothing although it can be reached; `None`: for ever.
-    pub dead_after: Option<Duration>,
-}
-
-impl Patience {
-    /// How long a lost connection is dialled again where nobody says.
-    pub const RECONNECT: Duration = Duration::from_secs(30);
-}
-
-impl From<Duration> for Patience {
-    /// For the first connection; the rest as usual.
-    fn from(connect: Duration) -> Self {
-        Self { connect, reconnect: Self::RECONNECT, dead_after: None }
-    }
-}
-
-/// A preamble on its way, and its answer.
-pub(crate) struct Exchange {
-    pub stream: Stream,
-    preamble: [u8; PREAMBLE_LEN],
-    sent: usize,
-    answer: [u8; PREAMBLE_LEN],
-    have: usize,
-    is_flushed: bool,
-}
-
-impl Exchange {
-    pub(crate) fn new(stream: Stream, preamble: [u8; PREAMBLE_LEN]) -> Self {
-        Self { stream, preamble, sent: 0, answer: [0; PREAMBLE_LEN], have: 0, is_flushed: false }
-    }
-
-    /// Goes on as far as possible without waiting; the answer, once it is complete.
-    ///
-    /// # Errors
-    /// [`Error::Closed`], [`Error::Lost`].
-    pub(crate) fn step(&mut self) -> Result<Option<[u8; PREAMBLE_LEN]>, Error> {
-        while self.have < PREAMBLE_LEN {
-            let step = match self.preamble.get(self.sent..).filter(|rest| !rest.is_empty()) {
-                Some(rest) => self.stream.write(&[rest, &[], &[]]).map(|taken| self.sent += taken),
-                None if !self.is_flushed => self.stream.flush().map(|()| self.is_flushed = true),
-                None => match self.stream.read(self.answer.get_mut(self.have..).unwrap_or_default()) {
-                    Ok(0) => return Err(Error::Closed),
-                    result => result.map(|taken| self.have += taken),
-                },
-            };
-            match step {
-                Ok(()) | Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(Errno::PIPE) => return Err(Error::Closed),
-                Err(errno) => return Err(Error::Lost(errno.into())),
-            }
-        }
-        Ok(Some(self.answer))
-    }
-
-    /// What to wait for after [`Self::step`].
-    pub(crate) fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
-        if self.is_flushed {
-            (self.stream.input.as_fd(), PollFlags::IN)
-        } else {
-            (self.stream.output.as_fd(), PollFlags::OUT)
-        }
     }
 }
 
