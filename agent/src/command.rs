@@ -22,6 +22,8 @@ pub struct ExecRequest<'a> {
     pub term: Option<&'a CStr>,
     /// Where to start; a relative one starts in the home directory.
     pub directory: Option<&'a CStr>,
+    /// It is a job from the beginning; flags ([`DETACH_HOLD`](vsock_shell_proto::fields::DETACH_HOLD)).
+    pub detach: Option<u32>,
     /// Name or number of the user to run as.
     pub user: Option<&'a CStr>,
 }
@@ -80,6 +82,7 @@ impl<'a> ExecRequest<'a> {
             modes: b"",
             term: None,
             directory: None,
+            detach: None,
             user: None,
         };
         let mut seen = 0_u32;
@@ -117,6 +120,7 @@ impl<'a> ExecRequest<'a> {
             tag::USER => self.user = Some(string()?),
             tag::PTY if field.value.len() == 8 => self.terminal = Some(WindowSize::parse(field.value)),
             tag::PTY => return Err(RefusalCode::Malformed),
+            tag::DETACH => self.detach = Some(field.number().map_err(malformed)?),
             tag::TERM => self.term = Some(string()?),
             tag::MODES => self.modes = field.value,
             _ if field.is_optional() => {}

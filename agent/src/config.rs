@@ -1,13 +1,19 @@
 //! What a session needs to know of how the agent was started.
 
+use rustix::process::Pid;
+
 /// PATH where the agent was started without one.
 pub const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The same for all sessions, fixed when the agent starts.
+/// The same for all sessions, fixed when the agent starts, but for who started them.
 #[derive(Clone, Copy)]
 pub struct Config {
     /// The longest that a session without a connection is kept, in milliseconds.
     pub grace_ms: u32,
+    /// Whose jobs are ours: a digest of the addresses. An agent that is started again has them, another one beside it does not.
+    pub realm: u64,
+    /// The process of ours that forked the session, and waits for it.
+    pub parent: Option<Pid>,
     /// PATH of commands, before their own environment (`R-9.5`).
     pub path: &'static [u8],
 }

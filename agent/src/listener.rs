@@ -22,7 +22,7 @@ use crate::log;
 use crate::session::LINGER_US;
 use crate::sessions::Sessions;
 use crate::sys::process::{Forked, fork};
-use crate::sys::signal::{HANDLED, Signals};
+use crate::sys::signal::{HANDLED, RELEASED, Signals};
 use crate::sys::storage::Storage;
 use crate::sys::{random, socket};
 
@@ -191,8 +191,11 @@ impl<'a> Listener<'a> {
     }
 
     fn handle_signals(&mut self) {
-        while let Some(number) = self.signals.next() {
+        while let Some((number, sender)) = self.signals.next_from() {
             let is = |signal: Signal| number == signal.as_raw();
+            if number.unsigned_abs() == RELEASED {
+                self.sessions.release(sender);
+            }
             if is(Signal::CHILD) {
                 self.reap();
             } else if is(Signal::TERM) || is(Signal::INT) || (is(Signal::HUP) && !self.ignores_hangup) {

@@ -19,7 +19,7 @@ use crate::serial;
 use crate::session::wire::Wire;
 use crate::sessions::Sessions;
 use crate::sys::process::{Forked, fork};
-use crate::sys::signal::{HANDLED_BY_INIT, Signals};
+use crate::sys::signal::{HANDLED_BY_INIT, RELEASED, Signals};
 use crate::sys::storage::Storage;
 
 /// How long a port is left alone that nobody holds at the other end: it would be ready all the time.
@@ -51,7 +51,11 @@ impl Watch {
         let signals = self.signals.as_fd();
         let fds = [signals, fd.unwrap_or(signals)];
         let _ = poll(&mut fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)), timeout);
-        while let Some(number) = self.signals.next() {
+        while let Some((number, sender)) = self.signals.next_from() {
+            if number.unsigned_abs() == RELEASED {
+                self.sessions.release(sender);
+                continue;
+            }
             if number == Signal::CHILD.as_raw() {
                 self.sessions.reap(&mut |_| {});
                 continue;

@@ -8,9 +8,11 @@
 pub mod answer;
 pub mod door;
 pub mod dying;
+pub mod ends;
 pub mod exec;
 pub mod get;
 pub mod identity;
+pub mod job;
 mod power;
 pub mod put;
 pub mod request;
@@ -24,7 +26,7 @@ use arrayvec::ArrayVec;
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitOptions, wait};
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
-use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello};
+use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello, Outcome};
 use vsock_shell_proto::limits::{CHANNEL_IDS, CHANNELS_MAX, POOL_LEN, PREAMBLE_LEN, REQUEST_MAX, RING_LEN};
 use vsock_shell_proto::mux::{Event, Side};
 use vsock_shell_proto::preamble::{Preamble, SessionId, Status, admit};
@@ -43,6 +45,8 @@ use crate::sys::start::exit;
 use crate::sys::storage::Storage;
 use door::Door;
 use dying::Dying;
+use exec::{Exec, Of};
+use job::Slot;
 use request::{Gathered, Place, Requests};
 use tasks::{Step, Task, Tasks};
 use transport::{Lost, Transport};
@@ -87,6 +91,8 @@ struct Driver<'c> {
     ends_at: Option<u64>,
     /// Where other connections come in; gone where the system has none, and once the session is over.
     door: Option<Door>,
+    /// What this process does when the session is over.
+    job: Option<(Exec, Slot)>,
     /// The session, and the latest of its connections.
     id: SessionId,
     attempt: u64,
@@ -99,7 +105,7 @@ struct Driver<'c> {
 pub fn run(mut transport: Transport, preamble: &[u8; PREAMBLE_LEN], config: &Config) -> ! {
     // What is no preamble gets no answer.
     let Ok(parsed) = Preamble::parse(preamble) else { exit(0) };
-    let door = Door::open(&parsed.id);
+    let door = Door::open(&parsed.id.0);
     if matches!(door, Err(Errno::ADDRINUSE)) {
         if let Err(errno) = transport.hand_over(preamble, &parsed.id) {
             log::peer_failure(c"hand a connection to its session", errno);
@@ -117,7 +123,10 @@ pub fn run(mut transport: Transport, preamble: &[u8; PREAMBLE_LEN], config: &Con
     match Driver::new(transport, &parsed, door.ok(), config) {
         Some(mut driver) => {
             driver.run();
-            exit(0)
+            match driver.job.take() {
+                Some((exec, slot)) => job::run(exec, slot, &driver.watch, &driver.signals, config.parent),
+                None => exit(0),
+            }
         }
         None => {
             log::error(&[text(c"cannot begin a session")]);
@@ -167,6 +176,7 @@ impl<'c> Driver<'c> {
             now,
             ends_at: None,
             door,
+            job: None,
             id: preamble.id,
             attempt: preamble.attempt,
             storage: PORT.take(),
@@ -261,7 +271,11 @@ impl<'c> Driver<'c> {
     fn handle(&mut self, event: Event<'_>) {
         match event {
             Event::Opened { channel, kind } => match kind {
-                ChannelKind::Exec | ChannelKind::Put | ChannelKind::Get | ChannelKind::System => {
+                ChannelKind::Exec
+                | ChannelKind::Put
+                | ChannelKind::Get
+                | ChannelKind::System
+                | ChannelKind::Job => {
                     if !self.tasks.insert(channel, Task::Request(kind)) {
                         self.core.refuse(channel, RefusalCode::TooMany, 0, b"");
                     }
@@ -286,6 +300,7 @@ impl<'c> Driver<'c> {
                     exec.resize(size);
                 }
             }
+            Event::Detach { channel, value } => self.detach(channel, value),
             Event::Reset { channel, .. } => self.abandon(channel),
             // Data has come in a batch.
             Event::Hello | Event::Closed { .. } | Event::Data { .. } => {}
@@ -343,6 +358,35 @@ impl<'c> Driver<'c> {
         self.tasks.requests().find(waits)
     }
 
+    /// The client wants a command to go on as a job, or leaves one.
+    fn detach(&mut self, channel: ChannelId, flags: u32) {
+        let Some(Task::Exec(exec)) = self.tasks.of_channel(channel) else { return };
+        match exec.of {
+            Of::Job(job) => {
+                self.core.exit(channel, Outcome::Detached(job.number), b"");
+                self.tasks.remove(channel);
+            }
+            Of::Command(_) if exec.slot.is_some() => {}
+            Of::Command(_) => {
+                exec.slot = Slot::take(self.config.realm, flags);
+                if exec.slot.is_none() {
+                    self.core.detach_channel(channel, Errno::AGAIN.raw_os_error().unsigned_abs());
+                }
+                self.tasks.mark_ready(channel);
+            }
+        }
+    }
+
+    /// A command has become a job, which this process has once the session is over.
+    fn part_with(&mut self, place: usize) {
+        if let Some((channel, Task::Exec(mut exec))) = self.tasks.remove_place(place)
+            && let Some(slot) = exec.slot.take()
+        {
+            self.core.exit(channel, Outcome::Detached(slot.number), b"");
+            self.job = Some((exec, slot));
+        }
+    }
+
     /// The client aborted a channel.
     fn abandon(&mut self, channel: ChannelId) {
         if let Some(Task::Exec(exec)) = self.tasks.remove(channel) {
@@ -367,6 +411,10 @@ impl<'c> Driver<'c> {
                     Step::Idle => self.tasks.mark_idle(place),
                     Step::Done => {
                         self.tasks.remove_place(place);
+                        progress = true;
+                    }
+                    Step::Detached => {
+                        self.part_with(place);
                         progress = true;
                     }
                 }
@@ -418,7 +466,7 @@ impl<'c> Driver<'c> {
         if children {
             self.reap();
         }
-        while has_visitors && let Some(visit) = self.door.as_ref().and_then(Door::answer) {
+        while has_visitors && let Some((visit, _)) = self.door.as_ref().and_then(Door::answer) {
             self.receive_visit(visit);
         }
         if end {
@@ -433,8 +481,13 @@ impl<'c> Driver<'c> {
 
     fn reap(&mut self) {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            if !self.dying.remove(pid) {
-                self.tasks.handle_ended(pid, status, &mut self.core);
+            if self.dying.remove(pid) {
+                continue;
+            }
+            let outcome = exec::outcome(status);
+            match &mut self.job {
+                Some((exec, _)) if exec.is_running(pid) => exec.handle_ended(outcome),
+                _ => self.tasks.handle_ended(pid, outcome),
             }
         }
     }

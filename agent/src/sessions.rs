@@ -3,12 +3,10 @@
 use arrayvec::ArrayVec;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
+use vsock_shell_proto::limits::SESSIONS_MAX;
 
 use crate::line::{Part, text};
 use crate::log;
-
-/// Sessions at once.
-pub const SESSIONS_MAX: usize = 256;
 
 /// The sessions that run.
 pub struct Sessions(ArrayVec<Pid, SESSIONS_MAX>);
@@ -66,6 +64,11 @@ impl Sessions {
                 Ok(None) | Err(_) => return,
             }
         }
+    }
+
+    /// A session has become a job: nobody waits for it here.
+    pub fn release(&mut self, pid: Option<Pid>) {
+        self.0.retain(|&mut session| Some(session) != pid);
     }
 
     /// Sends `signal` to all.

@@ -2,7 +2,7 @@
 //! not become the command. What happens in that process is in [`crate::exec`].
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::Pid;
@@ -32,8 +32,8 @@ pub struct Child {
 pub enum Standard {
     /// Three pipes.
     Pipes {
-        /// What the command reads.
-        input: OwnedFd,
+        /// What the command reads; nothing where it is a job.
+        input: Option<OwnedFd>,
         /// What it writes.
         output: OwnedFd,
         /// What it writes to standard error.
@@ -100,7 +100,7 @@ fn start(request: &ExecRequest<'_>) -> Result<Started, (Step, Errno)> {
             let (master, terminal) = terminal::open(size, request.modes).map_err(at(Step::Terminal))?;
             (Standard::Terminal(master), Theirs::Terminal(terminal))
         }
-        None => make_pipes().map_err(at(Step::Pipe))?,
+        None => make_pipes(request.detach.is_some()).map_err(at(Step::Pipe))?,
     };
     let (status, report) = half_blocking_pipe(End::Read).map_err(at(Step::Pipe))?;
     Ok(match fork().map_err(at(Step::Fork))? {
@@ -109,8 +109,12 @@ fn start(request: &ExecRequest<'_>) -> Result<Started, (Step, Errno)> {
     })
 }
 
-fn make_pipes() -> Result<(Standard, Theirs), Errno> {
-    let (their_input, input) = half_blocking_pipe(End::Write)?;
+fn make_pipes(reads_nothing: bool) -> Result<(Standard, Theirs), Errno> {
+    let (their_input, input) = if reads_nothing {
+        (rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?, None)
+    } else {
+        half_blocking_pipe(End::Write).map(|(theirs, ours)| (theirs, Some(ours)))?
+    };
     let (output, their_output) = half_blocking_pipe(End::Read)?;
     let (error, their_error) = half_blocking_pipe(End::Read)?;
     // The fuller a pipe gets, the fewer times its ends wake each other. A user with too much of them keeps what is.

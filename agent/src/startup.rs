@@ -11,6 +11,7 @@ use crate::account::decimal;
 use crate::args::{self, ADDRESSES_MAX, Address, Options, Request};
 use crate::clock::{now_ms, until};
 use crate::config::{Config, DEFAULT_PATH};
+use crate::digest::Digest;
 use crate::half_open::{DEADLINE_MS, Partial, Progress};
 use crate::line::{Line, Part, text};
 use crate::listen::{self, ListenError, Opened};
@@ -101,9 +102,13 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     oom::exempt();
     oom::lock_pages();
     let path = start.variable(b"PATH").filter(|path| !path.is_empty()).unwrap_or(DEFAULT_PATH);
-    let config = Config { path, grace_ms: options.grace_ms };
     let mut addresses = Addresses::new();
     list_addresses(start, options, &mut addresses)?;
+    let mut realm = Digest::new();
+    for &address in &addresses {
+        realm.update(describe(address).end());
+    }
+    let mut config = Config { path, grace_ms: options.grace_ms, realm: realm.finish(), parent: None };
     let mut sockets = ArrayVec::new();
     let mut ports = ArrayVec::new();
     for &address in &addresses {
@@ -144,7 +149,8 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     if let Some(Err(errno)) = options.notify.map(listen::notify) {
         log::failure(c"tell that it listens", b"", errno);
     }
-    listen_and_serve(sockets, ports, options, hangup_ignored || options.daemon, &config)
+    config.parent = Some(getpid());
+    listen_and_serve(sockets, ports, options, hangup_ignored || options.daemon, &mut config)
 }
 
 /// Why nobody listens on an address.
@@ -235,7 +241,7 @@ fn listen_and_serve(
     ports: Ports,
     options: &Options<'static>,
     ignores_hangup: bool,
-    config: &Config,
+    config: &mut Config,
 ) -> Result<(), i32> {
     let (outcome, preamble) =
         listen_until_session(sockets, ports, options, ignores_hangup).map_err(|errno| {
@@ -252,15 +258,18 @@ fn listen_and_serve(
             transport.begin(stream, output, None);
             session::run(transport, &preamble, config)
         }
-        Outcome::Port(port) => match port::serve(port) {
-            // The keeper of the port has ended.
-            None => Ok(()),
-            Some((port, wire)) => {
-                let _ = rustix::process::setsid();
-                let output = rustix::io::fcntl_dupfd_cloexec(&port, 3).map_err(|_| FAILURE)?;
-                serve_one(port, output, Some(wire), config)
+        Outcome::Port(port) => {
+            config.parent = Some(getpid());
+            match port::serve(port) {
+                // The keeper of the port has ended.
+                None => Ok(()),
+                Some((port, wire)) => {
+                    let _ = rustix::process::setsid();
+                    let output = rustix::io::fcntl_dupfd_cloexec(&port, 3).map_err(|_| FAILURE)?;
+                    serve_one(port, output, Some(wire), config)
+                }
             }
-        },
+        }
     }
 }
 

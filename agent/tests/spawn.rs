@@ -35,8 +35,13 @@ fn start_with(bytes: &[u8], memory: usize) -> Result<Child, Failure> {
     vsock_shell_agent::sys::signal::take_over();
     let request = ExecRequest::parse(bytes).unwrap();
     let mut failure = Failure::default();
-    spawn(&request, &mut vec![0; memory], &Config { path: DEFAULT_PATH, grace_ms: 0 }, &mut failure)
-        .map_err(|_| failure)
+    spawn(
+        &request,
+        &mut vec![0; memory],
+        &Config { path: DEFAULT_PATH, grace_ms: 0, realm: 0, parent: None },
+        &mut failure,
+    )
+    .map_err(|_| failure)
 }
 
 fn start(bytes: &[u8]) -> Child {
@@ -85,7 +90,7 @@ fn reap(pid: Pid) -> rustix::process::WaitStatus {
 fn run(fields: &[(u8, &str)]) -> (String, String, i32) {
     let child = start(&request(fields));
     assert_eq!(decided(&child), Status::Started);
-    let Standard::Pipes { input, output, error } = child.standard else { panic!("no pipes") };
+    let Standard::Pipes { input: Some(input), output, error } = child.standard else { panic!("no pipes") };
     drop(input);
     let (output, error) = (drain(output), drain(error));
     (output, error, reap(child.pid).exit_status().unwrap())

@@ -6,14 +6,15 @@
 //! * options stand before or after TARGET, never after the command's first word, so that a command keeps its own;
 //! * a `--` before TARGET ends the options, and no verb follows it (scp writes `-- HOST COMMAND`);
 //! * a `--` after TARGET makes what follows a program and its arguments, run without a shell;
-//! * `cp`, `wait`, `info`, `poweroff`, `reboot` and `halt` in the place of TARGET are verbs. Options may stand anywhere after them.
+//! * a verb (`cp`, `info`, …) stands in the place of TARGET. Options may stand anywhere after it.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::invocation::{Action, Ask, Copy, DEFAULT_ESCAPE, Invocation, Power, Program, Pty, Run};
+use crate::invocation::{Action, Ask, Copy, DEFAULT_ESCAPE, Invocation, Job, Power, Program, Pty, Run, Wish};
 use crate::operand::{Operand, split_pair};
 use crate::options::Options;
+use crate::signal_name::number_of;
 use crate::suggest::nearest;
 use crate::target::{Address, DEFAULT_PORT, Listen, Target, TargetError};
 use crate::text;
@@ -37,15 +38,25 @@ enum Verb {
     Wait,
     Info,
     Power(Action),
+    Jobs,
+    Attach,
+    Logs,
+    Kill,
+    Result,
 }
 
-const VERBS: [(&str, Verb); 6] = [
+const VERBS: [(&str, Verb); 11] = [
     ("cp", Verb::Copy),
     ("wait", Verb::Wait),
     ("info", Verb::Info),
     ("poweroff", Verb::Power(Action::PowerOff)),
     ("reboot", Verb::Power(Action::Reboot)),
     ("halt", Verb::Power(Action::Halt)),
+    ("jobs", Verb::Jobs),
+    ("attach", Verb::Attach),
+    ("logs", Verb::Logs),
+    ("kill", Verb::Kill),
+    ("result", Verb::Result),
 ];
 
 /// The words of a command line by their place.
@@ -59,6 +70,8 @@ struct Words {
     command: Vec<OsString>,
     /// A `--` stood before the command.
     is_argv: bool,
+    /// What stood behind `kill -`.
+    signal: Option<u32>,
 }
 
 /// Reads the words after the program's name.
@@ -89,6 +102,30 @@ where
             )
             .map(Invocation::Info),
         Some(Verb::Power(action)) => words.into_power(action),
+        Some(Verb::Jobs) => words
+            .into_ask(
+                "jobs",
+                &["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--dead-after", "--listen", "--json"],
+            )
+            .map(Invocation::Jobs),
+        Some(Verb::Attach) => {
+            let (is_read_only, escape) = (words.options.is_read_only, words.options.escape);
+            let escape = escape.unwrap_or(Some(DEFAULT_ESCAPE));
+            words.into_job("attach", &["-e", "--read-only"], Wish::Attach { is_read_only, escape })
+        }
+        Some(Verb::Logs) => {
+            let follows = words.options.follows;
+            words.into_job("logs", &["-f"], Wish::Logs { follows })
+        }
+        Some(Verb::Kill) => {
+            const SIGTERM: u32 = 15;
+            let signal = words.signal.unwrap_or(SIGTERM);
+            words.into_job("kill", &[], Wish::Kill(signal))
+        }
+        Some(Verb::Result) => {
+            let waits = words.options.waits;
+            words.into_job("result", &["--wait"], Wish::Result { waits })
+        }
         None if words.options.upload.is_some() || words.options.download.is_some() => words.into_transfer(),
         None => words.into_run(),
     }
@@ -115,6 +152,13 @@ impl Words {
                             break;
                         }
                         are_options_over = true;
+                        continue;
+                    }
+                    Some(word)
+                        if words.verb == Some(Verb::Kill) && !are_options_over && signal(word).is_some() =>
+                    {
+                        words.signal = signal(word);
+                        rest.next();
                         continue;
                     }
                     Some(word) if is_plain(word) => {
@@ -172,6 +216,8 @@ impl Words {
                 "--reconnect",
                 "--dead-after",
                 "--listen",
+                "--detach",
+                "--hold",
             ],
         )?;
         let target = self.target()?;
@@ -193,6 +239,7 @@ impl Words {
             environment: options.environment,
             directory: options.directory,
             kill_after: options.kill_after,
+            detach: options.is_detached.then_some(options.is_held),
             is_json: options.is_json,
             settings,
         };
@@ -203,6 +250,18 @@ impl Words {
             return fail(
                 "--json and -t exclude each other: a terminal mixes stdout and stderr; leave one out",
             );
+        }
+        if options.is_held && run.detach.is_none() {
+            return fail("--hold says what a job does whose output nobody reads; write --detach beside it");
+        }
+        if run.detach.is_some() && run.program == Program::Shell {
+            return fail("--detach needs a command; in a shell, ~d at the beginning of a line detaches");
+        }
+        if run.detach.is_some() && run.is_json {
+            return fail("--detach and --json exclude each other: a job has no result yet; see jobs --json");
+        }
+        if run.detach.is_some() && run.kill_after.is_some() {
+            return fail("--detach and --kill-after exclude each other: nobody is there to see to it");
         }
         Ok(Invocation::Run(run))
     }
@@ -300,10 +359,25 @@ impl Words {
     fn into_ask(self, verb: &str, allowed: &[&str]) -> Result<Ask, ArgsError> {
         self.options.refuse_except(verb, allowed)?;
         if let Some(word) = self.operands.get(usize::from(self.options.listen.is_none())) {
-            return fail(format!("`{}` is one word too many: {verb} takes one target", shown(word)));
+            return fail(format!("`{}` is one word too many: {verb} takes no more", shown(word)));
         }
         let target = self.target()?;
         Ok(Ask { target, is_json: self.options.is_json, settings: self.options.settings() })
+    }
+
+    fn into_job(mut self, verb: &str, own: &[&str], wish: Wish) -> Result<Invocation, ArgsError> {
+        let common = ["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--dead-after", "--listen"];
+        let place = usize::from(self.options.listen.is_none());
+        if self.operands.len() <= place {
+            return fail(format!("{verb} needs a target and a job; write {verb} TARGET JOB"));
+        }
+        let word = self.operands.remove(place);
+        let number = word.to_str().and_then(|word| word.parse().ok()).filter(|&number: &u32| number > 0);
+        let Some(number) = number else {
+            return fail(format!("`{}` is no job: a job is a number, as jobs shows it", shown(&word)));
+        };
+        let Ask { target, settings, .. } = self.into_ask(verb, &[&common, own].concat())?;
+        Ok(Invocation::Job(Job { target, number, wish, settings }))
     }
 
     fn into_power(self, action: Action) -> Result<Invocation, ArgsError> {
@@ -342,6 +416,11 @@ impl Words {
         self.options.name_user(&mut target)?;
         Ok(target)
     }
+}
+
+/// The signal of `-9`, `-KILL` or `-SIGKILL`.
+fn signal(word: &OsStr) -> Option<u32> {
+    number_of(word.to_str()?.strip_prefix('-')?)
 }
 
 fn join(words: &[OsString]) -> OsString {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::invocation::{Settings, Variable};
+use crate::invocation::{Job, Settings, Variable, Wish};
 use crate::target::{Address, Listen};
 
 #[track_caller]
@@ -62,6 +62,7 @@ fn a_target_alone_is_a_shell_with_every_default() {
         escape: Some(b'~'),
         environment: vec![],
         directory: None,
+        detach: None,
         kill_after: None,
         is_json: false,
         settings: Settings { patience: Duration::from_secs(2).into(), is_quiet: false, verbosity: 0 },
@@ -391,4 +392,61 @@ fn listening_stands_for_the_target() {
     for address in ["tcp:a:1", "unix:", "vsock:x", "3", ""] {
         refused(&["--listen", address], &["--listen", "cannot use"]);
     }
+}
+
+#[test]
+fn jobs_have_verbs_and_numbers() {
+    let wish = |words: &[&str]| match parsed(words) {
+        Invocation::Job(Job { number, wish, .. }) => (number, wish),
+        other => panic!("{other:?}"),
+    };
+    let attach = |is_read_only, escape| Wish::Attach { is_read_only, escape };
+    assert_eq!(wish(&["attach", "3", "7"]), (7, attach(false, Some(b'~'))));
+    assert_eq!(wish(&["attach", "--read-only", "-e", "none", "3", "7"]), (7, attach(true, None)));
+    assert_eq!(wish(&["logs", "3", "1"]), (1, Wish::Logs { follows: false }));
+    for option in ["-f", "--follow"] {
+        assert_eq!(wish(&["logs", "3", option, "1"]), (1, Wish::Logs { follows: true }));
+    }
+    assert_eq!(wish(&["result", "3", "1"]), (1, Wish::Result { waits: false }));
+    assert_eq!(wish(&["result", "--wait", "3", "1"]), (1, Wish::Result { waits: true }));
+    for (words, signal) in [
+        (&["kill", "3", "1"][..], 15),
+        (&["kill", "-9", "3", "1"], 9),
+        (&["kill", "3", "-KILL", "1"], 9),
+        (&["kill", "3", "1", "-SIGHUP"], 1),
+        (&["kill", "-q", "-TERM", "3", "1"], 15),
+    ] {
+        assert_eq!(wish(words), (1, Wish::Kill(signal)), "{words:?}");
+    }
+    assert!(matches!(parsed(&["jobs", "--json", "3"]), Invocation::Jobs(Ask { is_json: true, .. })));
+    assert_eq!(wish(&["logs", "--listen", "vsock", "4"]).0, 4);
+}
+
+#[test]
+fn what_is_wrong_with_a_job_is_said() {
+    refused(&["attach", "3"], &["attach TARGET JOB"]);
+    refused(&["attach"], &["attach TARGET JOB"]);
+    refused(&["result", "3", "0"], &["`0`", "number"]);
+    refused(&["logs", "3", "one"], &["`one`", "number"]);
+    refused(&["logs", "3", "1", "2"], &["`2`", "too many"]);
+    refused(&["logs", "--wait", "3", "1"], &["--wait", "logs"]);
+    refused(&["kill", "-NONE", "3", "1"], &["-"]);
+    refused(&["jobs", "3", "1"], &["`1`", "too many"]);
+    refused(&["3", "-9", "true"], &["-9"]);
+    refused(&["job", "3"], &["jobs"]);
+}
+
+#[test]
+fn a_command_is_detached_and_a_shell_is_not() {
+    let detach = |words: &[&str]| match parsed(words) {
+        Invocation::Run(run) => run.detach,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(detach(&["3", "true"]), None);
+    assert_eq!(detach(&["--detach", "3", "true"]), Some(false));
+    assert_eq!(detach(&["3", "--detach", "--hold", "-t", "--", "true"]), Some(true));
+    refused(&["--detach", "3"], &["--detach", "~d"]);
+    refused(&["--hold", "3", "true"], &["--hold", "--detach"]);
+    refused(&["--detach", "--json", "3", "true"], &["--json"]);
+    refused(&["--detach", "--kill-after", "3", "3", "true"], &["--kill-after"]);
 }

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant as Clock};
 
 use rustix::termios::Winsize;
-use vsock_shell_proto::fields::tag;
+use vsock_shell_proto::fields::{DETACH_HOLD, tag};
 use vsock_shell_proto::frame::{ChannelKind, Outcome, WindowSize};
 
 use crate::client::Client;
@@ -25,6 +25,8 @@ pub struct Command<'c> {
     directory: Option<OsString>,
     terminal: Option<Terminal>,
     kill_after: Option<Duration>,
+    /// Flags of DETACH.
+    detach: Option<u32>,
 }
 
 /// The terminal that a command is to get.
@@ -61,6 +63,15 @@ impl Status {
         }
     }
 
+    /// The job as which it goes on.
+    #[must_use]
+    pub fn job(self) -> Option<u32> {
+        match self.0 {
+            Outcome::Detached(job) => Some(job),
+            _ => None,
+        }
+    }
+
     /// It exited with status 0.
     #[must_use]
     pub fn is_success(self) -> bool {
@@ -73,6 +84,7 @@ impl Status {
         let code = match self.0 {
             Outcome::Exited(code) => code,
             Outcome::Killed { signal, .. } => 128 + signal,
+            Outcome::Detached(_) => 0,
             Outcome::Failed(_) => 255,
         };
         (code & 0xFF) as u8
@@ -96,7 +108,15 @@ pub struct Output {
 
 impl<'c> Command<'c> {
     pub(crate) fn new(client: &'c mut Client, program: Program) -> Self {
-        Self { client, program, environment: Vec::new(), directory: None, terminal: None, kill_after: None }
+        Self {
+            client,
+            program,
+            environment: Vec::new(),
+            directory: None,
+            terminal: None,
+            kill_after: None,
+            detach: None,
+        }
     }
 
     /// Sets a variable of its environment.
@@ -120,6 +140,13 @@ impl<'c> Command<'c> {
     /// Sends SIGTERM when it runs longer than that, and SIGKILL [`GRACE`](crate::run::GRACE) later.
     pub fn kill_after(mut self, limit: Duration) -> Self {
         self.kill_after = Some(limit);
+        self
+    }
+
+    /// Makes it a [job](crate::job) from the beginning: [`Status::job`] tells which. One that `is_held` waits when what is kept of
+    /// its output is full, instead of losing the oldest.
+    pub fn detach(mut self, is_held: bool) -> Self {
+        self.detach = Some(if is_held { DETACH_HOLD } else { 0 });
         self
     }
 
@@ -183,6 +210,9 @@ impl<'c> Command<'c> {
         }
         if let Some(user) = &self.client.user {
             request.string(tag::USER, &[user])?;
+        }
+        if let Some(flags) = self.detach {
+            request.bytes(tag::DETACH, &flags.to_le_bytes())?;
         }
         if let Some(terminal) = &self.terminal {
             request.bytes(tag::PTY, &window_size(terminal.size).encode())?;

@@ -59,6 +59,14 @@ pub enum Error {
     Dead(Duration),
     /// Nobody reads our standard output any more.
     NoReader,
+    /// The agent knows no jobs.
+    NoJobs,
+    /// There is no job of this number.
+    NoJob(u32),
+    /// The job has no result yet.
+    StillRuns(u32),
+    /// What kept the job was killed, and the job hung up.
+    JobLost(u32),
 }
 
 /// A refused request.
@@ -101,7 +109,7 @@ pub(crate) fn seconds(time: Duration) -> Option<f64> {
 }
 
 /// What an errno of the guest means; both sides are Linux.
-fn errno_text(errno: u32) -> String {
+pub(crate) fn errno_text(errno: u32) -> String {
     reason(&io::Error::from_raw_os_error(i32::try_from(errno).unwrap_or(0)))
 }
 
@@ -138,6 +146,10 @@ impl fmt::Display for Error {
                 write!(f, "no sign of life for {} s; given up", seconds(*limit).unwrap_or_default())
             }
             Self::NoReader => f.write_str("nobody reads standard output any more"),
+            Self::NoJobs => f.write_str("the agent is older than jobs"),
+            Self::NoJob(job) => write!(f, "there is no job {job}; see vsock-shell jobs"),
+            Self::StillRuns(job) => write!(f, "job {job} still runs; --wait waits for its end"),
+            Self::JobLost(job) => write!(f, "job {job} is lost: the agent's process that kept it was killed"),
             Self::Interrupted(signal) => write!(f, "interrupted by signal {signal}"),
         }
     }

@@ -1,10 +1,10 @@
-//! Owns the escapes that a person types at the beginning of a line: `~.`, `~?`, `~~`, `~^Z`, as rsh and ssh have them.
+//! Owns the escapes that a person types at the beginning of a line: `~.`, `~?`, `~~`, `~^Z`, `~d`, most as rsh and ssh have them.
 //!
 //! A pure state machine: bytes of the terminal in, bytes for the guest and actions out. What an action does is the
 //! caller's. How the bytes are split over reads makes no difference.
 //!
 //! ```text
-//!            newline                escape                . ? ^Z
+//!            newline                escape                . ? d ^Z
 //! Middle ──────────────▶ Start ──────────────▶ Pending ──────────────▶ Start, with an action
 //!   ▲                    │  ▲ newline             │ escape: forwards one escape
 //!   └────────────────────┘  └─────────────────────┤ other: forwards the escape and it
@@ -17,6 +17,8 @@
 pub enum Action {
     /// `~.`: end the session now.
     Disconnect,
+    /// `~d`: leave the command behind as a job.
+    Detach,
     /// `~?`: show what there is; [`Escapes::help`] is the text.
     Help,
     /// `~^Z`: stop the client, as job control does.
@@ -71,6 +73,7 @@ impl Escapes {
                     continue;
                 }
                 (State::Pending, b'.') => Some(Action::Disconnect),
+                (State::Pending, b'd') => Some(Action::Detach),
                 (State::Pending, b'?') => Some(Action::Help),
                 (State::Pending, CONTROL_Z) => Some(Action::Suspend),
                 (State::Pending, byte) if byte != character => {
@@ -96,6 +99,7 @@ impl Escapes {
         format!(
             "Escapes, at the beginning of a line:\r\n  \
              {shown}.   end the session\r\n  \
+             {shown}d   detach: leave it running as a job\r\n  \
              {shown}^Z  suspend vsock-shell\r\n  \
              {shown}{shown}   send the character itself\r\n  \
              {shown}?   this text\r\n"
@@ -125,6 +129,7 @@ mod tests {
                 let handled = escapes.handle(piece, &mut seen);
                 match handled.action {
                     Some(Action::Disconnect) => seen.extend(b"<quit>"),
+                    Some(Action::Detach) => seen.extend(b"<job>"),
                     Some(Action::Help) => seen.extend(b"<help>"),
                     Some(Action::Suspend) => seen.extend(b"<stop>"),
                     None => assert_eq!(handled.consumed, piece.len()),
@@ -155,6 +160,7 @@ mod tests {
         seen(TILDE, b"ls\r~.", b"ls\r<quit>");
         seen(TILDE, b"ls\n~\x1a", b"ls\n<stop>");
         seen(TILDE, b"~?", b"<help>");
+        seen(TILDE, b"ls\r~d", b"ls\r<job>");
     }
 
     #[test]

@@ -13,6 +13,12 @@ Usage: vsock-shell [OPTIONS] [USER@]TARGET                     interactive shell
        vsock-shell wait [--timeout SECONDS] TARGET             wait until the agent answers
        vsock-shell info [--json] TARGET                        what the agent and its guest are
        vsock-shell poweroff|reboot|halt [--force] TARGET       end the guest
+       vsock-shell --detach [-t] [--hold] TARGET COMMAND...    a command as a job, without a client; prints its number
+       vsock-shell jobs [--json] TARGET                        the jobs of the guest
+       vsock-shell attach [--read-only] TARGET JOB             its output and terminal; ends with its status
+       vsock-shell logs [-f] TARGET JOB                        what is kept of its output, and with -f what follows
+       vsock-shell kill [-SIGNAL] TARGET JOB                   send it a signal (TERM)
+       vsock-shell result [--wait] TARGET JOB                  end with its status
 
 TARGET is one of
   3, vsock:3[:PORT]    the guest with context id 3
@@ -43,12 +49,14 @@ Options, before or after TARGET, but before COMMAND:
                         keep trying for so long to get a lost connection back (30); 0: do not
       --dead-after SECONDS
                         give up on a guest that has said nothing for so long (default: never)
-      --json            print one object: the result of a command, or what info tells
+      --hold            a job whose output nobody reads waits when 1 MiB is kept, instead of losing the oldest
+      --json            print one object: the result of a command, or what info and jobs tell
   -q, -v                say less, say more
   -h, --help            print this text
   -V, --version         print the version
 
-In a shell, at the beginning of a line: ~. ends the session, ~^Z suspends, ~~ sends a ~, ~? lists these.
+In a shell, at the beginning of a line: ~. ends the session, ~d leaves it running as a job,
+~^Z suspends, ~~ sends a ~, ~? lists these.
 
 Exit status: that of the command; 128+N when signal N killed it; 126 or 127 when it could not be executed or found;
 255 when the guest could not be reached or vsock-shell itself failed.

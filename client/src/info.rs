@@ -34,12 +34,18 @@ impl Client {
 }
 
 impl Info {
-    fn parse(lines: &[u8]) -> Self {
+    pub(crate) fn parse(lines: &[u8]) -> Self {
         let pair = |line: &[u8]| {
             let line = escape(line).into_owned();
             line.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()))
         };
         Self(lines.split(|&byte| byte == b'\n').filter_map(pair).collect())
+    }
+
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
     /// Lines for people.

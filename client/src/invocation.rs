@@ -31,6 +31,10 @@ pub enum Invocation {
     Info(Ask),
     /// `poweroff`, `reboot`, `halt`: the end of the guest.
     Power(Power),
+    /// `jobs`: which there are.
+    Jobs(Ask),
+    /// `attach`, `logs`, `kill`, `result`.
+    Job(Job),
     /// `-h`.
     Help,
     /// `-V`.
@@ -67,6 +71,8 @@ pub struct Run {
     pub directory: Option<OsString>,
     /// `--kill-after`: how long the command may run.
     pub kill_after: Option<Duration>,
+    /// `--detach`, and whether `--hold` stands beside it: it becomes a job at once. Never with [`Program::Shell`] or `--json`.
+    pub detach: Option<bool>,
     /// `--json`: print one object instead of the command's output. Never with [`Program::Shell`] or [`Pty::Always`].
     pub is_json: bool,
     /// How to reach the agent, and how much to say.
@@ -122,10 +128,47 @@ pub struct Copy {
 pub struct Ask {
     /// Which agent.
     pub target: Target,
-    /// `--json`; only `info` has it.
+    /// `--json`; only `info` and `jobs` have it.
     pub is_json: bool,
     /// How to reach the agent, and how much to say.
     pub settings: Settings,
+}
+
+/// What is done with a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// In which guest.
+    pub target: Target,
+    /// Its number.
+    pub number: u32,
+    /// What.
+    pub wish: Wish,
+    /// How to reach the agent, and how much to say.
+    pub settings: Settings,
+}
+
+/// What one wants of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// `attach`.
+    Attach {
+        /// `--read-only`: it hears nothing of what is typed.
+        is_read_only: bool,
+        /// The character of `-e`; `None`: no escapes.
+        escape: Option<u8>,
+    },
+    /// `logs`.
+    Logs {
+        /// `-f`: go on with what it writes.
+        follows: bool,
+    },
+    /// `kill`, with a signal's generic number.
+    Kill(u32),
+    /// `result`.
+    Result {
+        /// `--wait`: until it has ended.
+        waits: bool,
+    },
 }
 
 /// The end of a guest.

@@ -16,9 +16,9 @@
 //! The exit status of the client is the same as without `--json`. When there is no result (the guest cannot be
 //! reached, the command cannot be started), nothing is printed but a line on standard error.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::signal_name;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
@@ -81,7 +81,7 @@ impl CommandReport {
     pub fn to_value(&self) -> Value {
         let (exit, signal) = match self.ended {
             Ended::Exit(status) => (Value::from(status), Value::Null),
-            Ended::Signal(number) => (Value::Null, Value::from(signal_name(number))),
+            Ended::Signal(number) => (Value::Null, Value::from(signal_name::of(number))),
         };
         let mut object = Map::new();
         object.insert("exit".to_owned(), exit);
@@ -94,53 +94,6 @@ impl CommandReport {
         let milliseconds = u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX);
         object.insert("duration_ms".to_owned(), milliseconds.into());
         Value::Object(object)
-    }
-}
-
-/// The name of a signal by its generic Linux number, as `kill -l` has it, with `SIG` before it.
-pub fn signal_name(number: u8) -> Cow<'static, str> {
-    // The C library keeps the first two real-time signals for itself; people count from its SIGRTMIN.
-    const SIGRTMIN: u8 = 34;
-    const NAMES: [&str; 31] = [
-        "SIGHUP",
-        "SIGINT",
-        "SIGQUIT",
-        "SIGILL",
-        "SIGTRAP",
-        "SIGABRT",
-        "SIGBUS",
-        "SIGFPE",
-        "SIGKILL",
-        "SIGUSR1",
-        "SIGSEGV",
-        "SIGUSR2",
-        "SIGPIPE",
-        "SIGALRM",
-        "SIGTERM",
-        "SIGSTKFLT",
-        "SIGCHLD",
-        "SIGCONT",
-        "SIGSTOP",
-        "SIGTSTP",
-        "SIGTTIN",
-        "SIGTTOU",
-        "SIGURG",
-        "SIGXCPU",
-        "SIGXFSZ",
-        "SIGVTALRM",
-        "SIGPROF",
-        "SIGWINCH",
-        "SIGIO",
-        "SIGPWR",
-        "SIGSYS",
-    ];
-    match number {
-        SIGRTMIN => Cow::Borrowed("SIGRTMIN"),
-        35..=64 => Cow::Owned(format!("SIGRTMIN+{}", number - SIGRTMIN)),
-        _ => match NAMES.get(usize::from(number).wrapping_sub(1)) {
-            Some(name) => Cow::Borrowed(name),
-            None => Cow::Owned(format!("SIG{number}")),
-        },
     }
 }
 
@@ -211,29 +164,5 @@ mod tests {
         report.stderr.is_truncated = true;
         let value = report.to_value();
         assert_eq!((&value["truncated"], &value["timed_out"]), (&json!(true), &json!(true)));
-    }
-
-    #[test]
-    fn signals_have_the_names_of_kill() {
-        for (number, name) in [
-            (1, "SIGHUP"),
-            (9, "SIGKILL"),
-            (15, "SIGTERM"),
-            (31, "SIGSYS"),
-            (34, "SIGRTMIN"),
-            (35, "SIGRTMIN+1"),
-            (64, "SIGRTMIN+30"),
-            (0, "SIG0"),
-            (32, "SIG32"),
-            (200, "SIG200"),
-        ] {
-            assert_eq!(signal_name(number), name);
-        }
-        for number in 1..=31 {
-            assert_eq!(
-                signal_hook::low_level::signal_name(i32::from(number)).unwrap_or(&signal_name(number)),
-                signal_name(number)
-            );
-        }
     }
 }

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! From a target to a result: [`target`] says whom to reach, [`dial`] reaches it, `connection` speaks the protocol,
-//! `drive` moves it along, and [`command`], [`transfer`], [`info`] and [`power`] are what is done with it.
+//! `drive` moves it along, and [`command`], [`job`], [`transfer`], [`info`] and [`power`] are what is done with it.
 #![forbid(unsafe_code)]
 
 pub mod args;
@@ -31,6 +31,7 @@ mod exchange;
 pub mod help;
 pub mod info;
 pub mod invocation;
+pub mod job;
 pub mod json;
 pub mod modes;
 pub mod operand;
@@ -43,6 +44,7 @@ mod redial;
 mod request;
 pub mod run;
 mod shell;
+mod signal_name;
 pub mod signals;
 pub mod stdio;
 mod suggest;

@@ -31,6 +31,8 @@ fn run(invocation: Invocation) -> Result<u8, Box<dyn Error>> {
         Invocation::Copy(copy) => Ok(perform::copy(&copy)),
         Invocation::Wait(ask) => Ok(perform::wait(&ask)),
         Invocation::Info(ask) => Ok(perform::info(&ask)),
+        Invocation::Jobs(ask) => Ok(perform::jobs(&ask)),
+        Invocation::Job(job) => Ok(perform::job(&job)),
         Invocation::Power(power) => Ok(perform::power(&power)),
     }
 }

@@ -34,6 +34,11 @@ pub(crate) struct Options {
     pub is_json: bool,
     pub is_synced: bool,
     pub is_forced: bool,
+    pub is_detached: bool,
+    pub is_held: bool,
+    pub is_read_only: bool,
+    pub follows: bool,
+    pub waits: bool,
     pub upload: Option<OsString>,
     pub download: Option<OsString>,
     /// `--listen`, which stands for the target.
@@ -45,7 +50,7 @@ pub(crate) struct Options {
 }
 
 /// The long options, for guesses at what a mistyped one was meant to be.
-const LONG: [&str; 12] = [
+const LONG: [&str; 17] = [
     "upload",
     "download",
     "listen",
@@ -53,6 +58,11 @@ const LONG: [&str; 12] = [
     "force",
     "timeout",
     "kill-after",
+    "detach",
+    "hold",
+    "read-only",
+    "follow",
+    "wait",
     "reconnect",
     "dead-after",
     "json",
@@ -82,6 +92,11 @@ impl Options {
             Arg::Long("listen") => "--listen",
             Arg::Long("sync") => "--sync",
             Arg::Long("force") => "--force",
+            Arg::Long("detach") => "--detach",
+            Arg::Long("hold") => "--hold",
+            Arg::Long("read-only") => "--read-only",
+            Arg::Short('f') | Arg::Long("follow") => "-f",
+            Arg::Long("wait") => "--wait",
             Arg::Long("timeout") => "--timeout",
             Arg::Long("kill-after") => "--kill-after",
             Arg::Long("reconnect") => "--reconnect",
@@ -114,6 +129,11 @@ impl Options {
             "--listen" => self.listen = Some(value()?),
             "--sync" => self.is_synced = true,
             "--force" => self.is_forced = true,
+            "--detach" => self.is_detached = true,
+            "--hold" => self.is_held = true,
+            "--read-only" => self.is_read_only = true,
+            "-f" => self.follows = true,
+            "--wait" => self.waits = true,
             "--timeout" => self.timeout = Some(seconds(name, &value()?)?),
             "--kill-after" => self.kill_after = Some(seconds(name, &value()?)?),
             "--json" => self.is_json = true,

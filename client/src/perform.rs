@@ -1,5 +1,7 @@
 //! Owns what each [`Invocation`](crate::invocation::Invocation) does, from the target to the exit status: the command line on top of the library.
 
+mod jobs;
+
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd;
@@ -23,6 +25,8 @@ use crate::signals::{Caught, Signals};
 use crate::stdio::{Sink, Source};
 use crate::terminal::{self, RawMode};
 use crate::{text, transfer};
+
+pub use jobs::{job, jobs};
 
 /// The status for what fails on this side or on the way: as with ssh, the transport's and the tool's own.
 pub const FAILED: u8 = 255;
@@ -86,7 +90,9 @@ fn try_run(invocation: &RunInvocation) -> Result<u8, Error> {
                 && io::stdout().is_terminal()
         }
     };
-    let result = if wants_terminal {
+    let result = if invocation.detach.is_some() {
+        jobs::begin(&mut client, invocation, wants_terminal)
+    } else if wants_terminal {
         run_in_terminal(&mut client, invocation)
     } else {
         run_in_pipes(&mut client, invocation)
@@ -123,6 +129,9 @@ fn report(invocation: &RunInvocation, output: &Output) -> Result<u8, Error> {
     } else if output.timed_out && !invocation.settings.is_quiet {
         text::say("the command ran too long and was ended");
     }
+    if let Some(job) = output.status.job() {
+        jobs::tell_detached(invocation.detach.is_some(), &invocation.target, job)?;
+    }
     Ok(output.status.exit_code())
 }
 
@@ -137,10 +146,13 @@ fn command<'c>(client: &'c mut Client, invocation: &RunInvocation) -> Command<'c
     if let Some(directory) = &invocation.directory {
         command = command.directory(directory);
     }
-    match invocation.kill_after {
-        Some(limit) => command.kill_after(limit),
-        None => command,
+    if let Some(limit) = invocation.kill_after {
+        command = command.kill_after(limit);
     }
+    if let Some(is_held) = invocation.detach {
+        command = command.detach(is_held);
+    }
+    command
 }
 
 fn run_in_pipes(client: &mut Client, invocation: &RunInvocation) -> Result<Output, Error> {
@@ -164,27 +176,14 @@ fn standard_output() -> Result<Streams, Error> {
 }
 
 fn run_in_terminal(client: &mut Client, invocation: &RunInvocation) -> Result<Output, Error> {
-    let caught = Caught::ENDS.into_iter().chain(Caught::TERMINAL);
-    let mut signals = Signals::new(caught);
-    // Before there is anything to restore, and before the size is read that a later one may replace.
-    signals.arm().map_err(Error::local("catch", "signals"))?;
-    let is_terminal = io::stdin().is_terminal() && !invocation.is_stdin_null;
-    let raw = if is_terminal {
-        Some(RawMode::enter(io::stdin().as_fd()).map_err(Error::local("use", "the terminal"))?)
-    } else {
-        None
-    };
-    let size = terminal::window_size(io::stdin()).or_else(|| terminal::window_size(io::stdout()));
-    let command = command(client, invocation).terminal(Terminal {
-        size: size.unwrap_or(terminal::DEFAULT_SIZE),
-        kind: std::env::var_os("TERM").filter(|kind| !kind.is_empty()),
-        modes: raw.as_ref().map_or_else(Vec::new, |raw| encode_modes(raw.cooked())),
-    });
+    let mut signals = terminal_signals()?;
+    let raw = raw_mode(!invocation.is_stdin_null)?;
+    let command = command(client, invocation).terminal(own_terminal(raw.as_ref()));
     let request = command.request()?;
     let keys = if invocation.is_stdin_null { Source::null() } else { Source::stdin() };
     let keys = keys.map_err(Error::local("use", "standard input"))?;
     let streams = Streams { input: Input::elsewhere(), ..standard_output()? };
-    let escapes = Escapes::new(invocation.escape.filter(|_| is_terminal));
+    let escapes = Escapes::new(invocation.escape.filter(|_| raw.is_some()));
     command.run_with(|client, kill_after| {
         let mut run = Run::new(&mut client.connection.core, ChannelKind::Exec, request, streams, None)?;
         run.kill_after(kill_after);
@@ -192,6 +191,33 @@ fn run_in_terminal(client: &mut Client, invocation: &RunInvocation) -> Result<Ou
         let driven = drive(&mut client.connection, &mut shell);
         Ok((shell.into_run(), driven))
     })
+}
+
+/// Those that concern who sits at a terminal; caught before there is anything to restore, and before the size is read that a
+/// later one may replace.
+fn terminal_signals() -> Result<Signals, Error> {
+    let mut signals = Signals::new(Caught::ENDS.into_iter().chain(Caught::TERMINAL));
+    signals.arm().map_err(Error::local("catch", "signals"))?;
+    Ok(signals)
+}
+
+/// Our terminal, where standard input is one and `is_used`, gives every key from now on.
+fn raw_mode(is_used: bool) -> Result<Option<RawMode>, Error> {
+    let is_terminal = is_used && io::stdin().is_terminal();
+    is_terminal
+        .then(|| RawMode::enter(io::stdin().as_fd()))
+        .transpose()
+        .map_err(Error::local("use", "the terminal"))
+}
+
+/// A terminal like ours.
+fn own_terminal(raw: Option<&RawMode>) -> Terminal {
+    let size = terminal::window_size(io::stdin()).or_else(|| terminal::window_size(io::stdout()));
+    Terminal {
+        size: size.unwrap_or(terminal::DEFAULT_SIZE),
+        kind: std::env::var_os("TERM").filter(|kind| !kind.is_empty()),
+        modes: raw.map_or_else(Vec::new, |raw| encode_modes(raw.cooked())),
+    }
 }
 
 /// Copies files; the status to exit with.

@@ -138,6 +138,7 @@ impl Output {
 }
 
 /// What came of it.
+#[derive(Debug)]
 pub(crate) struct Ended {
     pub outcome: Outcome,
     pub output: Kept,

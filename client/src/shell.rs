@@ -4,10 +4,10 @@
 
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
-use std::time::Instant as Clock;
+use std::time::{Duration, Instant as Clock};
 
 use rustix::event::{PollFd, PollFlags};
-use vsock_shell_proto::frame::Flow;
+use vsock_shell_proto::frame::{FEATURE_JOBS, Flow, WindowSize};
 use vsock_shell_proto::mux::Event;
 
 use crate::command::window_size;
@@ -26,6 +26,19 @@ const KEYS: usize = 4096;
 /// heard all the same.
 const WAITING_MAX: usize = 1024 * 1024;
 
+/// How long a program has to notice one size before it gets another.
+const REDRAW: Duration = Duration::from_millis(50);
+
+/// Whether a program is to draw its screen once more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Redraw {
+    No,
+    /// As soon as it hears us.
+    Due,
+    /// It gets its true size then.
+    Begun(Clock),
+}
+
 /// A command with a terminal, and the person in front of ours.
 pub(crate) struct Shell<'s> {
     run: Run<'s>,
@@ -38,6 +51,7 @@ pub(crate) struct Shell<'s> {
     raw: Option<RawMode>,
     signals: &'s mut Signals,
     is_signalled: bool,
+    redraw: Redraw,
     /// Which descriptors `poll` was asked about: whether the keys were.
     polled: std::cell::Cell<bool>,
 }
@@ -62,8 +76,15 @@ impl<'s> Shell<'s> {
             raw,
             signals,
             is_signalled: false,
+            redraw: Redraw::No,
             polled: std::cell::Cell::new(false),
         }
+    }
+
+    /// The program is there already, and is to draw its screen.
+    pub(crate) fn redrawn(mut self) -> Self {
+        self.redraw = Redraw::Due;
+        self
     }
 
     pub(crate) fn into_run(self) -> Run<'s> {
@@ -99,12 +120,42 @@ impl<'s> Shell<'s> {
             rest = rest.get(handled.consumed..).unwrap_or_default();
             match handled.action {
                 Some(Action::Disconnect) => return Err(Error::Disconnected),
+                Some(Action::Detach) => self.detach(core),
                 Some(Action::Help) => _ = io::stderr().write_all(self.escapes.help().as_bytes()),
                 Some(Action::Suspend) => self.suspend(core)?,
                 None => {}
             }
         }
         Ok(true)
+    }
+
+    /// Asks for it; the end of the channel tells that it was done.
+    fn detach(&mut self, core: &mut Core) {
+        match core.peer() {
+            Some(hello) if hello.features & FEATURE_JOBS == 0 => self.tell(&Error::NoJobs.to_string()),
+            _ => core.detach_channel(self.run.channel(), 0),
+        }
+    }
+
+    /// What is on the screen of a program that was drawing before we came: it draws all of it when its size changes, so we take a
+    /// line away, and give it back once it has noticed.
+    fn redraw(&mut self, core: &mut Core) {
+        match self.redraw {
+            Redraw::No => {}
+            Redraw::Due if self.run.is_accepted() => {
+                if let Some(size) = size() {
+                    let smaller = WindowSize { rows: size.rows.saturating_sub(1).max(1), ..size };
+                    core.resize(self.run.channel(), smaller);
+                }
+                self.redraw = Redraw::Begun(Clock::now() + REDRAW);
+            }
+            Redraw::Due => {}
+            Redraw::Begun(until) if until <= Clock::now() => {
+                self.redraw = Redraw::No;
+                self.tell_size(core);
+            }
+            Redraw::Begun(_) => {}
+        }
     }
 
     fn suspend(&mut self, core: &mut Core) -> Result<(), Error> {
@@ -116,9 +167,8 @@ impl<'s> Shell<'s> {
     }
 
     fn tell_size(&self, core: &mut Core) {
-        if let Some(size) = terminal::window_size(io::stdin()).or_else(|| terminal::window_size(io::stdout()))
-        {
-            core.resize(self.run.channel(), window_size(size));
+        if let Some(size) = size() {
+            core.resize(self.run.channel(), size);
         }
     }
 
@@ -139,6 +189,11 @@ impl<'s> Shell<'s> {
     }
 }
 
+/// The size of our terminal.
+fn size() -> Option<WindowSize> {
+    terminal::window_size(io::stdin()).or_else(|| terminal::window_size(io::stdout())).map(window_size)
+}
+
 impl Task for Shell<'_> {
     fn take(&mut self, core: &mut Core, flow: Flow, pieces: &[&[u8]]) -> usize {
         self.run.take(core, flow, pieces)
@@ -148,6 +203,10 @@ impl Task for Shell<'_> {
         if let Event::Stopped { flow: Flow::Input, .. } = event {
             self.is_at_end = true;
             self.waiting.clear();
+        }
+        if let Event::Detach { value, .. } = event {
+            let reason = crate::error::errno_text(value);
+            self.tell(&format!("cannot detach, there is no room for another job: {reason}"));
         }
         self.run.handle(core, event);
     }
@@ -161,6 +220,7 @@ impl Task for Shell<'_> {
             self.is_signalled = false;
             self.handle_signals(core)?;
         }
+        self.redraw(core);
         let mut moved = false;
         if self.wants_keys() && self.is_ready {
             moved = self.read_keys(core)?;
@@ -217,6 +277,10 @@ impl Task for Shell<'_> {
     }
 
     fn deadline(&self) -> Option<Clock> {
-        self.run.deadline()
+        let redraw = match self.redraw {
+            Redraw::Begun(until) => Some(until),
+            Redraw::No | Redraw::Due => None,
+        };
+        self.run.deadline().into_iter().chain(redraw).min()
     }
 }

@@ -15,6 +15,8 @@ pub struct Channel {
     pub(crate) marks: Marks,
     pub(crate) kind: u8,
     pub(crate) size: WindowSize,
+    /// The value of DETACH.
+    pub(crate) detach: u32,
     /// Signals due, by number less one.
     pub(crate) signals: u64,
     /// The value of ACCEPTED, or the codes of REFUSED or RESET: a channel says only one of them at a time.
@@ -84,6 +86,7 @@ marks! {
         RELEASED = 12;
         /// The peer's last frame came.
         PEER_RELEASED = 13;
+        DETACH_DUE = 14;
     }
 }
 
@@ -172,6 +175,7 @@ impl Channel {
         marks: Marks::NONE,
         kind: 0,
         size: WindowSize { rows: 0, columns: 0, width: 0, height: 0 },
+        detach: 0,
         signals: 0,
         value: 0,
         outcome: [0; 8],

@@ -28,6 +28,8 @@ pub mod tag {
     pub const TERM: u8 = 0x07;
     /// Terminal modes as in RFC 4254 section 8.
     pub const MODES: u8 = 0x08;
+    /// A u32 of flags ([`super::DETACH_HOLD`]): the command is a job from the beginning.
+    pub const DETACH: u8 = 0x09;
     /// A string: a path in the guest.
     pub const PATH: u8 = 0x10;
     /// A string: the last component to use where PATH is a directory.
@@ -36,6 +38,8 @@ pub mod tag {
     pub const FLAGS: u8 = 0x12;
     /// A string: what to do.
     pub const VERB: u8 = 0x18;
+    /// What to do with which job, 12 bytes ([`JobRequest`](crate::job::JobRequest)).
+    pub const JOB: u8 = 0x20;
     /// Set in tags that a receiver which does not know them skips.
     pub const OPTIONAL: u8 = 0x80;
 }
@@ -46,6 +50,9 @@ pub const FLAG_SYNC: u32 = 1;
 pub const FLAG_DIRECTORY: u32 = 2;
 /// End the machine at once, asking nobody.
 pub const FLAG_FORCE: u32 = 4;
+
+/// A job whose output fills what is kept of it waits until somebody has read, instead of losing the oldest.
+pub const DETACH_HOLD: u32 = 1;
 
 /// A request that breaks a rule of section 9.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

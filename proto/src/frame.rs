@@ -57,6 +57,8 @@ pub enum ChannelKind {
     Fs,
     /// System verbs.
     System,
+    /// What is done with a job.
+    Job,
     /// A kind that this implementation does not know.
     Unknown(u8),
 }
@@ -71,6 +73,7 @@ impl ChannelKind {
             5 => Self::Listen,
             6 => Self::Fs,
             7 => Self::System,
+            8 => Self::Job,
             other => Self::Unknown(other),
         }
     }
@@ -84,6 +87,7 @@ impl ChannelKind {
             Self::Listen => 5,
             Self::Fs => 6,
             Self::System => 7,
+            Self::Job => 8,
             Self::Unknown(other) => other,
         }
     }
@@ -141,10 +145,16 @@ pub enum Outcome {
     },
     /// A system call failed with this errno (Linux's generic number). The text says in what.
     Failed(u32),
+    /// It goes on as the job of this number.
+    Detached(u32),
 }
 
 impl Outcome {
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, CloseCode> {
+    /// Reads the 8 bytes before the text of EXIT; missing ones are 0.
+    ///
+    /// # Errors
+    /// VALUE (`R-7.1`).
+    pub fn parse(bytes: &[u8]) -> Result<Self, CloseCode> {
         let value = u32_at(bytes, 4);
         match bytes.first() {
             Some(0) => Ok(Self::Exited(value)),
@@ -153,15 +163,19 @@ impl Outcome {
                 core_dumped: bytes.get(1).is_some_and(|flags| flags & 1 != 0),
             }),
             Some(2) => Ok(Self::Failed(value)),
+            Some(3) => Ok(Self::Detached(value)),
             _ => Err(CloseCode::Value),
         }
     }
 
-    pub(crate) fn encode(self) -> [u8; 8] {
+    /// The 8 bytes.
+    #[must_use]
+    pub fn encode(self) -> [u8; 8] {
         let (how, flags, value) = match self {
             Self::Exited(status) => (0, 0, status),
             Self::Killed { signal, core_dumped } => (1, u8::from(core_dumped), signal),
             Self::Failed(errno) => (2, 0, errno),
+            Self::Detached(job) => (3, 0, job),
         };
         let [a, b, c, d] = value.to_le_bytes();
         [how, flags, 0, 0, a, b, c, d]
@@ -176,7 +190,7 @@ pub(crate) const fn is_signal(number: u32) -> bool {
 /// What a side says of itself first (`R-5.3`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Hello {
-    /// Features that the sender offers, one bit each. Version 1 has none.
+    /// Features that the sender offers, one bit each ([`FEATURE_JOBS`]).
     pub features: u64,
     /// Features that the sender cannot do without.
     pub required: u64,
@@ -190,13 +204,16 @@ pub struct Hello {
     pub software: ArrayVec<u8, SOFTWARE_MAX>,
 }
 
+/// Jobs: DETACH, its field, and channels of their kind (`PROTOCOL.md` §11).
+pub const FEATURE_JOBS: u64 = 1;
+
 /// Features that this implementation knows.
-pub const FEATURES: u64 = 0;
+pub const FEATURES: u64 = FEATURE_JOBS;
 
 const HELLO_LEN: usize = 32;
 
 impl Hello {
-    /// A hello with this name and version (cut where it is too long), without features.
+    /// A hello with this name and version (cut where it is too long), and the features that we know.
     #[must_use]
     pub fn new(software: &str, channels: u32, request_max: u32, grace_ms: u32) -> Self {
         let software = beginning(software.as_bytes());
@@ -247,12 +264,13 @@ pub(crate) enum FrameType {
     Exit = 0x19,
     Reset = 0x1A,
     Release = 0x1B,
+    Detach = 0x1C,
 }
 
 const OPTIONAL: u8 = 0x80;
 
 impl FrameType {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Hello,
         Self::Close,
         Self::Open,
@@ -267,13 +285,14 @@ impl FrameType {
         Self::Exit,
         Self::Reset,
         Self::Release,
+        Self::Detach,
     ];
 
     /// The lengths of payload that the type allows.
     const fn lengths(self) -> (usize, usize) {
         match self {
             Self::Hello => (HELLO_LEN, CONTROL_PAYLOAD_MAX),
-            Self::Close | Self::Signal | Self::Reset => (4, 4),
+            Self::Close | Self::Signal | Self::Reset | Self::Detach => (4, 4),
             Self::Open | Self::Accepted | Self::Credit | Self::Resize => (8, 8),
             Self::Refused | Self::Exit => (8, 8 + TEXT_MAX),
             Self::Data => (1, FRAME_PAYLOAD_MAX),
@@ -364,10 +383,11 @@ mod tests {
             Outcome::Exited(u32::MAX),
             Outcome::Killed { signal: 64, core_dumped: true },
             Outcome::Failed(28),
+            Outcome::Detached(3),
         ] {
             assert_eq!(Outcome::parse(&outcome.encode()), Ok(outcome));
         }
-        assert_eq!(Outcome::parse(&[3, 0, 0, 0, 0, 0, 0, 0]), Err(CloseCode::Value));
+        assert_eq!(Outcome::parse(&[4, 0, 0, 0, 0, 0, 0, 0]), Err(CloseCode::Value));
         assert_eq!(Outcome::parse(&[1, 0, 0, 0, 65, 0, 0, 0]), Err(CloseCode::Value));
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! `docs/PROTOCOL.md` is the specification; rules are named by their numbers (`R-4.6`). From the bottom up:
 //! [`preamble`] begins a connection, [`link`] makes connections into one reliable stream each way, [`mux`] carries
-//! channels in it, [`session`] is both together and what a driver holds. [`fields`] and [`items`] are what channels
+//! channels in it, [`session`] is both together and what a driver holds. [`fields`], [`items`] and [`job`] are what channels
 //! carry, [`serial`] wraps connections on transports that have none. Every limit is in [`limits`].
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ pub mod code;
 pub mod fields;
 pub mod frame;
 pub mod items;
+pub mod job;
 pub mod limits;
 pub mod link;
 pub mod mux;

@@ -8,7 +8,7 @@
 //! + channels   CHANNEL_IDS × size_of::<Channel>()      about 200 KiB
 //! ```
 //!
-//! A client sizes its pool and table by what it wants to open ([`pool_len`]).
+//! The process of a job has `2 × KEPT_LEN` besides. A client sizes its pool and table by what it wants to open ([`pool_len`]).
 
 /// Bytes of a preamble and of its answer (`PROTOCOL.md` §3).
 pub const PREAMBLE_LEN: usize = 64;
@@ -65,6 +65,15 @@ pub const POOL_BLOCKS: usize = pool_blocks(CHANNELS_MAX, SURPLUS_BLOCKS);
 /// Bytes of an agent's pool.
 pub const POOL_LEN: usize = pool_len(CHANNELS_MAX, SURPLUS_BLOCKS);
 
+/// Sessions at once, those of jobs among them.
+pub const SESSIONS_MAX: usize = 256;
+/// Jobs at once, the ended ones that wait for somebody to read their status among them.
+pub const JOBS_MAX: usize = 64;
+/// Clients at once that a job tells of itself for longer than a moment.
+pub const WATCHERS_MAX: usize = 8;
+/// Bytes that are kept of each of the two outputs of a job.
+pub const KEPT_LEN: usize = 1024 * 1024;
+
 /// Bytes of payload in a serial record (§8).
 pub const SERIAL_PAYLOAD_MAX: usize = 4096;
 
@@ -88,6 +97,7 @@ const _: () = assert!(CHANNELS_MAX <= CHANNEL_IDS && CHANNEL_IDS <= u16::MAX as 
 const _: () = assert!(FRESH_MAX + 2 * HEADER_LEN <= RECORD_PAYLOAD_MAX);
 const _: () =
     assert!(FRESH_MAX + ACK_EVERY < RING_LEN, "a peer that acknowledges as late as it may never stops us");
-const _: () = assert!(RING_LEN.is_power_of_two());
+const _: () = assert!(RING_LEN.is_power_of_two() && KEPT_LEN.is_power_of_two());
+const _: () = assert!(JOBS_MAX < SESSIONS_MAX, "jobs leave room for who wants to see to them");
 const _: () = assert!(TEXT_MAX <= BLOCK_LEN, "a text waits in one block");
 const _: () = assert!(TEXT_MAX + 8 <= CONTROL_PAYLOAD_MAX && SOFTWARE_MAX + 32 <= CONTROL_PAYLOAD_MAX);

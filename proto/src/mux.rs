@@ -234,6 +234,14 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
 
     // Verbs of both.
 
+    pub(crate) fn detach(&mut self, id: ChannelId, value: u32) {
+        if let Some(channel) = self.channel(id) {
+            channel.detach = value;
+            channel.marks.set(Marks::DETACH_DUE);
+            self.mark_due(id);
+        }
+    }
+
     pub(crate) fn finish(&mut self, id: ChannelId, flow: Flow) {
         if let Some(channel) = self.channel(id).filter(|channel| channel.sends(flow)) {
             let state = channel.flow(flow);

@@ -37,8 +37,6 @@ impl Eq for SessionId {}
 pub enum Kind {
     /// A session, created or resumed.
     Session,
-    /// Attach to a job; no agent of version 1 has them.
-    Attach,
     /// A kind that this implementation does not know.
     Unknown(u8),
 }
@@ -79,7 +77,6 @@ impl Preamble {
             version_max: u16_at(bytes, 10),
             kind: match bytes[12] {
                 0 => Kind::Session,
-                1 => Kind::Attach,
                 other => Kind::Unknown(other),
             },
             must_exist: bytes[13] & FLAG_MUST_EXIST != 0,
@@ -112,7 +109,6 @@ impl Preamble {
         put(&mut bytes, 10, &self.version_max.to_le_bytes());
         bytes[12] = match self.kind {
             Kind::Session => 0,
-            Kind::Attach => 1,
             Kind::Unknown(other) => other,
         };
         bytes[13] = if self.must_exist { FLAG_MUST_EXIST } else { 0 };

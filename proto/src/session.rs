@@ -328,6 +328,12 @@ where
         self.mux.exit(channel, outcome, text);
     }
 
+    /// The opener: asks that the command goes on as a job; [`Event::Exited`] tells its number. The acceptor: answers that it
+    /// cannot, with the errno that says why not.
+    pub fn detach_channel(&mut self, channel: ChannelId, value: u32) {
+        self.mux.detach(channel, value);
+    }
+
     /// Aborts a channel. It is gone for us.
     pub fn reset(&mut self, channel: ChannelId, code: CloseCode) {
         self.mux.reset(channel, code);

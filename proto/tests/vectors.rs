@@ -2,9 +2,10 @@
 #![allow(missing_docs)]
 
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
-use vsock_shell_proto::fields::{self, Fields, tag};
+use vsock_shell_proto::fields::{self, DETACH_HOLD, Fields, tag};
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello, Outcome, WindowSize};
 use vsock_shell_proto::items::{FileEnd, FileMeta, Item, ItemReader, Timestamp, content_header, encode_hole};
+use vsock_shell_proto::job::{JobRequest, Verb};
 use vsock_shell_proto::limits::{CHANNEL_IDS, CHANNELS_MAX, RING_LEN, pool_len};
 use vsock_shell_proto::link::End;
 use vsock_shell_proto::mux::{Event, Side};
@@ -338,6 +339,21 @@ fn frame_release() {
     decodes("frame-release", agent, "Reset { channel: ChannelId(2), code: Cancelled }");
 }
 
+fn frame_detach() {
+    encodes("frame-detach", client(), |core| core.detach_channel(C2, DETACH_HOLD));
+    decodes("frame-detach", agent, "Detach { channel: ChannelId(2), value: 1 }");
+}
+
+fn request_job() {
+    let want = JobRequest { job: 3, verb: Verb::Signal, flags: 0, signal: 15 };
+    let request = vector("request-job");
+    let fields: Vec<_> = Fields::new(&request).map(|field| field.expect("well formed")).collect();
+    assert_eq!((fields.len(), fields[0].tag), (1, tag::JOB));
+    assert_eq!(JobRequest::parse(fields[0].value.try_into().expect("12 bytes")), Some(want));
+    let header = fields::header(tag::JOB, want.encode().len()).expect("a short value");
+    assert_eq!([&header[..], &want.encode()].concat(), request);
+}
+
 fn request_exec() {
     let size = WindowSize { rows: 24, columns: 80, width: 0, height: 0 }.encode();
     let want: [(u8, &[u8]); 8] = [
@@ -457,8 +473,11 @@ const CHECKS: &[(&str, fn())] = &[
         frame_exit("frame-exit-killed", Outcome::Killed { signal: 11, core_dumped: true }, b"");
     }),
     ("frame-exit-failed", || frame_exit("frame-exit-failed", Outcome::Failed(28), b"write")),
+    ("frame-exit-detached", || frame_exit("frame-exit-detached", Outcome::Detached(3), b"")),
     ("frame-reset", frame_reset),
     ("frame-release", frame_release),
+    ("frame-detach", frame_detach),
+    ("request-job", request_job),
     ("request-exec", request_exec),
     ("file-stream", file_stream),
     ("serial-start", || serial_record("serial-start", true, b"ping")),

@@ -9,7 +9,7 @@ use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
 use crate::size::Weight;
 
 /// Features, and the beginnings of the paths that belong to them. The first that fits counts.
-const FEATURES: [(&str, &[&str]); 8] = [
+const FEATURES: [(&str, &[&str]); 9] = [
     (
         "serial ports and lines",
         &[
@@ -18,12 +18,13 @@ const FEATURES: [(&str, &[&str]); 8] = [
             "vsock_shell_agent::session::wire",
         ],
     ),
+    ("jobs", &["vsock_shell_agent::session::job", "vsock_shell_proto::job"]),
     ("the protocol's core", &["vsock_shell_proto"]),
     (
         "commands and terminals",
         &[
             "vsock_shell_agent::{exec,spawn,command,environ,account,terminal,modes,hangup,failure,arena}",
-            "vsock_shell_agent::session::{exec,dying}",
+            "vsock_shell_agent::session::{exec,ends,dying}",
             "vsock_shell_agent::sys::{pointers,terminal,identity}",
         ],
     ),

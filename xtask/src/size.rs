@@ -13,8 +13,8 @@ use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind, elf};
 
 use crate::{build, features, workspace};
 
-/// The budget of the whole agent, every feature in it.
-pub const LIMIT_BYTES: u64 = 98_304;
+/// What the agent may have now. `docs/decisions.md` says what it was and what it became.
+pub const LIMIT_BYTES: u64 = 110_592;
 
 /// What libc's functions want set up: memory of the thread, the auxiliary vector. Code that reaches it would crash.
 const NEED_START_CODE: [&str; 3] = ["__errno_location", "__libc", "getauxval"];

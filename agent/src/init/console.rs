@@ -37,6 +37,7 @@ pub fn run(name: &[u8], config: &Config) -> i32 {
                 modes: b"",
                 term: Some(TERM),
                 directory: None,
+                detach: None,
                 user: None,
             };
             let mut failure = Failure::new(Step::Execute, Errno::INVAL);

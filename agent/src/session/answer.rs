@@ -5,17 +5,26 @@ use core::ffi::CStr;
 use arrayvec::ArrayVec;
 use rustix::fs::{Mode, OFlags};
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
-use vsock_shell_proto::limits::{CHANNELS_MAX, REQUEST_MAX};
+use vsock_shell_proto::limits::{CHANNELS_MAX, JOBS_MAX, KEPT_LEN, REQUEST_MAX, SESSIONS_MAX, WATCHERS_MAX};
 use vsock_shell_proto::preamble::VERSION_MAX;
 
 use super::tasks::Step;
 use super::{Core, SOFTWARE};
 use crate::line::{Line, Part, text};
-use crate::sessions::SESSIONS_MAX;
 use crate::sys::clock::uptime_seconds;
 
 /// Bytes of an answer; a line for which there is no room is left out.
 const ANSWER_MAX: usize = 768;
+
+/// What there is so much of, and no more.
+const LIMITS: [(&CStr, usize); 6] = [
+    (c"sessions_max", SESSIONS_MAX),
+    (c"channels_max", CHANNELS_MAX),
+    (c"request_max", REQUEST_MAX),
+    (c"jobs_max", JOBS_MAX),
+    (c"watchers_max", WATCHERS_MAX),
+    (c"kept_max", KEPT_LEN),
+];
 
 /// A text on its way.
 pub struct Answer {
@@ -32,7 +41,7 @@ impl Answer {
 
     /// What `info` tells (`R-9.10`): lines of `key=value`.
     #[inline(never)]
-    pub fn info(channel: ChannelId) -> Self {
+    pub fn info(channel: ChannelId, grace_ms: u32) -> Self {
         let mut answer = Self::nothing(channel);
         let system = rustix::system::uname();
         answer.line(c"agent", Part::Bytes(SOFTWARE.as_bytes()));
@@ -49,9 +58,10 @@ impl Answer {
         if let Some(id) = read_line(c"/etc/machine-id", &mut id) {
             answer.line(c"machine_id", Part::Bytes(id));
         }
-        answer.line(c"sessions_max", Part::Number(SESSIONS_MAX as u64));
-        answer.line(c"channels_max", Part::Number(CHANNELS_MAX as u64));
-        answer.line(c"request_max", Part::Number(REQUEST_MAX as u64));
+        for (key, limit) in LIMITS {
+            answer.line(key, Part::Number(limit as u64));
+        }
+        answer.line(c"grace_seconds", Part::Number(u64::from(grace_ms) / 1000));
         answer
     }
 

@@ -1,23 +1,25 @@
-//! A command that runs: its descriptors and its flows, how it ends, and how it is ended.
+//! A command that runs, or the job of another process that is watched: its descriptors and its flows, how it ends, and how it is
+//! ended.
 //!
 //! ```text
 //!  starting ──execve──→ running ──reaped──→ draining ──nothing left──→ EXIT
-//!     └──failed──→ REFUSED
+//!     └──failed──→ REFUSED      └──detached──→ another process's affair (see `job`)
 //! ```
 //! Draining: what the pipes or the terminal hold when the command is reaped is delivered, and no more, so that a
 //! grandchild that goes on holding them delays nothing (`R-9.7`).
 
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::io::{Errno, IoSlice, IoSliceMut};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
 use rustix::process::{Pid, WaitStatus};
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome, WindowSize};
-use vsock_shell_proto::limits::FRAME_PAYLOAD_MAX;
 
+use super::Core;
 use super::dying::Dying;
+use super::ends::{Sink, Source, pump};
+use super::job::{self, Name, Slot, Watched};
 use super::request::refuse_failure;
 use super::tasks::Step;
 use super::watch::{self, Readiness, Token, Watch};
-use super::{BULK_MIN, Core, PIECES_MAX};
 use crate::hangup::Target;
 use crate::spawn::{Child, Standard, Status, read_status};
 use crate::sys::signal;
@@ -36,37 +38,27 @@ const INPUT: usize = 1;
 const OUTPUT: usize = 2;
 const ERROR: usize = 3;
 
-/// What the command reads.
-struct Sink {
-    fd: OwnedFd,
-    ready: bool,
-    /// The last byte written, to know whether a terminal's line is complete.
-    last: u8,
+/// Whose flows they are.
+pub enum Of {
+    /// A child of this process.
+    Command(Pid),
+    /// A job.
+    Job(Name),
 }
 
-/// What the command writes.
-struct Source {
-    fd: OwnedFd,
-    flow: Flow,
-    ready: bool,
-    is_terminal: bool,
-    /// The command has closed its end, which is told once.
-    has_hung_up: bool,
-    /// Bytes that are still delivered, once the command has ended.
-    left: Option<usize>,
-}
-
-/// A command.
+/// A command, or a job that is watched.
 pub struct Exec {
     channel: ChannelId,
-    pid: Pid,
-    /// Tells whether the command could be executed; gone once it has told.
-    starting: Option<OwnedFd>,
-    is_terminal: bool,
+    pub(super) of: Of,
+    /// Tells whether the command could be executed, gone once it has told; or how the job ended.
+    status: Option<OwnedFd>,
+    pub(super) is_terminal: bool,
     input: Option<Sink>,
-    output: Option<Source>,
-    error: Option<Source>,
-    ended: Option<WaitStatus>,
+    pub(super) output: Option<Source>,
+    pub(super) error: Option<Source>,
+    pub(super) ended: Option<Outcome>,
+    /// It is to become a job, in this place.
+    pub(super) slot: Option<Slot>,
     /// How often the end of the input was typed into its terminal.
     ends_typed: u8,
 }
@@ -76,69 +68,110 @@ impl Exec {
     ///
     /// # Errors
     /// Of `epoll_ctl` and of the duplicate of a terminal's master.
-    pub fn new(channel: ChannelId, child: Child, watch: &Watch, place: usize) -> Result<Self, Errno> {
-        let token = |part| Token::Task { place, part };
-        watch.add(&child.status, token(STATUS), watch::READ)?;
+    pub fn new(
+        channel: ChannelId,
+        child: Child,
+        slot: Option<Slot>,
+        watch: &Watch,
+        place: usize,
+    ) -> Result<Self, Errno> {
         let is_terminal = matches!(child.standard, Standard::Terminal(_));
-        let source =
-            |fd, flow| Source { fd, flow, ready: false, is_terminal, has_hung_up: false, left: None };
         let (input, output, error) = match child.standard {
             Standard::Pipes { input, output, error } => (input, output, Some(error)),
-            Standard::Terminal(master) => (rustix::io::fcntl_dupfd_cloexec(&master, 3)?, master, None),
+            Standard::Terminal(master) => (Some(rustix::io::fcntl_dupfd_cloexec(&master, 3)?), master, None),
         };
-        watch.add(&input, token(INPUT), watch::WRITE)?;
-        watch.add(&output, token(OUTPUT), watch::READ)?;
-        if let Some(error) = &error {
-            watch.add(error, token(ERROR), watch::READ)?;
-        }
-        Ok(Self {
+        let exec = Self {
             channel,
-            pid: child.pid,
-            starting: Some(child.status),
+            of: Of::Command(child.pid),
+            status: Some(child.status),
             ends_typed: 0,
             is_terminal,
-            input: Some(Sink { fd: input, ready: true, last: b'\n' }),
-            output: Some(source(output, Flow::Output)),
-            error: error.map(|error| source(error, Flow::Error)),
+            input: input.map(Sink::new),
+            output: Some(Source::new(output, Flow::Output, is_terminal)),
+            error: error.map(|error| Source::new(error, Flow::Error, is_terminal)),
             ended: None,
-        })
+            slot,
+        };
+        exec.watch(watch, place)
     }
 
-    /// Its process.
-    pub fn pid(&self) -> Pid {
-        self.pid
+    /// The same for a job.
+    ///
+    /// # Errors
+    /// Of `epoll_ctl`.
+    pub fn watching(channel: ChannelId, job: Watched, watch: &Watch, place: usize) -> Result<Self, Errno> {
+        let exec = Self {
+            channel,
+            of: Of::Job(job.name),
+            ended: job.control.is_none().then_some(Outcome::Exited(0)),
+            status: job.control,
+            ends_typed: 0,
+            is_terminal: job.terminal.is_some(),
+            input: job.terminal.map(Sink::new),
+            output: Some(Source::new(job.output, Flow::Output, false)),
+            error: Some(Source::new(job.error, Flow::Error, false)),
+            slot: None,
+        };
+        exec.watch(watch, place)
     }
 
-    /// It was reaped: its number may be another's.
-    pub fn has_ended(&self) -> bool {
-        self.ended.is_some()
+    fn watch(self, watch: &Watch, place: usize) -> Result<Self, Errno> {
+        let token = |part| Token::Task { place, part };
+        if let Some(status) = &self.status {
+            watch.add(status, token(STATUS), watch::READ)?;
+        }
+        if let Some(input) = &self.input {
+            watch.add(&input.fd, token(INPUT), watch::WRITE)?;
+        }
+        for (source, part) in [(&self.output, OUTPUT), (&self.error, ERROR)] {
+            if let Some(source) = source {
+                watch.add(&source.fd, token(part), watch::READ)?;
+            }
+        }
+        Ok(self)
     }
 
-    fn target(&self) -> Target<'_> {
-        let master = self.output.as_ref().filter(|_| self.is_terminal).map(|source| source.fd.as_fd());
-        Target { pid: self.pid, master }
+    /// Its process is this one, and was not reaped before: afterwards its number may be another's.
+    pub fn is_running(&self, process: Pid) -> bool {
+        self.ended.is_none() && matches!(self.of, Of::Command(pid) if pid == process)
+    }
+
+    /// The command, where it is ours and runs.
+    pub fn target(&self) -> Option<Target<'_>> {
+        let Of::Command(pid) = self.of else { return None };
+        self.ended.is_none().then(|| Target { pid, master: self.master() })
+    }
+
+    /// The master of its terminal.
+    pub fn master(&self) -> Option<BorrowedFd<'_>> {
+        let output = self.output.as_ref().filter(|source| source.is_terminal).map(|source| source.fd.as_fd());
+        output.or_else(|| self.input.as_ref().filter(|_| self.is_terminal).map(|sink| sink.fd.as_fd()))
     }
 
     /// Sends a signal to the command, as `R-9.9` has it.
     pub fn signal(&self, number: u32) {
-        if let Some(signal) = signal::from_number(number).filter(|_| self.ended.is_none()) {
+        if let Of::Job(job) = self.of {
+            job::signal(job, number);
+        } else if let Some(signal) = signal::from_number(number)
+            && let Some(target) = self.target()
+        {
             // Where nobody is left to hear it, the end of the command is on its way.
-            let _ = self.target().send(signal);
+            let _ = target.send(signal);
         }
     }
 
     /// Changes the size of its terminal.
     pub fn resize(&self, size: WindowSize) {
-        if let Some(master) = self.target().master {
+        if let Some(master) = self.master() {
             let _ = terminal::resize(master, size);
         }
     }
 
     /// Nobody is there any more for the command.
     pub fn hang_up(self, dying: &mut Dying) {
-        if self.ended.is_none() {
-            self.target().hang_up();
-            dying.add(self.pid);
+        if let Some(target) = self.target() {
+            target.hang_up();
+            dying.add(target.pid);
         }
     }
 
@@ -157,15 +190,11 @@ impl Exec {
     }
 
     /// The command has ended. Only what it left behind is still delivered.
-    pub fn handle_ended(&mut self, status: WaitStatus, core: &mut Core) {
-        self.ended = Some(status);
-        if self.input.take().is_some() {
-            core.stop(self.channel, Flow::Input);
-        }
-        let is_terminal = self.is_terminal;
+    pub fn handle_ended(&mut self, outcome: Outcome) {
+        self.ended = Some(outcome);
         for source in [&mut self.output, &mut self.error].into_iter().flatten() {
             let held = rustix::io::ioctl_fionread(&source.fd).map_or(0, |held| held as usize);
-            source.left = Some(if is_terminal { TERMINAL_LEFT } else { held });
+            source.left = Some(if source.is_terminal { TERMINAL_LEFT } else { held });
             source.ready = true;
         }
     }
@@ -209,18 +238,31 @@ impl Exec {
     /// Does what can be done now.
     #[inline(never)]
     pub fn step(&mut self, core: &mut Core) -> Step {
-        if let Some(status) = &self.starting {
-            match read_status(status.as_fd()) {
+        match (&self.of, &self.status) {
+            (Of::Command(pid), Some(status)) => match read_status(status.as_fd()) {
                 Status::Pending => return Step::Idle,
                 Status::Started => {
-                    self.starting = None;
-                    core.accept(self.channel, u64::from(self.pid.as_raw_pid().unsigned_abs()));
+                    core.accept(self.channel, u64::from(pid.as_raw_pid().unsigned_abs()));
+                    self.status = None;
                 }
                 Status::Failed(failure) => {
                     refuse_failure(core, self.channel, &failure);
                     return Step::Done;
                 }
+            },
+            (Of::Job(_), Some(status)) => {
+                if let Some(outcome) = job::end(status) {
+                    self.handle_ended(outcome);
+                    self.status = None;
+                }
             }
+            (_, None) => {}
+        }
+        if self.slot.is_some() {
+            return Step::Detached;
+        }
+        if self.ended.is_some() && self.input.is_some() {
+            self.close_input(core);
         }
         let fed = self.feed(core);
         let output = pump(&mut self.output, core, self.channel);
@@ -229,8 +271,8 @@ impl Exec {
             self.type_end_again();
         }
         match self.ended {
-            Some(status) if self.output.is_none() && self.error.is_none() => {
-                core.exit(self.channel, outcome(status), b"");
+            Some(outcome) if self.output.is_none() && self.error.is_none() => {
+                core.exit(self.channel, outcome, b"");
                 Step::Done
             }
             _ if fed || output == Step::Progress || error == Step::Progress => Step::Progress,
@@ -254,9 +296,11 @@ impl Exec {
     /// Writes what is parked, and then the end of the input; whether anything was written.
     fn feed(&mut self, core: &mut Core) -> bool {
         let mut fed = false;
+        // Who leaves a job does not end it.
+        let is_ended_by_us = self.is_terminal && matches!(self.of, Of::Command(_));
         while let Some(sink) = self.input.as_mut().filter(|sink| sink.ready) {
             if core.parked(self.channel, Flow::Input).is_empty() {
-                if core.is_drained(self.channel, Flow::Input) && sink.finish(self.is_terminal) {
+                if core.is_drained(self.channel, Flow::Input) && sink.finish(is_ended_by_us) {
                     self.input = None;
                     self.ends_typed = 1;
                 }
@@ -276,99 +320,8 @@ impl Exec {
     }
 }
 
-impl Sink {
-    /// Writes what can be written now of these pieces.
-    fn write(&mut self, pieces: &mut dyn Iterator<Item = &[u8]>) -> Result<usize, Errno> {
-        let mut slices = [IoSlice::new(&[]); PIECES_MAX];
-        let mut last = self.last;
-        for (slice, piece) in slices.iter_mut().zip(pieces) {
-            *slice = IoSlice::new(piece);
-            last = piece.last().copied().unwrap_or(last);
-        }
-        match rustix::io::writev(&self.fd, &slices) {
-            Ok(taken) => {
-                // Where not all was taken there is more to come, and the last byte is not the last.
-                self.last = last;
-                Ok(taken)
-            }
-            Err(Errno::AGAIN) => {
-                self.ready = false;
-                Ok(0)
-            }
-            Err(Errno::INTR) => Ok(0),
-            Err(errno) => Err(errno),
-        }
-    }
-
-    /// Ends the input: whether it could. A terminal stays open; its end-of-file character is typed (`R-9.8`), twice
-    /// where the first one only completes a line.
-    fn finish(&mut self, is_terminal: bool) -> bool {
-        let character = if is_terminal { terminal::eof_character(self.fd.as_fd()) } else { None };
-        let Some(character) = character else { return true };
-        let typed = [character; 2];
-        let count = if self.last == b'\n' || self.last == b'\r' { 1 } else { 2 };
-        match rustix::io::write(&self.fd, typed.get(..count).unwrap_or_default()) {
-            Err(Errno::AGAIN) => {
-                self.ready = false;
-                false
-            }
-            Err(Errno::INTR) => false,
-            Ok(_) | Err(_) => true,
-        }
-    }
-}
-
-/// Moves one frame from what the command writes straight into the ring.
-fn pump(place: &mut Option<Source>, core: &mut Core, channel: ChannelId) -> Step {
-    let Some(source) = place.as_mut() else { return Step::Idle };
-    if source.left == Some(0) {
-        return close(place, core, channel);
-    }
-    if !source.ready {
-        return Step::Idle;
-    }
-    let most = source.left.unwrap_or(FRAME_PAYLOAD_MAX);
-    let Some(places) = core.reserve(channel, source.flow, most) else {
-        return if core.room() == 0 { Step::NoRoom } else { Step::Idle };
-    };
-    let room = places.length();
-    let read =
-        rustix::io::readv(&source.fd, &mut [IoSliceMut::new(places.first), IoSliceMut::new(places.second)]);
-    core.commit(read.unwrap_or(0));
-    match read {
-        // Nothing is left of what an ended command wrote, or its terminal is not open any more.
-        Ok(0) | Err(Errno::AGAIN | Errno::IO) if source.left.is_some() => close(place, core, channel),
-        Ok(length @ 1..) => {
-            source.left = source.left.map(|left| left.saturating_sub(length));
-            // A pipe that gives less than there is room for is empty, and tells when it is not any more; but whoever
-            // writes much has mostly written again. Asking a terminal, which gives what its buffer held, is the only
-            // way to know.
-            source.ready &= source.is_terminal
-                || source.has_hung_up
-                || length == room
-                || length >= BULK_MIN
-                || source.left.is_some();
-            Step::Progress
-        }
-        Err(Errno::INTR) => Step::Progress,
-        // EIO of a terminal: nobody has it open now. Closed by us as well, it would hang up on a command that only closed its own.
-        Err(errno) if errno == Errno::AGAIN || source.is_terminal => {
-            source.ready = false;
-            Step::Idle
-        }
-        // The end of a pipe.
-        Ok(0) | Err(_) => close(place, core, channel),
-    }
-}
-
-fn close(place: &mut Option<Source>, core: &mut Core, channel: ChannelId) -> Step {
-    if let Some(source) = place.take() {
-        core.finish(channel, source.flow);
-    }
-    Step::Progress
-}
-
-fn outcome(status: WaitStatus) -> Outcome {
+/// How a process ended.
+pub fn outcome(status: WaitStatus) -> Outcome {
     const CORE_DUMPED: i32 = 0x80;
     match status.terminating_signal() {
         Some(signal) => {

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use vsock_shell_proto::code::RefusalCode;
 use vsock_shell_proto::fields::{FLAG_FORCE, Field, Fields, Malformed, tag};
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow};
+use vsock_shell_proto::job::JobRequest;
 use vsock_shell_proto::limits::REQUEST_MAX;
 
 use super::Core;
@@ -16,6 +17,7 @@ use super::answer::Answer;
 use super::exec::Exec;
 use super::get::Get;
 use super::identity::{Identity, NoUser};
+use super::job::{self, Slot};
 use super::power::{self, Asked};
 use super::put::{Destination, Put};
 use super::tasks::Task;
@@ -118,6 +120,7 @@ impl Requests {
         let started = match kind {
             ChannelKind::Exec => start_exec(request, memory, channel, core, place),
             ChannelKind::Put | ChannelKind::Get => start_transfer(kind, request, memory, channel, core),
+            ChannelKind::Job => start_job(request, channel, core, place),
             _ => start_system(request, memory, channel, core, place),
         };
         started.ok()
@@ -146,10 +149,17 @@ fn start_exec(
     place: &Place<'_>,
 ) -> Started {
     let request = ExecRequest::parse(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
+    let slot = match request.detach.map(|flags| Slot::take(place.config.realm, flags)) {
+        Some(None) => {
+            core.refuse(channel, RefusalCode::TooMany, 0, b"there is no room for another job");
+            return Err(());
+        }
+        slot => slot.flatten(),
+    };
     let mut failure = Failure::default();
     let started = spawn(&request, memory, place.config, &mut failure).and_then(|child| {
         let pid = child.pid;
-        Exec::new(channel, child, place.watch, place.number).map(Task::Exec).map_err(|errno| {
+        Exec::new(channel, child, slot, place.watch, place.number).map(Task::Exec).map_err(|errno| {
             Target { pid, master: None }.kill();
             failure.tell(Step::Pipe, errno, b"")
         })
@@ -168,7 +178,7 @@ fn start_system(
     let (verb, flags) = parse_verb(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
     let Some(action) = Action::of_verb(verb) else {
         if verb == c"info" {
-            return Ok(Task::Answer(Answer::info(channel)));
+            return Ok(Task::Answer(Answer::info(channel, place.config.grace_ms)));
         }
         core.refuse(channel, RefusalCode::Unsupported, 0, b"");
         return Err(());
@@ -178,6 +188,31 @@ fn start_system(
         Ok(Asked::Run(program)) => start_exec(program, memory, channel, core, place),
         Err(errno) => {
             core.refuse(channel, RefusalCode::System, number(errno), b"cannot end the machine");
+            Err(())
+        }
+    }
+}
+
+/// Asks something of a job, and watches it until that has ended.
+#[inline(never)]
+fn start_job(request: &[u8], channel: ChannelId, core: &mut Core, place: &Place<'_>) -> Started {
+    let request = parse_job(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
+    let watched = job::visit(place.config.realm, &request).and_then(|(job, has_terminal)| {
+        let exec = Exec::watching(channel, job, place.watch, place.number);
+        exec.map(|exec| (exec, has_terminal))
+    });
+    match watched {
+        Ok((exec, has_terminal)) => {
+            core.accept(channel, u64::from(has_terminal));
+            Ok(Task::Exec(exec))
+        }
+        Err(errno) => {
+            let (code, errno, text): (_, _, &[u8]) = match errno {
+                Errno::CONNREFUSED => (RefusalCode::NotFound, 0, b""),
+                Errno::USERS => (RefusalCode::TooMany, 0, b"too many clients watch this job"),
+                _ => (RefusalCode::System, number(errno), b"ask the job"),
+            };
+            core.refuse(channel, code, errno, text);
             Err(())
         }
     }
@@ -251,6 +286,18 @@ fn parse_file(request: &[u8]) -> Result<FileRequest<'_>, RefusalCode> {
     }
     let path = path.filter(|path: &&CStr| !path.is_empty()).ok_or(RefusalCode::Malformed)?;
     Ok(FileRequest { path, name, user, flags: flags.unwrap_or(0) })
+}
+
+fn parse_job(request: &[u8]) -> Result<JobRequest, RefusalCode> {
+    let mut job = None;
+    for field in Fields::new(request) {
+        let Ok(field) = &field else { return Err(RefusalCode::Malformed) };
+        match field.tag {
+            tag::JOB => once(&mut job, field.value.try_into().map_err(|_| Malformed))?,
+            _ => unknown(field)?,
+        }
+    }
+    job.and_then(JobRequest::parse).ok_or(RefusalCode::Malformed)
 }
 
 /// The verb and the flags.

@@ -13,7 +13,13 @@ impl Driver<'_> {
     pub(super) fn is_kept(&mut self) -> bool {
         let asked_ms = self.core.peer().map_or(u32::MAX, |hello| hello.grace_ms);
         let grace_ms = asked_ms.min(self.config.grace_ms);
-        if grace_ms == 0 || self.door.is_none() || self.ends_at.is_some() || self.core.link().is_ending() {
+        // Who had it detached has what he wanted, and the job waits for its turn.
+        if grace_ms == 0
+            || self.job.is_some()
+            || self.door.is_none()
+            || self.ends_at.is_some()
+            || self.core.link().is_ending()
+        {
             return false;
         }
         self.close_transport();

@@ -3,8 +3,8 @@
 use core::mem::replace;
 
 use heapless::Vec;
-use rustix::process::{Pid, WaitStatus};
-use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow};
+use rustix::process::Pid;
+use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Outcome};
 use vsock_shell_proto::limits::{CHANNEL_IDS, CHANNELS_MAX};
 
 use super::Core;
@@ -40,6 +40,8 @@ pub enum Step {
     Idle,
     /// The task is over, and its channel is.
     Done,
+    /// The command has become a job.
+    Detached,
 }
 
 impl Task {
@@ -149,23 +151,23 @@ impl Tasks {
 
     /// Removes a channel's task.
     pub fn remove(&mut self, channel: ChannelId) -> Option<Task> {
-        self.remove_place(self.place(channel))
+        self.remove_place(self.place(channel)).map(|(_, task)| task)
     }
 
-    /// Removes the task of a place.
-    pub fn remove_place(&mut self, place: usize) -> Option<Task> {
+    /// Removes the task of a place; tells its channel too.
+    pub fn remove_place(&mut self, place: usize) -> Option<(ChannelId, Task)> {
         let removed = self.places.get_mut(place)?.take()?;
         self.mark_idle(place);
         if let Some(slot) = self.of_channel.get_mut(usize::from(removed.channel.0)) {
             *slot = 0;
         }
-        Some(removed.task)
+        Some((removed.channel, removed.task))
     }
 
     /// Removes all tasks.
     pub fn remove_all(&mut self, removed: &mut dyn FnMut(Task)) {
         for place in 0..self.places.len() {
-            if let Some(task) = self.remove_place(place) {
+            if let Some((_, task)) = self.remove_place(place) {
                 removed(task);
             }
         }
@@ -218,13 +220,13 @@ impl Tasks {
     }
 
     /// A process was reaped that may be one of the commands.
-    pub fn handle_ended(&mut self, pid: Pid, status: WaitStatus, core: &mut Core) {
+    pub fn handle_ended(&mut self, pid: Pid, outcome: Outcome) {
         let found = self.places.iter_mut().flatten().find_map(|place| match &mut place.task {
-            Task::Exec(exec) if exec.pid() == pid && !exec.has_ended() => Some((place.channel, exec)),
+            Task::Exec(exec) if exec.is_running(pid) => Some((place.channel, exec)),
             _ => None,
         });
         if let Some((channel, exec)) = found {
-            exec.handle_ended(status, core);
+            exec.handle_ended(outcome);
             self.mark_ready(channel);
         }
     }

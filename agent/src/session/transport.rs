@@ -95,7 +95,8 @@ impl Transport {
         let (input, output) = self.streams.as_ref().ok_or(Errno::BADF)?;
         let second = self.wire.as_ref().map_or_else(|| output.as_fd(), Wire::heir);
         let connection = self.wire.as_ref().and_then(Wire::connection);
-        Visit { preamble: *preamble, connection, descriptors: [input.as_fd(), second] }.hand_over(id)
+        let descriptors = [input.as_fd(), second];
+        Visit { preamble: *preamble, connection, descriptors }.hand_over(&id.0).map(drop)
     }
 
     /// Watches both directions.

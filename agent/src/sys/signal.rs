@@ -6,7 +6,7 @@ use core::num::NonZeroI32;
 use linux_raw_sys::general::{__NR_rt_sigaction, __NR_rt_sigprocmask, __NR_signalfd4};
 use rustix::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Result;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use super::call::call;
 
@@ -64,14 +64,18 @@ fn block_only(set: u64) {
         unsafe { call(__NR_rt_sigprocmask, SIG_SETMASK, (&raw const set).expose_provenance(), 0, SET_LEN) };
 }
 
-/// The signals that every process of the agent blocks and reads from a descriptor.
+/// Tells who waits for a session that it has become a job, and is not to be ended with the others. A real-time one, so that each
+/// is heard.
+pub const RELEASED: u32 = HIGHEST;
+
+/// The signals that every process of the agent blocks and reads from a descriptor, beside [`RELEASED`].
 pub const HANDLED: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::CHILD];
 /// Those of process 1, which has no other use for them than to end the machine.
 pub const HANDLED_BY_INIT: [Signal; 6] =
     [Signal::TERM, Signal::INT, Signal::HUP, Signal::CHILD, Signal::POWER, Signal::USR1];
 
 fn bits_of(signals: &[Signal]) -> u64 {
-    signals.iter().fold(0, |set, signal| set | 1 << (signal.as_raw() - 1))
+    signals.iter().fold(1 << (RELEASED - 1), |set, signal| set | 1 << (signal.as_raw() - 1))
 }
 
 /// Blocks the [`HANDLED`] signals and no other; they wait until [`Signals`] reads them.
@@ -99,11 +103,17 @@ impl Signals {
 
     /// The next signal that has arrived, by number. SIGCHLD may stand for several children.
     pub fn next(&self) -> Option<i32> {
-        // `struct signalfd_siginfo` has 128 bytes and begins with the number.
+        self.next_from().map(|(number, _)| number)
+    }
+
+    /// The same, and whose it is. Every [`RELEASED`] tells of one process.
+    pub fn next_from(&self) -> Option<(i32, Option<Pid>)> {
+        // `struct signalfd_siginfo` has 128 bytes, 32-bit numbers: the first is the signal's, the fourth the sender's.
         let mut info = [0_u8; 128];
         let len = rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut info)).ok()?;
-        let number = info.first_chunk::<4>().filter(|_| len == info.len())?;
-        Some(i32::from_ne_bytes(*number))
+        let (number, sender) = (info.first_chunk::<4>()?, info.get(12..)?.first_chunk::<4>()?);
+        let (number, sender) = (i32::from_ne_bytes(*number), i32::from_ne_bytes(*sender));
+        (len == info.len()).then_some((number, Pid::from_raw(sender)))
     }
 }
 

@@ -362,6 +362,10 @@ impl Drop for Guest {
         while matches!(self.agent.0.try_wait(), Ok(None)) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(3));
         }
+        // Jobs live on.
+        for process in processes::with_argument(&format!("unix:{}", self.socket().display())) {
+            _ = kill_process(Pid::from_raw(process).unwrap(), Signal::KILL);
+        }
         if std::thread::panicking() {
             eprintln!("the agent's log:\n{}", self.log());
         }

@@ -45,6 +45,15 @@ pub fn tracer(pid: i32) -> Option<i32> {
     (tracer != 0).then_some(tracer)
 }
 
+/// The processes that have `text` in one of their arguments.
+pub fn with_argument(text: &str) -> Vec<i32> {
+    let has_it = |path: &PathBuf| {
+        let words = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        words.split(|&byte| byte == 0).any(|word| String::from_utf8_lossy(word).contains(text))
+    };
+    all().into_iter().filter(|(_, path)| has_it(path)).map(|(pid, _)| pid).collect()
+}
+
 /// A variable for the environment of a command, by which it and all its descendants are found.
 pub struct Mark(String);
 

@@ -75,6 +75,13 @@ pub enum Event<'i> {
         /// The new size.
         size: WindowSize,
     },
+    /// The command is to become a job; or, on a channel that we opened, it cannot.
+    Detach {
+        /// The channel.
+        channel: ChannelId,
+        /// Flags ([`DETACH_HOLD`](crate::fields::DETACH_HOLD)); or the errno that says why not.
+        value: u32,
+    },
     /// The work ended; the text is in [`Session::text`](crate::session::Session::text). Both flows have finished before.
     Exited {
         /// The channel.

@@ -191,7 +191,9 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
             Some(FrameType::Release) => return self.handle_release(id),
             _ => {}
         }
-        let ours = self.talking_channel(id).ok_or(CloseCode::ChannelState)?.is_ours();
+        let channel = self.talking_channel(id).ok_or(CloseCode::ChannelState)?;
+        let ours = channel.is_ours();
+        let early = ours && !channel.marks.has(Marks::ANSWERED);
         match header.kind {
             Some(FrameType::Accepted | FrameType::Refused | FrameType::Exit) => {
                 if ours {
@@ -210,6 +212,11 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
             Some(FrameType::Resize) => {
                 let size = WindowSize::parse(payload);
                 Ok(self.channel(id).filter(|_| !ours).map(|_| Event::Resized { channel: id, size }))
+            }
+            // Not before the answer.
+            Some(FrameType::Detach) if early => Err(CloseCode::ChannelState),
+            Some(FrameType::Detach) => {
+                Ok(self.channel(id).map(|_| Event::Detach { channel: id, value: u32_at(payload, 0) }))
             }
             _ => self.handle_flow(id, header, payload),
         }

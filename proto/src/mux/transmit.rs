@@ -98,6 +98,10 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
             frame(FrameType::Signal, 0, &number.to_le_bytes())?;
             channel.signals &= channel.signals - 1;
         }
+        if channel.marks.has(Marks::DETACH_DUE) {
+            frame(FrameType::Detach, 0, &channel.detach.to_le_bytes())?;
+            channel.marks.take(Marks::DETACH_DUE);
+        }
         // An acceptor finishes nothing before it has accepted.
         let answered = channel.is_ours() || channel.marks.has(Marks::ANSWERED);
         for flow in Flow::ALL {

@@ -60,6 +60,8 @@ struct Call {
     /// Signals and sizes that are still to be sent, or came before the request told the plan.
     signals: u64,
     resizes: u16,
+    detach_sent: bool,
+    detach_came: bool,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +94,8 @@ impl Call {
             outlets: sent.map(outlet),
             signals: 0,
             resizes: 0,
+            detach_sent: false,
+            detach_came: false,
         }
     }
 
@@ -232,6 +236,15 @@ impl Application {
                 let call = self.calls.get_mut(&channel).expect("a size of a channel that is ours");
                 assert!(size.rows > call.resizes && size.height == !size.rows, "sizes go back");
                 call.resizes = size.rows;
+            }
+            Event::Detach { channel, value } => {
+                let call = self.calls.get_mut(&channel).expect("DETACH of a channel that is ours");
+                assert!(!std::mem::replace(&mut call.detach_came, true), "DETACH twice");
+                if call.ours {
+                    assert!(call.detach_sent && Some(value as usize) == call.instance);
+                } else if call.answered {
+                    side.detach_channel(channel, value);
+                }
             }
             Event::Accepted { channel, value } => {
                 let call = self.calls.get_mut(&channel).expect("an answer to a channel that is ours");
@@ -397,6 +410,11 @@ impl Call {
             self.resizes += 1;
             let size = WindowSize { rows: self.resizes, height: !self.resizes, ..WindowSize::default() };
             side.resize(id, size);
+            shared.activity += 1;
+        }
+        if let Some(instance) = self.instance.filter(|_| !self.detach_sent && shared.random.chance(5)) {
+            self.detach_sent = true;
+            side.detach_channel(id, instance as u32);
             shared.activity += 1;
         }
         if self.signals != 0 && shared.random.chance(30) {

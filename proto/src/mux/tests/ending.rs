@@ -20,8 +20,8 @@ fn r_6_10_exit_follows_accepted_and_both_finishes() {
 }
 
 #[test]
-fn r_6_10_how_is_one_of_three() {
-    for (how, value) in [(3, 0), (255, 1), (1, 0), (1, 65)] {
+fn r_6_10_how_is_one_of_four() {
+    for (how, value) in [(4, 0), (255, 1), (1, 0), (1, 65)] {
         let bad = [finishes(), exit(0, how, value, b"")].concat();
         accepted_openers(|kit| kit.breaks(&bad, CloseCode::Value));
     }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod credit;
+mod detach;
 mod ending;
 mod flows;
 mod full_ring;
@@ -167,6 +168,7 @@ impl Kit {
                 Event::Credit { channel, flow } => Seen::Event(Event::Credit { channel, flow }),
                 Event::Signal { channel, number } => Seen::Event(Event::Signal { channel, number }),
                 Event::Resized { channel, size } => Seen::Event(Event::Resized { channel, size }),
+                Event::Detach { channel, value } => Seen::Event(Event::Detach { channel, value }),
                 Event::Exited { channel, outcome } => Seen::Event(Event::Exited { channel, outcome }),
                 Event::Reset { channel, code } => Seen::Event(Event::Reset { channel, code }),
                 Event::Closed { code } => Seen::Event(Event::Closed { code }),

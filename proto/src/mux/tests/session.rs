@@ -59,7 +59,7 @@ fn r_5_2_every_type_has_its_lengths() {
 #[test]
 fn r_5_3_a_required_feature_ends_the_session() {
     let mut required = hello(4);
-    required[8 + 8] = 1;
+    required[8 + 8] = 2;
     Kit::with(Side::Agent, Way::Whole, 4, 0).breaks(&required, CloseCode::Feature);
 }
 

@@ -1,0 +1,545 @@
+//! Jobs: commands that go on without a client, in the process of the session that they came from, because only that can
+//! wait for them. What they write is kept in rings of a fixed size; whoever wants something of a job visits its
+//! [door].
+//!
+//! Seen from a session, that of the client who visits: [`visit`] brings the job two pipes to write to, and the job answers at
+//! once, and once more at the end of what was asked. Seen from the job: a watcher is who waits for that end. One loop
+//! tries everything whenever anything happened, so nothing has a state but the rings and how far each watcher has read:
+//!
+//! ```text
+//!   kept   ·······[ oldest ─────────── end )     the last KEPT_LEN bytes of each output
+//!   watcher            at ──→ until              where it is, and where it stops: `end` of then, or of the job
+//! ```
+//! A watcher who is attached is waited for; others, and all once nobody is attached, lose the oldest bytes, and are told how
+//! many. A job that holds waits for the next one who attaches instead.
+
+use arrayvec::ArrayVec;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, IoSlice};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, WaitOptions, getppid, kill_process, wait};
+use vsock_shell_proto::fields::DETACH_HOLD;
+use vsock_shell_proto::frame::Outcome;
+use vsock_shell_proto::job::{FOLLOW, JOB_REQUEST_LEN, JobRequest, READ_ONLY, Verb};
+use vsock_shell_proto::limits::{JOBS_MAX, KEPT_LEN, PREAMBLE_LEN, WATCHERS_MAX};
+
+use super::door::{self, Door, Visit};
+use super::ends::{Got, Source};
+use super::exec::{Exec, outcome};
+use super::watch::{self, Token, Watch};
+use crate::clock::now_us;
+use crate::line::{Line, Part, text};
+use crate::path::PathBuffer;
+use crate::sys::pass;
+use crate::sys::signal::{self, RELEASED, Signals};
+use crate::sys::start::exit;
+use crate::sys::storage::Storage;
+
+/// Bytes of a command line that are told of a job.
+const COMMAND_MAX: usize = 256;
+/// Bytes of a [`Report`].
+const REPORT_LEN: usize = 24;
+
+/// What was written last, of both outputs.
+type Kept = [[u8; KEPT_LEN]; 2];
+
+static KEPT: Storage<Kept> = Storage::new([[0; KEPT_LEN]; 2]);
+
+/// The name of a job.
+#[derive(Clone, Copy)]
+pub struct Name {
+    /// Whose it is.
+    pub realm: u64,
+    /// The number that people know.
+    pub number: u32,
+}
+
+impl Name {
+    /// As its [door] has it.
+    fn bytes(self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        bytes[..8].copy_from_slice(&self.realm.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.number.to_le_bytes());
+        bytes
+    }
+}
+
+/// What a job says to a visitor, with a descriptor of its terminal: that it does what is asked, and then that this has ended.
+#[derive(Clone, Copy)]
+struct Report {
+    /// It does not: too many visit it.
+    is_full: bool,
+    /// The descriptor is a terminal's, and the visitor may use it.
+    is_terminal: bool,
+    outcome: Outcome,
+    /// How long ago the job ended, in microseconds; 0 while it runs.
+    ended_us: u64,
+}
+
+impl Report {
+    fn send(&self, control: &OwnedFd, terminal: BorrowedFd<'_>) {
+        let mut bytes = [0; REPORT_LEN];
+        bytes[0] = u8::from(self.is_full);
+        bytes[1] = u8::from(self.is_terminal);
+        bytes[8..16].copy_from_slice(&self.outcome.encode());
+        bytes[16..].copy_from_slice(&self.ended_us.to_le_bytes());
+        // Who is gone does not want to know.
+        let _ = pass::send(control.as_fd(), &bytes, [terminal, control.as_fd()]);
+    }
+
+    fn parse(bytes: &[u8; REPORT_LEN]) -> Self {
+        let mut ended = [0; 8];
+        ended.copy_from_slice(&bytes[16..]);
+        Self {
+            is_full: bytes[0] != 0,
+            is_terminal: bytes[1] != 0,
+            outcome: Outcome::parse(&bytes[8..16]).unwrap_or(Outcome::Failed(0)),
+            ended_us: u64::from_le_bytes(ended),
+        }
+    }
+}
+
+/// A job that is visited.
+pub struct Watched {
+    /// Its name.
+    pub name: Name,
+    /// Where it tells [how it ended](end); nobody does for all of them.
+    pub control: Option<OwnedFd>,
+    /// What it wrote to its standard output.
+    pub output: OwnedFd,
+    /// What it wrote to its standard error, and what is to be said of it.
+    pub error: OwnedFd,
+    /// The master of its terminal, for who may use it.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Asks something of a job, or the status of all where its number is 0. What comes back is the job, and whether it has a terminal.
+///
+/// # Errors
+/// ECONNREFUSED where there is no such job, EUSERS where too many visit it; of what else failed.
+pub fn visit(realm: u64, request: &JobRequest) -> Result<(Watched, bool), Errno> {
+    let pipe = || pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK);
+    let ((output, its_output), (error, its_error)) = (pipe()?, pipe()?);
+    let descriptors = [its_output.as_fd(), its_error.as_fd()];
+    let name = Name { realm, number: request.job };
+    if request.job == 0 {
+        // They close the pipe when they have said what they are.
+        for job in 1..=JOBS_MAX as u32 {
+            let _ = send(realm, &JobRequest { job, verb: Verb::Status, ..*request }, descriptors);
+        }
+        return Ok((Watched { name, control: None, output, error, terminal: None }, false));
+    }
+    let control = send(realm, request, descriptors)?;
+    let mut bytes = [0; REPORT_LEN];
+    let [terminal, _] = door::receive(&control, &mut bytes)?;
+    let report = Report::parse(&bytes);
+    if report.is_full {
+        return Err(Errno::USERS);
+    }
+    let is_attached = request.verb == Verb::Attach && request.flags & READ_ONLY == 0;
+    let terminal = Some(terminal).filter(|_| report.is_terminal && is_attached);
+    Ok((Watched { name, control: Some(control), output, error, terminal }, report.is_terminal))
+}
+
+fn send(realm: u64, request: &JobRequest, descriptors: [BorrowedFd<'_>; 2]) -> Result<OwnedFd, Errno> {
+    let name = Name { realm, number: request.job };
+    let mut preamble = [0; PREAMBLE_LEN];
+    preamble[..JOB_REQUEST_LEN].copy_from_slice(&request.encode());
+    Visit { preamble, connection: None, descriptors }.hand_over(&name.bytes())
+}
+
+/// How what was asked of a job has ended, over its [`Watched::control`]; `None` while it has not.
+pub fn end(control: &OwnedFd) -> Option<Outcome> {
+    let mut bytes = [0; REPORT_LEN];
+    match pass::receive(control.as_fd(), &mut bytes) {
+        Ok(_) => Some(Report::parse(&bytes).outcome),
+        Err(Errno::AGAIN | Errno::INTR) => None,
+        // The process of the job was killed.
+        Err(_) => Some(Outcome::Failed(Errno::SRCH.raw_os_error().unsigned_abs())),
+    }
+}
+
+/// Sends a signal to a job, and waits for no answer.
+pub fn signal(job: Name, number: u32) {
+    let request = JobRequest { job: job.number, verb: Verb::Signal, flags: 0, signal: number };
+    if let Ok((read, write)) = pipe_with(PipeFlags::CLOEXEC) {
+        let _ = send(job.realm, &request, [read.as_fd(), write.as_fd()]);
+    }
+}
+
+/// A place for a job, taken: its number, its door, and the memory for what it writes.
+pub struct Slot {
+    /// The number.
+    pub number: u32,
+    door: Door,
+    kept: &'static mut Kept,
+    is_held: bool,
+}
+
+impl Slot {
+    /// Takes the first free number; where there is none, that of the job that ended first. A process has one job.
+    #[inline(never)]
+    pub fn take(realm: u64, flags: u32) -> Option<Self> {
+        let free = |number| Door::open(&Name { realm, number }.bytes()).ok().map(|door| (number, door));
+        let numbers = 1..=JOBS_MAX as u32;
+        let (number, door) = numbers.clone().find_map(free).or_else(|| {
+            let ask = |job, verb| {
+                let (read, write) = pipe_with(PipeFlags::CLOEXEC).ok()?;
+                let request = JobRequest { job, verb, flags: 0, signal: 0 };
+                let control = send(realm, &request, [read.as_fd(), write.as_fd()]).ok()?;
+                let mut bytes = [0; REPORT_LEN];
+                door::receive(&control, &mut bytes).ok()?;
+                if verb == Verb::Result {
+                    // Its number is free when it says so once more.
+                    door::receive(&control, &mut bytes).ok()?;
+                }
+                Some(Report::parse(&bytes).ended_us).filter(|&ended| ended > 0)
+            };
+            let oldest = numbers.max_by_key(|&job| ask(job, Verb::Status))?;
+            ask(oldest, Verb::Result)?;
+            free(oldest)
+        })?;
+        Some(Self { number, door, kept: KEPT.take()?, is_held: flags & DETACH_HOLD != 0 })
+    }
+}
+
+/// One output of the command: the ring for it, how much was ever written, and how much of that was for whoever was attached.
+struct Output {
+    kept: &'static mut [u8; KEPT_LEN],
+    end: u64,
+    seen: u64,
+}
+
+/// How far an output has gone to a watcher, and how far it goes.
+struct Tap {
+    sink: OwnedFd,
+    at: u64,
+    until: u64,
+}
+
+/// Somebody who waits for the end of what he asked.
+struct Watcher {
+    control: OwnedFd,
+    taps: [Tap; 2],
+    verb: Verb,
+    /// The job waits for him.
+    is_attached: bool,
+    /// He has left.
+    is_gone: bool,
+}
+
+/// A command without a client.
+struct Job {
+    exec: Exec,
+    number: u32,
+    /// Closed once the job is forgotten.
+    door: Option<Door>,
+    is_held: bool,
+    outputs: [Output; 2],
+    watchers: ArrayVec<Watcher, WATCHERS_MAX>,
+    began_us: u64,
+    ended_us: u64,
+    command: ArrayVec<u8, COMMAND_MAX>,
+}
+
+/// Keeps a command as a job until somebody has read how it ended.
+pub fn run(exec: Exec, slot: Slot, watch: &Watch, signals: &Signals, parent: Option<Pid>) -> ! {
+    // Who waits for it does so no longer; unless that process is gone, and its number another's.
+    if let Some(parent) = parent.filter(|_| getppid() == parent)
+        && let Some(signal) = signal::from_number(RELEASED)
+    {
+        let _ = kill_process(parent, signal);
+    }
+    let output = |kept| Output { kept, end: 0, seen: 0 };
+    let mut job = Job {
+        exec,
+        number: slot.number,
+        door: Some(slot.door),
+        is_held: slot.is_held,
+        outputs: slot.kept.each_mut().map(output),
+        watchers: ArrayVec::new_const(),
+        began_us: now_us(),
+        ended_us: 0,
+        command: ArrayVec::new_const(),
+    };
+    job.read_command();
+    if let Some(door) = &job.door {
+        let _ = watch.add(door, Token::Door, watch::READ);
+    }
+    for source in [&mut job.exec.output, &mut job.exec.error].into_iter().flatten() {
+        source.ready = true;
+    }
+    loop {
+        while let Some((visit, control)) = job.door.as_ref().and_then(Door::answer) {
+            job.receive(visit, control, watch);
+        }
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if job.exec.is_running(pid) {
+                job.exec.handle_ended(outcome(status));
+            }
+        }
+        while job.keep() | job.tell() {}
+        job.dismiss();
+        if job.door.is_none() && job.watchers.is_empty() {
+            exit(0)
+        }
+        let exec = &mut job.exec;
+        watch.wait(None, &mut |token, readiness| match token {
+            Token::Task { part, .. } => exec.set_ready(part, readiness),
+            // A child has ended. That the listener ends is nothing to us.
+            Token::Signals => while signals.next().is_some() {},
+            _ => {}
+        });
+    }
+}
+
+impl Output {
+    /// The first byte that is kept.
+    fn oldest(&self) -> u64 {
+        self.end.saturating_sub(KEPT_LEN as u64)
+    }
+
+    /// Reads what the command writes, as far as there is room; whether that was anything. The bytes from `waited_for` on are not
+    /// overwritten.
+    #[inline(never)]
+    fn keep(&mut self, place: &mut Option<Source>, waited_for: u64) -> bool {
+        let Some(source) = place else { return false };
+        let room = KEPT_LEN.saturating_sub((self.end - waited_for) as usize);
+        let places = self.kept.get_mut(self.end as usize % KEPT_LEN..).unwrap_or_default();
+        let most = places.len().min(room).min(source.most());
+        let got = match places.get_mut(..most) {
+            _ if source.most() == 0 => Got::End,
+            Some(places) if most > 0 && source.ready => source.read(places, &mut []),
+            _ => Got::Nothing,
+        };
+        match got {
+            Got::Bytes(length) => self.end += length as u64,
+            Got::Nothing => return false,
+            Got::End => *place = None,
+        }
+        true
+    }
+}
+
+impl Tap {
+    /// Everything that goes there has.
+    fn has_all(&self, output: &Output) -> bool {
+        self.at >= output.end.min(self.until)
+    }
+
+    /// Writes what there is room for: how many bytes.
+    ///
+    /// # Errors
+    /// Of `write`: nobody reads there any more.
+    #[inline(never)]
+    fn tell(&mut self, output: &Output) -> Result<usize, Errno> {
+        let length = output.end.min(self.until).saturating_sub(self.at) as usize;
+        let bytes = output.kept.get(self.at as usize % KEPT_LEN..).unwrap_or_default();
+        let bytes = bytes.get(..length).unwrap_or(bytes);
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        match rustix::io::write(&self.sink, bytes) {
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            written => {
+                self.at += *written.as_ref().unwrap_or(&0) as u64;
+                written
+            }
+        }
+    }
+}
+
+impl Job {
+    /// Its words, as they are now: later there may be none any more.
+    fn read_command(&mut self) {
+        let Some(target) = self.exec.target() else { return };
+        let path = Line::of(&[
+            text(c"/proc/"),
+            Part::Number(u64::from(target.pid.as_raw_pid().unsigned_abs())),
+            text(c"/cmdline"),
+        ]);
+        let mut bytes = [0; COMMAND_MAX];
+        let length = PathBuffer::new()
+            .join(&[path.as_bytes()])
+            .and_then(|path| rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))
+            .and_then(|file| rustix::io::read(file, &mut bytes));
+        let words = bytes.get(..length.unwrap_or(0)).unwrap_or_default();
+        let words = words.strip_suffix(b"\0").unwrap_or(words);
+        let _ = self.command.try_extend_from_slice(words);
+        // Between the words, and within them what is no line.
+        for byte in self.command.iter_mut().filter(|byte| **byte < b' ') {
+            *byte = b' ';
+        }
+    }
+
+    /// It has ended, and what it wrote is kept.
+    fn is_over(&self) -> bool {
+        self.exec.ended.is_some() && self.exec.output.is_none() && self.exec.error.is_none()
+    }
+
+    /// Keeps what the command writes; whether that was anything.
+    #[inline(never)]
+    fn keep(&mut self) -> bool {
+        let mut waited_for =
+            self.outputs.each_ref().map(|output| if self.is_held { output.seen } else { output.end });
+        let attached = self.watchers.iter().filter(|watcher| watcher.is_attached);
+        for (is_first, watcher) in attached.enumerate().map(|(place, watcher)| (place == 0, watcher)) {
+            for (waited_for, tap) in waited_for.iter_mut().zip(&watcher.taps) {
+                *waited_for = if is_first { tap.at } else { tap.at.min(*waited_for) };
+            }
+        }
+        let mut moved = false;
+        let places = [&mut self.exec.output, &mut self.exec.error];
+        for ((output, place), waited_for) in self.outputs.iter_mut().zip(places).zip(waited_for) {
+            moved |= output.keep(place, waited_for);
+        }
+        if self.ended_us == 0 && self.is_over() {
+            self.ended_us = now_us();
+        }
+        moved
+    }
+
+    /// Writes what is kept to who wants it; whether that was anything.
+    #[inline(never)]
+    fn tell(&mut self) -> bool {
+        let mut moved = false;
+        for watcher in &mut self.watchers {
+            let mut lost = 0;
+            for (tap, output) in watcher.taps.iter_mut().zip(&mut self.outputs) {
+                let oldest = output.oldest();
+                lost += oldest.saturating_sub(tap.at);
+                tap.at = tap.at.max(oldest);
+                match tap.tell(output) {
+                    Ok(written) => moved |= written > 0,
+                    Err(_) => watcher.is_gone = true,
+                }
+                if watcher.is_attached {
+                    output.seen = output.seen.max(tap.at);
+                }
+            }
+            if lost > 0 {
+                let end = if self.exec.is_terminal { c" bytes are lost\r" } else { c" bytes are lost" };
+                let mut line = Line::of(&[text(c"vsock-shell-agent: "), Part::Number(lost), text(end)]);
+                let [_, error] = &watcher.taps;
+                let _ = rustix::io::write(&error.sink, line.end());
+            }
+        }
+        moved
+    }
+
+    /// Tells those for whom it is over that it is.
+    #[inline(never)]
+    fn dismiss(&mut self) {
+        let mut place = 0;
+        while let Some(watcher) = self.watchers.get(place) {
+            let has_left = watcher.is_gone
+                || !matches!(
+                    rustix::io::read(&watcher.control, &mut [0; 1]),
+                    Err(Errno::AGAIN | Errno::INTR)
+                );
+            let waits = watcher.taps.iter().any(|tap| tap.until == u64::MAX) && !self.is_over();
+            let has_all = watcher.taps.iter().zip(&self.outputs).all(|(tap, output)| tap.has_all(output));
+            if !has_left && (waits || !has_all) {
+                place += 1;
+                continue;
+            }
+            let is_told = watcher.is_attached || watcher.verb == Verb::Result;
+            if is_told && !has_left && self.is_over() {
+                self.door = None;
+            }
+            if let Some(watcher) = self.watchers.swap_pop(place) {
+                self.report(&watcher.control, watcher.verb, false);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn report(&self, control: &OwnedFd, verb: Verb, is_full: bool) {
+        let outcome = match (verb, self.exec.ended) {
+            (Verb::Result | Verb::Attach, Some(outcome)) => outcome,
+            (Verb::Result, None) => Outcome::Failed(Errno::BUSY.raw_os_error().unsigned_abs()),
+            _ => Outcome::Exited(0),
+        };
+        let ended_us = if self.ended_us == 0 { 0 } else { now_us() - self.ended_us + 1 };
+        let terminal = self.exec.master();
+        Report { is_full, is_terminal: terminal.is_some(), outcome, ended_us }
+            .send(control, terminal.unwrap_or_else(|| control.as_fd()));
+    }
+
+    /// Somebody wants something.
+    #[inline(never)]
+    fn receive(&mut self, visit: Visit<OwnedFd>, control: OwnedFd, watch: &Watch) {
+        let Some(request) = visit.preamble.first_chunk().and_then(JobRequest::parse) else { return };
+        let JobRequest { verb, flags, .. } = request;
+        let follows = flags & FOLLOW != 0 || verb == Verb::Attach;
+        let [output, error] = visit.descriptors;
+        let waits = match verb {
+            Verb::Status | Verb::Signal => false,
+            Verb::Result => follows || self.is_over(),
+            Verb::Attach | Verb::Logs => true,
+        };
+        let is_full = waits && self.watchers.is_full();
+        self.report(&control, verb, is_full);
+        match verb {
+            Verb::Status => self.describe(&output),
+            Verb::Signal => self.exec.signal(request.signal),
+            _ => {}
+        }
+        if !waits {
+            self.report(&control, verb, false);
+        }
+        if !waits || is_full {
+            return;
+        }
+        let [of_output, of_error] = &self.outputs;
+        let tap = |sink, output: &Output| {
+            let _ = watch.add(&sink, Token::Door, watch::WRITE);
+            let (at, until) = match verb {
+                Verb::Attach => (output.seen, 0),
+                Verb::Logs => (0, output.end),
+                _ => (u64::MAX, 0),
+            };
+            Tap { sink, at, until: if follows { u64::MAX } else { until } }
+        };
+        let taps = [tap(output, of_output), tap(error, of_error)];
+        let _ = watch.add(&control, Token::Door, watch::READ);
+        let is_attached = verb == Verb::Attach && flags & READ_ONLY == 0;
+        let _ = self.watchers.try_push(Watcher { control, taps, verb, is_attached, is_gone: false });
+    }
+
+    /// What it is, in lines of `key=value`.
+    #[inline(never)]
+    fn describe(&self, sink: &OwnedFd) {
+        let (state, number) = match self.exec.ended {
+            None => (c"running", 0),
+            Some(Outcome::Killed { signal, .. }) => (c"killed", signal),
+            Some(Outcome::Exited(status) | Outcome::Failed(status) | Outcome::Detached(status)) => {
+                (c"exited", status)
+            }
+        };
+        let (mut written, mut lost) = (0, 0);
+        for output in &self.outputs {
+            written += output.end;
+            lost += output.oldest().saturating_sub(output.seen);
+        }
+        let numbers = [
+            (c"job=", u64::from(self.number)),
+            (c"\nstatus=", u64::from(number)),
+            (c"\nseconds=", (now_us() - self.began_us) / 1_000_000),
+            (c"\nterminal=", u64::from(self.exec.is_terminal)),
+            (c"\nhold=", u64::from(self.is_held)),
+            (c"\nwritten=", written),
+            (c"\nlost=", lost),
+            (c"\nwatchers=", self.watchers.len() as u64),
+        ];
+        let mut line = Line::new();
+        for (key, number) in numbers {
+            line.append(&[text(key), Part::Number(number)]);
+        }
+        line.append(&[text(c"\nstate="), text(state), text(c"\ncommand=")]);
+        // In one piece: others write to the same pipe.
+        let pieces = [line.as_bytes(), &self.command, b"\n"];
+        let _ = rustix::io::writev(sink, &pieces.map(IoSlice::new));
+    }
+}
