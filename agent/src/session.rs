@@ -23,11 +23,14 @@ pub mod watch;
 pub mod wire;
 
 use arrayvec::ArrayVec;
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitOptions, wait};
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello, Outcome};
-use vsock_shell_proto::limits::{CHANNEL_IDS, CHANNELS_MAX, POOL_LEN, PREAMBLE_LEN, REQUEST_MAX, RING_LEN};
+use vsock_shell_proto::limits::{
+    CHANNEL_IDS, CHANNELS_MAX, POOL_LEN, PREAMBLE_LEN, REQUEST_MAX, RING_LEN, WATCHERS_MAX,
+};
 use vsock_shell_proto::mux::{Event, Side};
 use vsock_shell_proto::preamble::{Preamble, SessionId, Status, admit};
 use vsock_shell_proto::serial::Port;
@@ -93,6 +96,8 @@ struct Driver<'c> {
     door: Option<Door>,
     /// What this process does when the session is over.
     job: Option<(Exec, Slot)>,
+    /// Jobs whose end the client was told, and has not confirmed.
+    told: ArrayVec<OwnedFd, WATCHERS_MAX>,
     /// The session, and the latest of its connections.
     id: SessionId,
     attempt: u64,
@@ -177,6 +182,7 @@ impl<'c> Driver<'c> {
             ends_at: None,
             door,
             job: None,
+            told: ArrayVec::new_const(),
             id: preamble.id,
             attempt: preamble.attempt,
             storage: PORT.take(),
@@ -303,6 +309,7 @@ impl<'c> Driver<'c> {
             Event::Detach { channel, value } => self.detach(channel, value),
             Event::Reset { channel, .. } => self.abandon(channel),
             // Data has come in a batch.
+            Event::Closed { code: CloseCode::Normal } => self.told.iter().for_each(job::confirm),
             Event::Hello | Event::Closed { .. } | Event::Data { .. } => {}
             // What only a side says that was asked: we open no channels.
             Event::Accepted { .. } | Event::Refused { .. } | Event::Exited { .. } => {}
@@ -410,7 +417,11 @@ impl<'c> Driver<'c> {
                     Step::NoRoom => {}
                     Step::Idle => self.tasks.mark_idle(place),
                     Step::Done => {
-                        self.tasks.remove_place(place);
+                        if let Some((_, Task::Exec(Exec { told: Some(control), .. }))) =
+                            self.tasks.remove_place(place)
+                        {
+                            let _ = self.told.try_push(control);
+                        }
                         progress = true;
                     }
                     Step::Detached => {

@@ -41,6 +41,12 @@ impl Client {
         self.connection.leave();
     }
 
+    /// The same, and waits, for a second at most, until the agent has heard it: what was asked of jobs then holds for whoever
+    /// comes next.
+    pub fn close_and_wait(self) {
+        self.connection.close(CloseCode::Normal);
+    }
+
     /// Ends the session and what runs in it, and waits, for a second at most, until the agent has heard it.
     pub fn cancel(self) {
         self.connection.close(CloseCode::Cancelled);

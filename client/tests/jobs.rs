@@ -307,6 +307,26 @@ fn a_client_that_is_killed_leaves_the_job_alone() {
 }
 
 #[test]
+fn an_end_that_a_killed_client_did_not_hear_is_told_to_the_next() {
+    let guest = Guest::keeping("60");
+    let go = guest.directory.path("go");
+    let line = format!("echo ready; until [ -e {} ]; do sleep 0.01; done; exit 6", go.display());
+    let job = detach(&guest, &[], &line);
+    for verb in [&["attach"][..], &["result", "--wait"]] {
+        let words = verb.iter().copied().chain([TARGET, job.as_str()]);
+        let mut running = Running::start(&mut guest.client(words));
+        until("it waits", || describe(&guest, &job)["watchers"] != 0);
+        running.signal(Signal::KILL);
+        running.end();
+    }
+    std::fs::write(go, "").unwrap();
+    has_ended(&guest, &job);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(ask(&guest, "result", &job, &[]).status(), 6);
+    ask(&guest, "result", &job, &[]).failed(255, &["there is no job"]);
+}
+
+#[test]
 fn an_attached_client_loses_nothing_when_its_connection_is_cut() {
     const LENGTH: u64 = 8 << 20;
     let guest = Guest::keeping("60");

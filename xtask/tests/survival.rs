@@ -2,6 +2,7 @@
 
 mod guest;
 
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -80,6 +81,51 @@ impl Upload {
     }
 }
 
+/// A command without a client that counts.
+struct Job(String);
+
+impl Job {
+    fn start(machine: &Machine) -> Self {
+        let count = "i=0; until [ -e /tmp/stop ]; do i=$((i+1)); echo \"<$i>\"; sleep 0.1; done; exit 6";
+        Self(succeeds(machine, &["--detach", "<target>", "--", "sh", "-c", count]).trim().to_owned())
+    }
+
+    /// How far it has counted.
+    #[track_caller]
+    fn count(&self, machine: &Machine) -> usize {
+        let seen = succeeds(machine, &["logs", "<target>", &self.0]);
+        let count = seen.lines().count();
+        let numbers = (1..=count).map(|number| format!("<{number}>\n")).collect::<String>();
+        assert_eq!(seen, numbers);
+        count
+    }
+
+    /// It goes on.
+    #[track_caller]
+    fn lives(&self, machine: &Machine) {
+        let before = self.count(machine);
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(self.count(machine) > before, "it stands still at {before}");
+    }
+
+    /// A client that is attached is killed, and another one sees the end.
+    #[track_caller]
+    fn ends(self, machine: &Machine) {
+        let attach = ["attach", "<target>", &self.0];
+        let mut killed = machine.client(attach).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut seen = [0; 4];
+        killed.stdout.as_mut().unwrap().read_exact(&mut seen).unwrap();
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        self.lives(machine);
+        succeeds(machine, &["<target>", "touch /tmp/stop"]);
+        let attached = machine.client(attach).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(attached.status.code(), Some(6), "{attached:?}");
+        succeeds(machine, &["<target>", "rm /tmp/stop"]);
+        assert_eq!(succeeds(machine, &["jobs", "--json", "<target>"]), "[]\n");
+    }
+}
+
 impl Drop for Upload {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -87,24 +133,26 @@ impl Drop for Upload {
     }
 }
 
-/// A shell and an upload go on through what `happens`.
+/// A shell, an upload and a job go on through what `happens`.
 #[track_caller]
-fn survives(mut machine: Machine, happens: impl FnOnce(Machine) -> Machine) -> Machine {
+fn survives(mut machine: Machine, job: &Job, happens: impl FnOnce(Machine) -> Machine) -> Machine {
     let (counter, mut upload) = (Counter::start(&machine), Upload::start(&machine));
     assert_eq!(upload.0.try_wait().unwrap(), None, "the upload has ended too early");
     machine = happens(machine);
     counter.ends();
     upload.ends(&machine);
+    job.lives(&machine);
     machine
 }
 
 #[test]
-fn a_shell_and_an_upload_survive_snapshot_and_pause_over_virtio_serial() {
+fn a_shell_an_upload_and_a_job_survive_snapshot_and_pause_over_virtio_serial() {
     if !wanted() {
         return;
     }
     // A port serves one client at a time.
     let machine = roomy(Transport::Serial);
+    let job = Job::start(&machine);
     let counter = Counter::start(&machine);
     let mut machine = machine.restored().unwrap();
     machine.qmp().stop().unwrap();
@@ -114,26 +162,29 @@ fn a_shell_and_an_upload_survive_snapshot_and_pause_over_virtio_serial() {
     let upload = Upload::start(&machine);
     let machine = machine.restored().unwrap();
     upload.ends(&machine);
+    job.ends(&machine);
 }
 
 #[test]
-fn a_shell_and_an_upload_survive_snapshot_backend_pause_and_listener_over_vsock() {
+fn a_shell_an_upload_and_a_job_survive_snapshot_backend_pause_and_listener_over_vsock() {
     if !wanted() {
         return;
     }
     let machine = roomy(Transport::VhostUser);
-    let machine = survives(machine, |machine| machine.restored().unwrap());
-    let machine = survives(machine, |mut machine| {
+    let job = Job::start(&machine);
+    let machine = survives(machine, &job, |machine| machine.restored().unwrap());
+    let machine = survives(machine, &job, |mut machine| {
         machine.exchange_backend().unwrap();
         machine
     });
-    let machine = survives(machine, |machine| {
+    let machine = survives(machine, &job, |machine| {
         machine.freeze(Duration::from_secs(60)).unwrap();
         machine
     });
-    survives(machine, |machine| {
+    let machine = survives(machine, &job, |machine| {
         let listener = succeeds(&machine, &["<target>", "cat /proc/1/task/1/children"]);
         succeeds(&machine, &["<target>", &format!("kill -9 {}", listener.trim())]);
         machine
     });
+    job.ends(&machine);
 }

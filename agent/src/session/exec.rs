@@ -52,6 +52,9 @@ pub struct Exec {
     pub(super) of: Of,
     /// Tells whether the command could be executed, gone once it has told; or how the job ended.
     status: Option<OwnedFd>,
+    /// Where it is said that the client knows how the job ended.
+    pub(super) told: Option<OwnedFd>,
+    is_told: bool,
     pub(super) is_terminal: bool,
     input: Option<Sink>,
     pub(super) output: Option<Source>,
@@ -84,6 +87,8 @@ impl Exec {
             channel,
             of: Of::Command(child.pid),
             status: Some(child.status),
+            told: None,
+            is_told: false,
             ends_typed: 0,
             is_terminal,
             input: input.map(Sink::new),
@@ -105,6 +110,8 @@ impl Exec {
             of: Of::Job(job.name),
             ended: job.control.is_none().then_some(Outcome::Exited(0)),
             status: job.control,
+            told: None,
+            is_told: job.is_told,
             ends_typed: 0,
             is_terminal: job.terminal.is_some(),
             input: job.terminal.map(Sink::new),
@@ -253,7 +260,8 @@ impl Exec {
             (Of::Job(_), Some(status)) => {
                 if let Some(outcome) = job::end(status) {
                     self.handle_ended(outcome);
-                    self.status = None;
+                    let is_told = self.is_told && !matches!(outcome, Outcome::Failed(_));
+                    self.told = self.status.take().filter(|_| is_told);
                 }
             }
             (_, None) => {}

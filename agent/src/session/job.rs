@@ -112,6 +112,8 @@ pub struct Watched {
     pub error: OwnedFd,
     /// The master of its terminal, for who may use it.
     pub terminal: Option<OwnedFd>,
+    /// Its end is the job's, which is forgotten once the client [has it](confirm).
+    pub is_told: bool,
 }
 
 /// Asks something of a job, or the status of all where its number is 0. What comes back is the job, and whether it has a terminal.
@@ -128,7 +130,7 @@ pub fn visit(realm: u64, request: &JobRequest) -> Result<(Watched, bool), Errno>
         for job in 1..=JOBS_MAX as u32 {
             let _ = send(realm, &JobRequest { job, verb: Verb::Status, ..*request }, descriptors);
         }
-        return Ok((Watched { name, control: None, output, error, terminal: None }, false));
+        return Ok((Watched { name, control: None, output, error, terminal: None, is_told: false }, false));
     }
     let control = send(realm, request, descriptors)?;
     let mut bytes = [0; REPORT_LEN];
@@ -137,9 +139,10 @@ pub fn visit(realm: u64, request: &JobRequest) -> Result<(Watched, bool), Errno>
     if report.is_full {
         return Err(Errno::USERS);
     }
-    let is_attached = request.verb == Verb::Attach && request.flags & READ_ONLY == 0;
+    let is_attached = is_attached(request.verb, request.flags);
+    let is_told = is_attached || request.verb == Verb::Result;
     let terminal = Some(terminal).filter(|_| report.is_terminal && is_attached);
-    Ok((Watched { name, control: Some(control), output, error, terminal }, report.is_terminal))
+    Ok((Watched { name, control: Some(control), output, error, terminal, is_told }, report.is_terminal))
 }
 
 fn send(realm: u64, request: &JobRequest, descriptors: [BorrowedFd<'_>; 2]) -> Result<OwnedFd, Errno> {
@@ -158,6 +161,20 @@ pub fn end(control: &OwnedFd) -> Option<Outcome> {
         // The process of the job was killed.
         Err(_) => Some(Outcome::Failed(Errno::SRCH.raw_os_error().unsigned_abs())),
     }
+}
+
+/// The client knows how the job has ended whose [`Watched::control`] this is. Nobody finds the job any more afterwards.
+#[inline(never)]
+pub fn confirm(control: &OwnedFd) {
+    if rustix::io::write(control, b"\n").is_ok() {
+        // It closes its end when it has closed its door.
+        let _ = door::receive(control, &mut [0; REPORT_LEN]);
+    }
+}
+
+/// The job waits for who asks that.
+fn is_attached(verb: Verb, flags: u8) -> bool {
+    verb == Verb::Attach && flags & READ_ONLY == 0
 }
 
 /// Sends a signal to a job, and waits for no answer.
@@ -191,8 +208,8 @@ impl Slot {
                 let mut bytes = [0; REPORT_LEN];
                 door::receive(&control, &mut bytes).ok()?;
                 if verb == Verb::Result {
-                    // Its number is free when it says so once more.
                     door::receive(&control, &mut bytes).ok()?;
+                    confirm(&control);
                 }
                 Some(Report::parse(&bytes).ended_us).filter(|&ended| ended > 0)
             };
@@ -225,8 +242,10 @@ struct Watcher {
     verb: Verb,
     /// The job waits for him.
     is_attached: bool,
-    /// He has left.
+    /// He takes no more.
     is_gone: bool,
+    /// It is over for him, and he was told so.
+    is_over: bool,
 }
 
 /// A command without a client.
@@ -428,28 +447,29 @@ impl Job {
         moved
     }
 
-    /// Tells those for whom it is over that it is.
+    /// Tells those for whom it is over that it is; forgets the job when one of them confirms that he was told how it ended.
     #[inline(never)]
     fn dismiss(&mut self) {
         let mut place = 0;
         while let Some(watcher) = self.watchers.get(place) {
-            let has_left = watcher.is_gone
-                || !matches!(
-                    rustix::io::read(&watcher.control, &mut [0; 1]),
-                    Err(Errno::AGAIN | Errno::INTR)
-                );
+            let said = rustix::io::read(&watcher.control, &mut [0; 1]);
             let waits = watcher.taps.iter().any(|tap| tap.until == u64::MAX) && !self.is_over();
             let has_all = watcher.taps.iter().zip(&self.outputs).all(|(tap, output)| tap.has_all(output));
-            if !has_left && (waits || !has_all) {
-                place += 1;
-                continue;
+            let is_over = watcher.is_gone || (has_all && !waits);
+            if is_over && !watcher.is_over {
+                self.report(&watcher.control, watcher.verb, false);
             }
-            let is_told = watcher.is_attached || watcher.verb == Verb::Result;
-            if is_told && !has_left && self.is_over() {
+            if said == Ok(1) && self.is_over() {
                 self.door = None;
             }
-            if let Some(watcher) = self.watchers.swap_pop(place) {
-                self.report(&watcher.control, watcher.verb, false);
+            match said {
+                Err(Errno::AGAIN | Errno::INTR) => {
+                    if let Some(watcher) = self.watchers.get_mut(place) {
+                        watcher.is_over = is_over;
+                    }
+                    place += 1;
+                }
+                _ => drop(self.watchers.swap_pop(place)),
             }
         }
     }
@@ -504,8 +524,15 @@ impl Job {
         };
         let taps = [tap(output, of_output), tap(error, of_error)];
         let _ = watch.add(&control, Token::Door, watch::READ);
-        let is_attached = verb == Verb::Attach && flags & READ_ONLY == 0;
-        let _ = self.watchers.try_push(Watcher { control, taps, verb, is_attached, is_gone: false });
+        let is_attached = is_attached(verb, flags);
+        let _ = self.watchers.try_push(Watcher {
+            control,
+            taps,
+            verb,
+            is_attached,
+            is_gone: false,
+            is_over: false,
+        });
     }
 
     /// What it is, in lines of `key=value`.

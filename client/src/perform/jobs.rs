@@ -68,7 +68,7 @@ pub fn job(invocation: &JobInvocation) -> u8 {
         let done = perform(&mut client, invocation);
         match done {
             Err(Error::Interrupted(_) | Error::Disconnected | Error::Local { .. }) => client.cancel(),
-            _ => client.close(),
+            _ => client.close_and_wait(),
         }
         done
     });
