@@ -312,6 +312,14 @@ impl<R: DerefMut<Target = [u8]>> Link<R> {
         (!head.is_empty() || !first.is_empty()).then_some(Transmit { head, first, second })
     }
 
+    /// The record that tells the peer of the present connection that another one takes the session over; `None` in the middle of
+    /// another record. Nothing may follow it there.
+    #[must_use]
+    pub fn farewell(&self) -> Option<ArrayVec<u8, CONTROL_LEN>> {
+        let is_between = self.attached && self.staged == self.stage.len() && self.record_left == 0;
+        is_between.then(|| Control::Bye(CloseCode::TakenOver).encode())
+    }
+
     /// The transport took `taken` bytes of the latest [`Transmit`].
     pub fn handle_transmitted(&mut self, taken: usize, now: Instant) {
         let head = taken.min(self.stage.len() - self.staged);

@@ -56,7 +56,7 @@ pub struct Exec {
     pub(super) told: Option<OwnedFd>,
     is_told: bool,
     pub(super) is_terminal: bool,
-    input: Option<Sink>,
+    pub(super) input: Option<Sink>,
     pub(super) output: Option<Source>,
     pub(super) error: Option<Source>,
     pub(super) ended: Option<Outcome>,

@@ -18,7 +18,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, IoSlice};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, WaitOptions, getppid, kill_process, wait};
+use rustix::process::{Pid, Signal, WaitOptions, getppid, kill_process, wait};
 use vsock_shell_proto::fields::DETACH_HOLD;
 use vsock_shell_proto::frame::Outcome;
 use vsock_shell_proto::job::{FOLLOW, JOB_REQUEST_LEN, JobRequest, READ_ONLY, Verb};
@@ -264,7 +264,7 @@ struct Job {
 
 /// Keeps a command as a job until somebody has read how it ended.
 pub fn run(exec: Exec, slot: Slot, watch: &Watch, signals: &Signals, parent: Option<Pid>) -> ! {
-    // Who waits for it does so no longer; unless that process is gone, and its number another's.
+    // Who waits for it shall not. Where that process is gone its number may be another's.
     if let Some(parent) = parent.filter(|_| getppid() == parent)
         && let Some(signal) = signal::from_number(RELEASED)
     {
@@ -283,6 +283,10 @@ pub fn run(exec: Exec, slot: Slot, watch: &Watch, signals: &Signals, parent: Opt
         command: ArrayVec::new_const(),
     };
     job.read_command();
+    if !job.exec.is_terminal {
+        // Nobody is there to write to it.
+        job.exec.input = None;
+    }
     if let Some(door) = &job.door {
         let _ = watch.add(door, Token::Door, watch::READ);
     }
@@ -303,13 +307,24 @@ pub fn run(exec: Exec, slot: Slot, watch: &Watch, signals: &Signals, parent: Opt
         if job.door.is_none() && job.watchers.is_empty() {
             exit(0)
         }
+        let mut is_ended = false;
         let exec = &mut job.exec;
         watch.wait(None, &mut |token, readiness| match token {
             Token::Task { part, .. } => exec.set_ready(part, readiness),
-            // A child has ended. That the listener ends is nothing to us.
-            Token::Signals => while signals.next().is_some() {},
+            Token::Signals => {
+                while let Some((number, sender)) = signals.next_from() {
+                    // That the listener ends is nothing to us, if it has not heard of us yet; everybody else means us.
+                    is_ended |= number == Signal::TERM.as_raw() && sender != parent;
+                }
+            }
             _ => {}
         });
+        if is_ended {
+            if let Some(target) = job.exec.target() {
+                target.hang_up();
+            }
+            exit(0)
+        }
     }
 }
 

@@ -52,6 +52,9 @@ impl Driver<'_> {
             }
             return;
         }
+        if let Some(bye) = self.core.link().farewell() {
+            self.transport.say(&bye);
+        }
         // Nothing more is read from the former one, so what was received so far is all.
         self.close_transport();
         match visit.connection {

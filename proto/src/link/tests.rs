@@ -53,6 +53,22 @@ fn receive(link: &mut Small, input: &[u8], piece: usize) -> Vec<u8> {
 }
 
 #[test]
+fn r_4_10_who_is_taken_over_is_told_between_records() {
+    let mut a = attached();
+    assert_eq!(a.farewell().unwrap()[..], [5, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0]);
+    a.write(b"abc");
+    assert!(a.farewell().is_some(), "nothing of it has left");
+    let half = transmit(&mut a, 9);
+    assert_eq!((half.len(), a.farewell()), (9, None));
+    transmit(&mut a, 99);
+    let mut b = attached();
+    assert_eq!(receive(&mut b, &a.farewell().unwrap(), 5), []);
+    assert_eq!(b.end(), Some(End::Peer(CloseCode::TakenOver)));
+    a.detach();
+    assert_eq!(a.farewell(), None);
+}
+
+#[test]
 fn r_4_4_bytes_arrive_in_pieces_of_any_length() {
     for piece in 1..40 {
         let (mut a, mut b) = (attached(), attached());
