@@ -537,7 +537,7 @@ fn a_session_makes_one_job_and_goes_on_when_it_cannot_make_another() {
     let guest = Guest::start();
     let mut stream = session(&guest, 0x1000_0002);
     is_answered(&mut stream, &[hello()], &[1]);
-    let sleep = b"\x01\x06\0\0sleep\0\x01\x05\0\01000\0";
+    let sleep = b"\x01\x06\0\0sleep\0\x01\x05\0\x001000\0";
     let detached = [frame(0x19, 0, 0, &[3, 0, 0, 0, 1, 0, 0, 0]), frame(0x1B, 0, 0, b"")].concat();
     // Before it runs, and with a file transfer beside it, to which it means nothing.
     let get = request(2, 3, b"\x10\x0A\0\0/dev/zero\0");
