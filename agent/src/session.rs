@@ -49,7 +49,7 @@ use crate::sys::storage::Storage;
 use door::Door;
 use dying::Dying;
 use exec::{Exec, Of};
-use job::Slot;
+use job::{KEPT, Kept, Slot};
 use request::{Gathered, Place, Requests};
 use tasks::{Step, Task, Tasks};
 use transport::{Lost, Transport};
@@ -96,6 +96,8 @@ struct Driver<'c> {
     door: Option<Door>,
     /// What this process does when the session is over.
     job: Option<(Exec, Slot)>,
+    /// The memory for a job.
+    kept: Option<&'static mut Kept>,
     /// Jobs whose end the client was told, and has not confirmed.
     told: ArrayVec<OwnedFd, WATCHERS_MAX>,
     /// The session, and the latest of its connections.
@@ -182,6 +184,7 @@ impl<'c> Driver<'c> {
             ends_at: None,
             door,
             job: None,
+            kept: KEPT.take(),
             told: ArrayVec::new_const(),
             id: preamble.id,
             attempt: preamble.attempt,
@@ -330,8 +333,13 @@ impl<'c> Driver<'c> {
                     return;
                 }
             }
-            let place = Place { number: self.tasks.place(channel), watch: &self.watch, config: self.config };
-            match self.requests.start(kind, channel, &mut self.core, &place) {
+            let mut place = Place {
+                number: self.tasks.place(channel),
+                watch: &self.watch,
+                config: self.config,
+                kept: &mut self.kept,
+            };
+            match self.requests.start(kind, channel, &mut self.core, &mut place) {
                 Some(task) => {
                     // A command is accepted once it has been executed.
                     if !matches!(task, Task::Exec(_)) {
@@ -375,7 +383,7 @@ impl<'c> Driver<'c> {
             }
             Of::Command(_) if exec.slot.is_some() => {}
             Of::Command(_) => {
-                exec.slot = Slot::take(self.config.realm, flags);
+                exec.slot = Slot::take(self.config.realm, flags, &mut self.kept);
                 if exec.slot.is_none() {
                     self.core.detach_channel(channel, Errno::AGAIN.raw_os_error().unsigned_abs());
                 }
@@ -417,10 +425,14 @@ impl<'c> Driver<'c> {
                     Step::NoRoom => {}
                     Step::Idle => self.tasks.mark_idle(place),
                     Step::Done => {
-                        if let Some((_, Task::Exec(Exec { told: Some(control), .. }))) =
-                            self.tasks.remove_place(place)
-                        {
-                            let _ = self.told.try_push(control);
+                        if let Some((_, Task::Exec(exec))) = self.tasks.remove_place(place) {
+                            if let Some(control) = exec.told {
+                                let _ = self.told.try_push(control);
+                            }
+                            // It could not be started.
+                            if let Some(slot) = exec.slot {
+                                self.kept = Some(slot.kept);
+                            }
                         }
                         progress = true;
                     }

@@ -108,6 +108,16 @@ fn what_cannot_be_started_is_told_and_is_no_job() {
 }
 
 #[test]
+fn a_job_that_writes_all_the_time_keeps_nobody_waiting() {
+    let guest = Guest::keeping("60");
+    let job = detach(&guest, &[], "exec yes");
+    until("it writes", || describe(&guest, &job)["written"].as_u64() > Some(10 * KEPT as u64));
+    assert!(ask(&guest, "logs", &job, &[]).0.stdout.len() <= KEPT);
+    guest.run(["kill", TARGET, &job]).succeeded();
+    assert_eq!(ask(&guest, "result", &job, &["--wait"]).status(), 143);
+}
+
+#[test]
 fn the_oldest_output_makes_room_and_how_much_was_lost_is_told() {
     const LENGTH: usize = 3_000_000;
     let guest = Guest::keeping("60");

@@ -24,6 +24,7 @@ use vsock_shell_proto::frame::Outcome;
 use vsock_shell_proto::job::{FOLLOW, JOB_REQUEST_LEN, JobRequest, READ_ONLY, Verb};
 use vsock_shell_proto::limits::{JOBS_MAX, KEPT_LEN, PREAMBLE_LEN, WATCHERS_MAX};
 
+use super::ROUNDS_MAX;
 use super::door::{self, Door, Visit};
 use super::ends::{Got, Source};
 use super::exec::{Exec, outcome};
@@ -42,9 +43,10 @@ const COMMAND_MAX: usize = 256;
 const REPORT_LEN: usize = 24;
 
 /// What was written last, of both outputs.
-type Kept = [[u8; KEPT_LEN]; 2];
+pub type Kept = [[u8; KEPT_LEN]; 2];
 
-static KEPT: Storage<Kept> = Storage::new([[0; KEPT_LEN]; 2]);
+/// That of the one job of this process.
+pub static KEPT: Storage<Kept> = Storage::new([[0; KEPT_LEN]; 2]);
 
 /// The name of a job.
 #[derive(Clone, Copy)]
@@ -190,14 +192,17 @@ pub struct Slot {
     /// The number.
     pub number: u32,
     door: Door,
-    kept: &'static mut Kept,
+    /// A process has it once.
+    pub kept: &'static mut Kept,
     is_held: bool,
 }
 
 impl Slot {
-    /// Takes the first free number; where there is none, that of the job that ended first. A process has one job.
+    /// Takes the first free number; where there is none, that of the job that ended first. Nothing is taken where the memory is
+    /// another job's.
     #[inline(never)]
-    pub fn take(realm: u64, flags: u32) -> Option<Self> {
+    pub fn take(realm: u64, flags: u32, kept: &mut Option<&'static mut Kept>) -> Option<Self> {
+        kept.as_ref()?;
         let free = |number| Door::open(&Name { realm, number }.bytes()).ok().map(|door| (number, door));
         let numbers = 1..=JOBS_MAX as u32;
         let (number, door) = numbers.clone().find_map(free).or_else(|| {
@@ -217,7 +222,7 @@ impl Slot {
             ask(oldest, Verb::Result)?;
             free(oldest)
         })?;
-        Some(Self { number, door, kept: KEPT.take()?, is_held: flags & DETACH_HOLD != 0 })
+        Some(Self { number, door, kept: kept.take()?, is_held: flags & DETACH_HOLD != 0 })
     }
 }
 
@@ -302,14 +307,15 @@ pub fn run(exec: Exec, slot: Slot, watch: &Watch, signals: &Signals, parent: Opt
                 job.exec.handle_ended(outcome(status));
             }
         }
-        while job.keep() | job.tell() {}
+        // A command that writes all the time keeps nobody waiting.
+        let is_busy = (0..ROUNDS_MAX).all(|_| job.keep() | job.tell());
         job.dismiss();
         if job.door.is_none() && job.watchers.is_empty() {
             exit(0)
         }
         let mut is_ended = false;
         let exec = &mut job.exec;
-        watch.wait(None, &mut |token, readiness| match token {
+        watch.wait(is_busy.then_some(0), &mut |token, readiness| match token {
             Token::Task { part, .. } => exec.set_ready(part, readiness),
             Token::Signals => {
                 while let Some((number, sender)) = signals.next_from() {
