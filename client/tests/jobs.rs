@@ -37,6 +37,14 @@ fn describe(guest: &Guest, job: &str) -> serde_json::Value {
     told.as_array().unwrap().iter().find(|job| job["job"] == number).cloned().unwrap_or_default()
 }
 
+/// The process that keeps the job whose command has this mark.
+#[track_caller]
+fn keeper(guest: &Guest, mark: &Mark) -> i32 {
+    let all = processes::with_argument(&format!("unix:{}", guest.socket().display()));
+    let keeps = |&pid: &i32| processes::children(pid).iter().any(|child| mark.processes().contains(child));
+    all.into_iter().find(keeps).unwrap()
+}
+
 #[track_caller]
 fn has_ended(guest: &Guest, job: &str) {
     until("the job has ended", || describe(guest, job)["state"] != "running");
@@ -115,6 +123,23 @@ fn a_job_that_writes_all_the_time_keeps_nobody_waiting() {
     assert!(ask(&guest, "logs", &job, &[]).0.stdout.len() <= KEPT);
     guest.run(["kill", TARGET, &job]).succeeded();
     assert_eq!(ask(&guest, "result", &job, &["--wait"]).status(), 143);
+}
+
+#[test]
+fn a_job_whose_keeper_is_stopped_keeps_nobody_waiting_for_long() {
+    let guest = Guest::keeping("60");
+    let mark = Mark::new();
+    let stopped = detach(&guest, &["-E", mark.variable()], "exec sleep 1000");
+    let other = detach(&guest, &[], "exec sleep 1000");
+    let keeper = Pid::from_raw(keeper(&guest, &mark)).unwrap();
+    kill_process(keeper, Signal::STOP).unwrap();
+    let began = Instant::now();
+    let told = describe(&guest, &other);
+    assert_eq!(told["state"], "running", "{told}");
+    ask(&guest, "logs", &stopped, &[]).failed(255, &["ask the job"]);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    kill_process(keeper, Signal::CONT).unwrap();
+    assert_eq!(describe(&guest, &stopped)["state"], "running");
 }
 
 #[test]
@@ -427,13 +452,7 @@ fn a_job_whose_keeper_is_killed_hangs_up_and_is_told_to_be_lost() {
     let job = detach(&guest, &["-E", mark.variable()], "echo ready; exec sleep 1000");
     let mut attached = Running::start(&mut guest.client(["attach", TARGET, job.as_str()]));
     read_line(attached.0.stdout.as_mut().unwrap(), "ready");
-    let socket = format!("unix:{}", guest.socket().display());
-    let all = processes::with_argument(&socket);
-    let keeper = all.into_iter().find(|&pid| {
-        let children = processes::children(pid);
-        pid != guest.agent.0.id() as i32 && children.iter().any(|child| mark.processes().contains(child))
-    });
-    kill_process(Pid::from_raw(keeper.unwrap()).unwrap(), Signal::KILL).unwrap();
+    kill_process(Pid::from_raw(keeper(&guest, &mark)).unwrap(), Signal::KILL).unwrap();
     attached.finish(b"").failed(255, &["lost"]);
     mark.is_gone();
     ask(&guest, "result", &job, &[]).failed(255, &["there is no job"]);

@@ -21,7 +21,7 @@ const MESSAGE_LEN: usize = PREAMBLE_LEN + 5;
 /// Visitors that may wait.
 const BACKLOG: i32 = 16;
 /// How long one may take that has come in to say what he brings.
-const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+pub const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// The door of a session, open.
 pub struct Door(OwnedFd);

@@ -105,10 +105,10 @@ impl Exec {
     /// # Errors
     /// Of `epoll_ctl`.
     pub fn watching(channel: ChannelId, job: Watched, watch: &Watch, place: usize) -> Result<Self, Errno> {
-        let exec = Self {
+        let mut exec = Self {
             channel,
             of: Of::Job(job.name),
-            ended: job.control.is_none().then_some(Outcome::Exited(0)),
+            ended: None,
             status: job.control,
             told: None,
             is_told: job.is_told,
@@ -119,6 +119,9 @@ impl Exec {
             error: Some(Source::new(job.error, Flow::Error, false)),
             slot: None,
         };
+        if exec.status.is_none() {
+            exec.handle_ended(Outcome::Exited(0));
+        }
         exec.watch(watch, place)
     }
 

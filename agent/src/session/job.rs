@@ -14,6 +14,7 @@
 //! many. A job that holds waits for the next one who attaches instead.
 
 use arrayvec::ArrayVec;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, IoSlice};
@@ -25,7 +26,7 @@ use vsock_shell_proto::job::{FOLLOW, JOB_REQUEST_LEN, JobRequest, READ_ONLY, Ver
 use vsock_shell_proto::limits::{JOBS_MAX, KEPT_LEN, PREAMBLE_LEN, WATCHERS_MAX};
 
 use super::ROUNDS_MAX;
-use super::door::{self, Door, Visit};
+use super::door::{self, Door, PATIENCE, Visit};
 use super::ends::{Got, Source};
 use super::exec::{Exec, outcome};
 use super::watch::{self, Token, Watch};
@@ -106,7 +107,7 @@ impl Report {
 pub struct Watched {
     /// Its name.
     pub name: Name,
-    /// Where it tells [how it ended](end); nobody does for all of them.
+    /// Where it tells [how it ended](end). All of them have said what they have to say.
     pub control: Option<OwnedFd>,
     /// What it wrote to its standard output.
     pub output: OwnedFd,
@@ -128,10 +129,12 @@ pub fn visit(realm: u64, request: &JobRequest) -> Result<(Watched, bool), Errno>
     let descriptors = [its_output.as_fd(), its_error.as_fd()];
     let name = Name { realm, number: request.job };
     if request.job == 0 {
-        // They close the pipe when they have said what they are.
         for job in 1..=JOBS_MAX as u32 {
             let _ = send(realm, &JobRequest { job, verb: Verb::Status, ..*request }, descriptors);
         }
+        // They close the pipe when they have said what they are; one that is stopped does not.
+        drop((its_output, its_error));
+        let _ = poll(&mut [PollFd::new(&output, PollFlags::empty())], Some(&PATIENCE));
         return Ok((Watched { name, control: None, output, error, terminal: None, is_told: false }, false));
     }
     let control = send(realm, request, descriptors)?;
