@@ -179,6 +179,7 @@ pub struct Lines<'b> {
 
 impl<'b> Lines<'b> {
     /// Lines of at most as many bytes as `buffer` has.
+    #[inline(never)]
     pub fn new(buffer: &'b mut [u8]) -> Self {
         Self { buffer, start: 0, end: 0, skips: false, ended: false }
     }

@@ -102,7 +102,6 @@ impl<'a> ExecRequest<'a> {
         Ok(parsed)
     }
 
-    #[inline(never)]
     fn take(&mut self, field: &Field<'a>, request: &'a [u8]) -> Result<(), RefusalCode> {
         let string = || field.string().map_err(malformed);
         match field.tag {

@@ -132,7 +132,6 @@ fn add(lanes: &mut [u8; STRIPE_LEN], lane: usize, value: u64) {
 }
 
 /// The digest of at most [`SHORT_MAX`] bytes.
-#[inline(never)]
 fn short(input: &[u8]) -> u64 {
     let len = input.len();
     let long = len as u64;

@@ -50,6 +50,7 @@ impl Partial {
     }
 
     /// Reads on, and never a byte beyond the preamble: what follows belongs to the session's process.
+    #[inline(never)]
     pub fn read(&mut self, read: &mut dyn FnMut(&mut [u8]) -> Result<usize, Errno>) -> Progress {
         // A turn reads at least one byte, so there are at most 64; EINTR does not happen, as signals are blocked.
         loop {
@@ -120,6 +121,7 @@ impl<'e> HalfOpen<'e> {
     }
 
     /// Takes a connection out whose time is up.
+    #[inline(never)]
     pub fn expire(&mut self, now_ms: u64) -> Option<OwnedFd> {
         let late = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.deadline_ms <= now_ms);
         let place = self.entries.iter().position(late)?;

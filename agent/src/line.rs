@@ -80,6 +80,7 @@ impl Line {
         &self.0
     }
 
+    #[inline(never)]
     fn append_bytes(&mut self, bytes: &[u8]) {
         let room = self.0.remaining_capacity().min(bytes.len());
         let _ = self.0.try_extend_from_slice(bytes.get(..room).unwrap_or_default());

@@ -356,6 +356,7 @@ impl<'a> Listener<'a> {
     }
 
     /// Reads on from the connection at this place of the table.
+    #[inline(never)]
     fn read_preamble(&mut self, place: usize) -> Option<OwnedFd> {
         let progress = self.half_open.read(place);
         if progress == Progress::Pending {

@@ -52,6 +52,7 @@ pub fn use_kernel_log() {
 }
 
 /// Something failed that the one who started the agent wanted.
+#[inline(never)]
 pub fn error(parts: &[Part<'_>]) {
     write(Level::Error, parts);
 }

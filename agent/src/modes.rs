@@ -71,6 +71,7 @@ const LOCAL: [u32; 13] = [
 const OUTPUT: [u32; 6] = [raw::OPOST, raw::OLCUC, raw::ONLCR, raw::OCRNL, raw::ONOCR, raw::ONLRET];
 
 /// Applies encoded modes; ends at opcode 0, at one that may be longer (160 and above), and where bytes are missing.
+#[inline(never)]
 pub fn apply(modes: &mut Modes, mut encoded: &[u8]) {
     while let Some((&[opcode, a, b, c, d], rest)) = encoded.split_first_chunk::<5>() {
         let value = u32::from_be_bytes([a, b, c, d]);

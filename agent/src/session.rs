@@ -192,6 +192,7 @@ impl<'c> Driver<'c> {
         })
     }
 
+    #[inline(never)]
     fn run(&mut self) {
         let Some(input) = INPUT.take() else { return };
         let mut rounds = 0;
@@ -526,6 +527,7 @@ impl<'c> Driver<'c> {
     }
 
     /// From now on what is unsent has only so much time.
+    #[inline(never)]
     fn linger(&mut self) {
         let until = self.now.micros() + LINGER_US;
         self.ends_at.get_or_insert(until);

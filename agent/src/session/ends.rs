@@ -37,6 +37,7 @@ pub struct Source {
 
 impl Sink {
     /// An end of a pipe, or a descriptor of a terminal's master.
+    #[inline(never)]
     pub fn new(fd: OwnedFd) -> Self {
         Self { fd, ready: true, last: b'\n' }
     }

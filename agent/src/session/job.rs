@@ -375,7 +375,6 @@ impl Tap {
     ///
     /// # Errors
     /// Of `write`: nobody reads there any more.
-    #[inline(never)]
     fn tell(&mut self, output: &Output) -> Result<usize, Errno> {
         let length = output.end.min(self.until).saturating_sub(self.at) as usize;
         let bytes = output.kept.get(self.at as usize % KEPT_LEN..).unwrap_or_default();

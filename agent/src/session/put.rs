@@ -136,7 +136,6 @@ impl Put {
         taken
     }
 
-    #[inline(never)]
     fn handle<'i>(&mut self, item: Item<'i>, gathered: &mut Gathered<'i>) -> Result<(), Failed> {
         match item {
             Item::File(meta) => {
@@ -339,6 +338,7 @@ fn temporary_name(attempt: u32) -> [u8; TEMPORARY_LEN] {
 }
 
 /// A name that holds its NUL.
+#[inline(never)]
 fn c_str(name: &[u8]) -> &CStr {
     CStr::from_bytes_until_nul(name).unwrap_or_default()
 }

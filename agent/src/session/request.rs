@@ -169,7 +169,6 @@ fn start_exec(
     started.map_err(|Told| refuse_failure(core, channel, &failure))
 }
 
-#[inline(never)]
 fn start_system(
     request: &[u8],
     memory: &mut [u8],

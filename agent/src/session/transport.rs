@@ -81,6 +81,7 @@ impl Transport {
     }
 
     /// Puts the answer to the preamble before everything that is written.
+    #[inline(never)]
     pub fn answer(&mut self, answer: &[u8; PREAMBLE_LEN]) {
         self.answer = *answer;
         self.unanswered = PREAMBLE_LEN;
