@@ -34,7 +34,8 @@ pub fn main() -> Result<()> {
 
     a_command(&target)?;
     a_file(&target, &scratch)?;
-    client("", &["info", &target]).expect(0)?;
+    a_job(&target)?;
+    client("what the agent and its guest are", &["info", &target]).expect(0)?;
     if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
         println!("\nA shell in the guest; `exit` or Ctrl-D ends it.");
         let status = client("", &[&target]).status()?;
@@ -60,6 +61,13 @@ fn a_file(target: &str, scratch: &Scratch) -> Result<()> {
     println!("XXH3 of what was sent, arrived, came back: {sent:032x} {arrived:032x} {returned:032x}");
     ensure!(sent == arrived && sent == returned, "the digests differ");
     Ok(())
+}
+
+fn a_job(target: &str) -> Result<()> {
+    let words = ["--detach", target, "for i in 1 2 3; do echo $i; sleep 0.2; done; exit 4"];
+    client("a command without a client, and its number", &words).expect(0)?;
+    client("", &["jobs", target]).expect(0)?;
+    client("its output to its end, and its exit status", &["attach", target, "1"]).expect(4)
 }
 
 /// Bytes that are a function of their offset.
