@@ -3,6 +3,7 @@
 
 use core::ffi::CStr;
 
+use arrayvec::ArrayVec;
 use vsock_shell_proto::code::RefusalCode;
 use vsock_shell_proto::fields::{Field, Fields, tag};
 use vsock_shell_proto::frame::WindowSize;
@@ -100,6 +101,22 @@ impl<'a> ExecRequest<'a> {
             return Err(RefusalCode::Malformed);
         }
         Ok(parsed)
+    }
+
+    /// Its words, as far as there is room.
+    pub fn describe<const N: usize>(&self, words: &mut ArrayVec<u8, N>) {
+        let mut append = |word: &CStr| {
+            let room = words.remaining_capacity();
+            let bytes = word.to_bytes();
+            let _ = words.try_extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+            let _ = words.try_push(b' ');
+        };
+        match &self.program {
+            Program::Login => append(c"-"),
+            Program::Shell(line) => append(line),
+            Program::Arguments(arguments) => arguments.clone().for_each(append),
+        }
+        words.pop();
     }
 
     fn take(&mut self, field: &Field<'a>, request: &'a [u8]) -> Result<(), RefusalCode> {

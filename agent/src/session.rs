@@ -43,13 +43,14 @@ use crate::line::{Line, Part, text};
 use crate::log;
 use crate::oom;
 use crate::port::PORT;
+use crate::sys::process::{Forked, fork};
 use crate::sys::signal::{HANDLED, Signals};
 use crate::sys::start::exit;
 use crate::sys::storage::Storage;
 use door::Door;
 use dying::Dying;
-use exec::{Exec, Of};
-use job::{KEPT, Kept, Slot};
+use exec::Of;
+use job::{Slot, Word};
 use request::{Gathered, Place, Requests};
 use tasks::{Step, Task, Tasks};
 use transport::{Lost, Transport};
@@ -94,10 +95,6 @@ struct Driver<'c> {
     ends_at: Option<u64>,
     /// Where other connections come in; gone where the system has none, and once the session is over.
     door: Option<Door>,
-    /// What this process does when the session is over.
-    job: Option<(Exec, Slot)>,
-    /// The memory for a job.
-    kept: Option<&'static mut Kept>,
     /// Jobs whose end the client was told, and has not confirmed.
     told: ArrayVec<OwnedFd, WATCHERS_MAX>,
     /// The session, and the latest of its connections.
@@ -130,10 +127,7 @@ pub fn run(mut transport: Transport, preamble: &[u8; PREAMBLE_LEN], config: &Con
     match Driver::new(transport, &parsed, door.ok(), config) {
         Some(mut driver) => {
             driver.run();
-            match driver.job.take() {
-                Some((exec, slot)) => job::run(exec, slot, &driver.watch, &driver.signals, config.parent),
-                None => exit(0),
-            }
+            exit(0)
         }
         None => {
             log::error(&[text(c"cannot begin a session")]);
@@ -153,11 +147,6 @@ impl<'c> Driver<'c> {
         let now = Instant::from_micros(now_us());
         let signals = Signals::open(&HANDLED).ok()?;
         let watch = Watch::new().ok()?;
-        watch.add(&signals, Token::Signals, watch::READ).ok()?;
-        transport.watch(&watch).ok()?;
-        if let Some(door) = &door {
-            watch.add(door, Token::Door, watch::READ).ok()?;
-        }
         let tasks = Tasks::new()?;
         let requests = Requests::new()?;
         let dying = Dying::new()?;
@@ -171,7 +160,7 @@ impl<'c> Driver<'c> {
         let mut core = Core::new(Side::Agent, memory, hello, None);
         // At offset 0 there is nothing that could not be had.
         let _ = core.attach(0, now);
-        Some(Self {
+        let driver = Self {
             core,
             transport,
             watch,
@@ -183,13 +172,13 @@ impl<'c> Driver<'c> {
             now,
             ends_at: None,
             door,
-            job: None,
-            kept: KEPT.take(),
             told: ArrayVec::new_const(),
             id: preamble.id,
             attempt: preamble.attempt,
             storage: PORT.take(),
-        })
+        };
+        driver.watch_all().ok()?;
+        Some(driver)
     }
 
     #[inline(never)]
@@ -334,13 +323,8 @@ impl<'c> Driver<'c> {
                     return;
                 }
             }
-            let mut place = Place {
-                number: self.tasks.place(channel),
-                watch: &self.watch,
-                config: self.config,
-                kept: &mut self.kept,
-            };
-            match self.requests.start(kind, channel, &mut self.core, &mut place) {
+            let place = Place { number: self.tasks.place(channel), watch: &self.watch, config: self.config };
+            match self.requests.start(kind, channel, &mut self.core, &place) {
                 Some(task) => {
                     // A command is accepted once it has been executed.
                     if !matches!(task, Task::Exec(_)) {
@@ -378,13 +362,11 @@ impl<'c> Driver<'c> {
     fn detach(&mut self, channel: ChannelId, flags: u32) {
         let Some(Task::Exec(exec)) = self.tasks.of_channel(channel) else { return };
         match exec.of {
-            Of::Job(job) => {
-                self.core.exit(channel, Outcome::Detached(job.number), b"");
-                self.tasks.remove(channel);
-            }
+            // The job says that it is over, and what is on its way comes before.
+            Of::Job(_) => exec.say(Word::Done),
             Of::Command(_) if exec.slot.is_some() => {}
             Of::Command(_) => {
-                exec.slot = Slot::take(self.config.realm, flags, &mut self.kept);
+                exec.slot = Slot::take(self.config.realm, flags);
                 if exec.slot.is_none() {
                     self.core.detach_channel(channel, Errno::AGAIN.raw_os_error().unsigned_abs());
                 }
@@ -393,14 +375,55 @@ impl<'c> Driver<'c> {
         }
     }
 
-    /// A command has become a job, which this process has once the session is over.
+    /// A command becomes a job: this process keeps it, because only this one can wait for it, and the session goes on in another.
+    #[inline(never)]
     fn part_with(&mut self, place: usize) {
-        if let Some((channel, Task::Exec(mut exec))) = self.tasks.remove_place(place)
-            && let Some(slot) = exec.slot.take()
-        {
-            self.core.exit(channel, Outcome::Detached(slot.number), b"");
-            self.job = Some((exec, slot));
+        // Others that run here would be left behind too.
+        let is_alone = !self.tasks.runs_beside(place) && self.dying.deadline_us().is_none();
+        let forked = if is_alone { fork() } else { Err(Errno::BUSY) };
+        let Some((channel, slot)) = self.tasks.take_slot(place) else { return };
+        let forked = match forked {
+            Ok(forked) => forked,
+            Err(errno) => {
+                self.core.detach_channel(channel, errno.raw_os_error().unsigned_abs());
+                return;
+            }
+        };
+        let Some(Task::Exec(exec)) = self.tasks.remove(channel) else { return };
+        match forked {
+            Forked::Parent(_) => {
+                // What is transferred is the other's, and stays open here.
+                self.transport = Transport::closed();
+                self.door = None;
+                self.told.clear();
+                job::run(exec, slot, &self.signals, self.config.parent)
+            }
+            Forked::Child => {
+                self.core.exit(channel, Outcome::Detached(slot.number), b"");
+                // An epoll wakes who was there when a descriptor was added.
+                let watched = Watch::new().and_then(|watch| {
+                    self.watch = watch;
+                    self.watch_all()
+                });
+                if watched.is_err() {
+                    self.ends_at = Some(0);
+                }
+            }
         }
+    }
+
+    /// Watches everything but what tasks have.
+    fn watch_all(&self) -> rustix::io::Result<()> {
+        self.watch.add(&self.signals, Token::Signals, watch::READ)?;
+        if let Some(door) = &self.door {
+            self.watch.add(door, Token::Door, watch::READ)?;
+        }
+        self.transport.watch(&self.watch)
+    }
+
+    /// Says something to all jobs that the client visits.
+    fn say(&self, word: Word) {
+        self.tasks.execs().for_each(|exec| exec.say(word));
     }
 
     /// The client aborted a channel.
@@ -426,14 +449,10 @@ impl<'c> Driver<'c> {
                     Step::NoRoom => {}
                     Step::Idle => self.tasks.mark_idle(place),
                     Step::Done => {
-                        if let Some((_, Task::Exec(exec))) = self.tasks.remove_place(place) {
-                            if let Some(control) = exec.told {
-                                let _ = self.told.try_push(control);
-                            }
-                            // It could not be started.
-                            if let Some(slot) = exec.slot {
-                                self.kept = Some(slot.kept);
-                            }
+                        if let Some((_, Task::Exec(exec))) = self.tasks.remove_place(place)
+                            && let Some(control) = exec.told
+                        {
+                            let _ = self.told.try_push(control);
                         }
                         progress = true;
                     }
@@ -508,11 +527,7 @@ impl<'c> Driver<'c> {
             if self.dying.remove(pid) {
                 continue;
             }
-            let outcome = exec::outcome(status);
-            match &mut self.job {
-                Some((exec, _)) if exec.is_running(pid) => exec.handle_ended(outcome),
-                _ => self.tasks.handle_ended(pid, outcome),
-            }
+            self.tasks.handle_ended(pid, exec::outcome(status));
         }
     }
 

@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::process::getpid;
+use rustix::process::{Signal, WaitOptions, getpid, kill_process, wait};
 use vsock_shell_proto::limits::PREAMBLE_LEN;
 
 use crate::account::decimal;
@@ -19,6 +19,7 @@ use crate::listener::{Listener, Outcome, Ports};
 use crate::session::transport::Transport;
 use crate::session::wire::Wire;
 use crate::sys::process::{Forked, fork};
+use crate::sys::signal::{HANDLED, RELEASED, Signals};
 use crate::sys::start::{Start, exit};
 use crate::sys::{descriptor, signal};
 use crate::{init, log, oom, port, root, session};
@@ -121,7 +122,7 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
             Ok(Opened::Port(port)) => drop(ports.try_push((Some(port), None))),
             Ok(Opened::Listening(socket)) => drop(sockets.try_push(socket)),
             Ok(Opened::Connected(input, output)) if addresses.len() == 1 && !options.daemon => {
-                return serve_one(input, output, None, &config);
+                return serve_apart(input, output, &mut config);
             }
             Ok(Opened::Connected(..)) => {
                 log::error(&[text(
@@ -268,6 +269,38 @@ fn listen_and_serve(
                     let output = rustix::io::fcntl_dupfd_cloexec(&port, 3).map_err(|_| FAILURE)?;
                     serve_one(port, output, Some(wire), config)
                 }
+            }
+        }
+    }
+}
+
+/// One session, in a process and a group of its own: it may become a job, and whoever started us waits for us and may end our group.
+#[inline(never)]
+fn serve_apart(input: OwnedFd, output: OwnedFd, config: &mut Config) -> Result<(), i32> {
+    config.parent = Some(getpid());
+    let session = match fork() {
+        Ok(Forked::Parent(pid)) => pid,
+        Ok(Forked::Child) => {
+            let _ = rustix::process::setsid();
+            return serve_one(input, output, None, config);
+        }
+        Err(errno) => {
+            log::failure(c"start a session", b"", errno);
+            return Err(FAILURE);
+        }
+    };
+    drop((input, output));
+    let signals = Signals::open(&HANDLED).map_err(|_| FAILURE)?;
+    loop {
+        let _ = poll(&mut [PollFd::new(&signals, PollFlags::IN)], None);
+        while let Some(number) = signals.next() {
+            if number.unsigned_abs() == RELEASED {
+                return Ok(());
+            }
+            if number != Signal::CHILD.as_raw() {
+                let _ = kill_process(session, Signal::TERM);
+            } else if let Ok(Some((_, status))) = wait(WaitOptions::NOHANG) {
+                return if status.exit_status() == Some(0) { Ok(()) } else { Err(FAILURE) };
             }
         }
     }

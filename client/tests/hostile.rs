@@ -533,23 +533,31 @@ fn requests_to_jobs_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn a_session_makes_one_job_and_goes_on_when_it_cannot_make_another() {
+fn a_session_goes_on_when_it_has_made_a_job_and_when_it_cannot() {
     let guest = Guest::start();
     let mut stream = session(&guest, 0x1000_0002);
     is_answered(&mut stream, &[hello()], &[1]);
     let sleep = b"\x01\x06\0\0sleep\0\x01\x05\0\x001000\0";
-    let detached = [frame(0x19, 0, 0, &[3, 0, 0, 0, 1, 0, 0, 0]), frame(0x1B, 0, 0, b"")].concat();
+    let field = [&sleep[..], &[9, 4, 0, 0, 0, 0, 0, 0]].concat();
+    let detached = |channel: u8, job: u8| {
+        [frame(0x19, 0, channel, &[3, 0, 0, 0, job, 0, 0, 0]), frame(0x1B, 0, channel, b"")].concat()
+    };
+    let accepted = |channel: u8| frame(0x11, 0, channel, &[0; 8])[..4].to_vec();
     // Before it runs, and with a file transfer beside it, to which it means nothing.
     let get = request(2, 3, b"\x10\x0A\0\0/dev/zero\0");
     let both = [request(0, 1, sleep), frame(0x1C, 0, 0, &[0; 4]), get, frame(0x1C, 0, 2, &[0; 4])];
-    is_answered(&mut stream, &both, &detached);
-    is_answered(&mut stream, &[request(4, 1, sleep)], &frame(0x11, 0, 4, &[0; 8])[..4]);
-    let refused = frame(0x1C, 0, 4, &[11, 0, 0, 0]);
-    is_answered(&mut stream, &[frame(0x1C, 0, 4, &[0; 4])], &refused);
-    let field = [&sleep[..], &[9, 4, 0, 0, 0, 0, 0, 0]].concat();
-    let too_many = &[&frame(0x12, 0, 6, b"")[..4], &[40, 0, 0, 0, 4, 0, 0, 0]].concat();
-    is_answered(&mut stream, &[request(6, 1, &field)], too_many);
+    is_answered(&mut stream, &both, &detached(0, 1));
+    is_answered(&mut stream, &[request(4, 1, &field)], &detached(4, 2));
+    // A command beside it would be left behind by who waits for it.
+    is_answered(&mut stream, &[request(6, 1, sleep)], &accepted(6));
+    is_answered(&mut stream, &[request(8, 1, sleep)], &accepted(8));
+    is_answered(&mut stream, &[frame(0x1C, 0, 6, &[0; 4])], &frame(0x1C, 0, 6, &[16, 0, 0, 0]));
+    is_answered(&mut stream, &[frame(0x1A, 0, 8, &[3, 0, 0, 0])], &frame(0x1B, 0, 8, b""));
+    assert_eq!(guest.run(["jobs", TARGET]).succeeded().lines().count(), 3);
     drop(stream);
-    until("the job is there", || guest.run(["jobs", TARGET]).succeeded().lines().count() == 2);
-    until("the other command has ended", || guest.run(["kill", "-9", TARGET, "1"]).status() == 0);
+    for job in ["1", "2"] {
+        guest.run(["kill", "-9", TARGET, job]).succeeded();
+        assert_eq!(guest.run(["result", "--wait", TARGET, job]).status(), 137);
+    }
+    guest.is_idle();
 }

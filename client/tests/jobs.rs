@@ -136,7 +136,7 @@ fn a_job_whose_keeper_is_stopped_keeps_nobody_waiting_for_long() {
     let began = Instant::now();
     let told = describe(&guest, &other);
     assert_eq!(told["state"], "running", "{told}");
-    ask(&guest, "logs", &stopped, &[]).failed(255, &["ask the job"]);
+    ask(&guest, "logs", &stopped, &[]).failed(255, &["does not answer"]);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     kill_process(keeper, Signal::CONT).unwrap();
     assert_eq!(describe(&guest, &stopped)["state"], "running");

@@ -16,7 +16,7 @@ use vsock_shell_proto::frame::{ChannelId, Flow, Outcome, WindowSize};
 use super::Core;
 use super::dying::Dying;
 use super::ends::{Sink, Source, pump};
-use super::job::{self, Name, Slot, Watched};
+use super::job::{self, Name, Slot, Watched, Word};
 use super::request::refuse_failure;
 use super::tasks::Step;
 use super::watch::{self, Readiness, Token, Watch};
@@ -97,7 +97,7 @@ impl Exec {
             ended: None,
             slot,
         };
-        exec.watch(watch, place)
+        exec.watch(watch, place).map(|()| exec)
     }
 
     /// The same for a job.
@@ -122,10 +122,14 @@ impl Exec {
         if exec.status.is_none() {
             exec.handle_ended(Outcome::Exited(0));
         }
-        exec.watch(watch, place)
+        exec.watch(watch, place).map(|()| exec)
     }
 
-    fn watch(self, watch: &Watch, place: usize) -> Result<Self, Errno> {
+    /// Watches its descriptors.
+    ///
+    /// # Errors
+    /// Of `epoll_ctl`.
+    pub fn watch(&self, watch: &Watch, place: usize) -> Result<(), Errno> {
         let token = |part| Token::Task { place, part };
         if let Some(status) = &self.status {
             watch.add(status, token(STATUS), watch::READ)?;
@@ -138,7 +142,14 @@ impl Exec {
                 watch.add(&source.fd, token(part), watch::READ)?;
             }
         }
-        Ok(self)
+        Ok(())
+    }
+
+    /// Says something to the job that is watched.
+    pub fn say(&self, word: Word) {
+        if let (Of::Job(_), Some(control)) = (&self.of, &self.status) {
+            word.say(control);
+        }
     }
 
     /// Its process is this one, and was not reaped before: afterwards its number may be another's.
@@ -307,11 +318,11 @@ impl Exec {
     /// Writes what is parked, and then the end of the input; whether anything was written.
     fn feed(&mut self, core: &mut Core) -> bool {
         let mut fed = false;
-        // Who leaves a job does not end it.
-        let is_ended_by_us = self.is_terminal && matches!(self.of, Of::Command(_));
+        let is_job = matches!(self.of, Of::Job(_));
         while let Some(sink) = self.input.as_mut().filter(|sink| sink.ready) {
             if core.parked(self.channel, Flow::Input).is_empty() {
-                if core.is_drained(self.channel, Flow::Input) && sink.finish(is_ended_by_us) {
+                // Who leaves a job does not end it.
+                if !is_job && core.is_drained(self.channel, Flow::Input) && sink.finish(self.is_terminal) {
                     self.input = None;
                     self.ends_typed = 1;
                 }

@@ -3,18 +3,20 @@
 //! [door].
 //!
 //! Seen from a session, that of the client who visits: [`visit`] brings the job two pipes to write to, and the job answers at
-//! once, and once more at the end of what was asked. Seen from the job: a watcher is who waits for that end. One loop
-//! tries everything whenever anything happened, so nothing has a state but the rings and how far each watcher has read:
+//! once, and once more at the end of what was asked; over the same socket the session says what its client does ([`Word`]).
+//! Seen from the job: a watcher is who waits for that end. One loop tries everything whenever anything happened, so nothing
+//! has a state but the rings and how far each watcher has read:
 //!
 //! ```text
 //!   kept   ·······[ oldest ─────────── end )     the last KEPT_LEN bytes of each output
 //!   watcher            at ──→ until              where it is, and where it stops: `end` of then, or of the job
 //! ```
-//! A watcher who is attached is waited for; others, and all once nobody is attached, lose the oldest bytes, and are told how
-//! many. A job that holds waits for the next one who attaches instead.
+//! A watcher who is attached is waited for, one whose client is away only while there is no other; the rest, and all once nobody
+//! is attached, lose the oldest bytes, and are told how many. A job that holds waits for the next one who attaches instead.
+//! Who attaches begins where the last one has left in order: what others were sent they may not have got.
 
 use arrayvec::ArrayVec;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, IoSlice};
@@ -40,14 +42,32 @@ use crate::sys::storage::Storage;
 
 /// Bytes of a command line that are told of a job.
 const COMMAND_MAX: usize = 256;
+/// How often room is made for a job before that is given up.
+const EVICTIONS_MAX: u32 = 8;
 /// Bytes of a [`Report`].
 const REPORT_LEN: usize = 24;
 
-/// What was written last, of both outputs.
-pub type Kept = [[u8; KEPT_LEN]; 2];
+static KEPT: Storage<[[u8; KEPT_LEN]; 2]> = Storage::new([[0; KEPT_LEN]; 2]);
 
-/// That of the one job of this process.
-pub static KEPT: Storage<Kept> = Storage::new([[0; KEPT_LEN]; 2]);
+/// What a session says to a job that its client visits: one byte.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Word {
+    /// The connection is lost.
+    Away,
+    /// There is another one.
+    Back,
+    /// The client wants no more. Or it knows how the job has ended, which nobody finds any more afterwards.
+    Done,
+}
+
+impl Word {
+    /// Says it over [`Watched::control`].
+    pub fn say(self, control: &OwnedFd) {
+        // A job that is gone needs to know nothing.
+        let _ = rustix::io::write(control, &[self as u8]);
+    }
+}
 
 /// The name of a job.
 #[derive(Clone, Copy)]
@@ -128,7 +148,7 @@ pub fn visit(realm: u64, request: &JobRequest) -> Result<(Watched, bool), Errno>
     let ((output, its_output), (error, its_error)) = (pipe()?, pipe()?);
     let descriptors = [its_output.as_fd(), its_error.as_fd()];
     let name = Name { realm, number: request.job };
-    if request.job == 0 {
+    if request.job == 0 && request.verb == Verb::Status {
         for job in 1..=JOBS_MAX as u32 {
             let _ = send(realm, &JobRequest { job, verb: Verb::Status, ..*request }, descriptors);
         }
@@ -168,13 +188,12 @@ pub fn end(control: &OwnedFd) -> Option<Outcome> {
     }
 }
 
-/// The client knows how the job has ended whose [`Watched::control`] this is. Nobody finds the job any more afterwards.
+/// The client knows how the job has ended whose [`Watched::control`] this is.
 #[inline(never)]
 pub fn confirm(control: &OwnedFd) {
-    if rustix::io::write(control, b"\n").is_ok() {
-        // It closes its end when it has closed its door.
-        let _ = door::receive(control, &mut [0; REPORT_LEN]);
-    }
+    Word::Done.say(control);
+    // It closes its end when it has closed its door.
+    let _ = door::receive(control, &mut [0; REPORT_LEN]);
 }
 
 /// The job waits for who asks that.
@@ -190,42 +209,46 @@ pub fn signal(job: Name, number: u32) {
     }
 }
 
-/// A place for a job, taken: its number, its door, and the memory for what it writes.
+/// A place for a job, taken: its number and its door.
 pub struct Slot {
     /// The number.
     pub number: u32,
     door: Door,
-    /// A process has it once.
-    pub kept: &'static mut Kept,
     is_held: bool,
+    /// The command's words, where they are known already.
+    pub command: ArrayVec<u8, COMMAND_MAX>,
 }
 
 impl Slot {
-    /// Takes the first free number; where there is none, that of the job that ended first. Nothing is taken where the memory is
-    /// another job's.
+    /// Takes the first free number; where there is none, that of the job that ended first.
     #[inline(never)]
-    pub fn take(realm: u64, flags: u32, kept: &mut Option<&'static mut Kept>) -> Option<Self> {
-        kept.as_ref()?;
+    pub fn take(realm: u64, flags: u32) -> Option<Self> {
         let free = |number| Door::open(&Name { realm, number }.bytes()).ok().map(|door| (number, door));
         let numbers = 1..=JOBS_MAX as u32;
-        let (number, door) = numbers.clone().find_map(free).or_else(|| {
-            let ask = |job, verb| {
-                let (read, write) = pipe_with(PipeFlags::CLOEXEC).ok()?;
-                let request = JobRequest { job, verb, flags: 0, signal: 0 };
-                let control = send(realm, &request, [read.as_fd(), write.as_fd()]).ok()?;
-                let mut bytes = [0; REPORT_LEN];
+        let ask = |job, verb| {
+            let (read, write) = pipe_with(PipeFlags::CLOEXEC).ok()?;
+            let request = JobRequest { job, verb, flags: 0, signal: 0 };
+            let control = send(realm, &request, [read.as_fd(), write.as_fd()]).ok()?;
+            let mut bytes = [0; REPORT_LEN];
+            door::receive(&control, &mut bytes).ok()?;
+            if verb == Verb::Result {
                 door::receive(&control, &mut bytes).ok()?;
-                if verb == Verb::Result {
-                    door::receive(&control, &mut bytes).ok()?;
-                    confirm(&control);
-                }
-                Some(Report::parse(&bytes).ended_us).filter(|&ended| ended > 0)
-            };
-            let oldest = numbers.max_by_key(|&job| ask(job, Verb::Status))?;
-            ask(oldest, Verb::Result)?;
-            free(oldest)
-        })?;
-        Some(Self { number, door, kept: kept.take()?, is_held: flags & DETACH_HOLD != 0 })
+                confirm(&control);
+            }
+            Some(Report::parse(&bytes).ended_us).filter(|&ended| ended > 0)
+        };
+        let mut taken = numbers.clone().find_map(free);
+        // Others may want room at the same time, and choose the same one.
+        for _ in 0..EVICTIONS_MAX {
+            if taken.is_some() {
+                break;
+            }
+            let oldest = numbers.clone().max_by_key(|&job| ask(job, Verb::Status))?;
+            let _ = ask(oldest, Verb::Result);
+            taken = numbers.clone().find_map(free);
+        }
+        let (number, door) = taken?;
+        Some(Self { number, door, is_held: flags & DETACH_HOLD != 0, command: ArrayVec::new_const() })
     }
 }
 
@@ -248,10 +271,14 @@ struct Watcher {
     control: OwnedFd,
     taps: [Tap; 2],
     verb: Verb,
-    /// The job waits for him.
+    /// The job waits for him,
     is_attached: bool,
+    /// but for others before, while his client has no connection.
+    is_away: bool,
     /// He takes no more.
     is_gone: bool,
+    /// Bytes that he missed and was not told of.
+    lost: u64,
     /// It is over for him, and he was told so.
     is_over: bool,
 }
@@ -270,31 +297,42 @@ struct Job {
     command: ArrayVec<u8, COMMAND_MAX>,
 }
 
-/// Keeps a command as a job until somebody has read how it ended.
-pub fn run(exec: Exec, slot: Slot, watch: &Watch, signals: &Signals, parent: Option<Pid>) -> ! {
+/// Keeps a command as a job until somebody has read how it ended. It was forked by this process, which `parent` has forked, and
+/// waits for.
+pub fn run(exec: Exec, slot: Slot, signals: &Signals, parent: Option<Pid>) -> ! {
     // Who waits for it shall not. Where that process is gone its number may be another's.
     if let Some(parent) = parent.filter(|_| getppid() == parent)
         && let Some(signal) = signal::from_number(RELEASED)
     {
         let _ = kill_process(parent, signal);
     }
+    let Some(kept) = KEPT.take() else { exit(1) };
+    let Ok(watch) = Watch::new() else { exit(1) };
     let output = |kept| Output { kept, end: 0, seen: 0 };
     let mut job = Job {
         exec,
         number: slot.number,
         door: Some(slot.door),
         is_held: slot.is_held,
-        outputs: slot.kept.each_mut().map(output),
+        outputs: kept.each_mut().map(output),
         watchers: ArrayVec::new_const(),
         began_us: now_us(),
         ended_us: 0,
-        command: ArrayVec::new_const(),
+        command: slot.command,
     };
-    job.read_command();
+    if job.command.is_empty() {
+        job.read_command();
+    }
+    // Between the words, and within them what is no line.
+    for byte in job.command.iter_mut().filter(|byte| **byte < b' ') {
+        *byte = b' ';
+    }
     if !job.exec.is_terminal {
         // Nobody is there to write to it.
         job.exec.input = None;
     }
+    let _ = watch.add(signals, Token::Signals, watch::READ);
+    let _ = job.exec.watch(&watch, 0);
     if let Some(door) = &job.door {
         let _ = watch.add(door, Token::Door, watch::READ);
     }
@@ -303,7 +341,7 @@ pub fn run(exec: Exec, slot: Slot, watch: &Watch, signals: &Signals, parent: Opt
     }
     loop {
         while let Some((visit, control)) = job.door.as_ref().and_then(Door::answer) {
-            job.receive(visit, control, watch);
+            job.receive(visit, control, &watch);
         }
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if job.exec.is_running(pid) {
@@ -366,6 +404,12 @@ impl Output {
 }
 
 impl Tap {
+    /// He cannot be told of a gap before he takes what is behind it.
+    fn is_writable(&self) -> bool {
+        let mut fds = [PollFd::new(&self.sink, PollFlags::OUT)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|count| count > 0)
+    }
+
     /// Everything that goes there has.
     fn has_all(&self, output: &Output) -> bool {
         self.at >= output.end.min(self.until)
@@ -409,10 +453,6 @@ impl Job {
         let words = bytes.get(..length.unwrap_or(0)).unwrap_or_default();
         let words = words.strip_suffix(b"\0").unwrap_or(words);
         let _ = self.command.try_extend_from_slice(words);
-        // Between the words, and within them what is no line.
-        for byte in self.command.iter_mut().filter(|byte| **byte < b' ') {
-            *byte = b' ';
-        }
     }
 
     /// It has ended, and what it wrote is kept.
@@ -425,7 +465,10 @@ impl Job {
     fn keep(&mut self) -> bool {
         let mut waited_for =
             self.outputs.each_ref().map(|output| if self.is_held { output.seen } else { output.end });
+        let is_there = |watcher: &Watcher| watcher.is_attached && !watcher.is_away;
+        let is_somebody = self.watchers.iter().any(is_there);
         let attached = self.watchers.iter().filter(|watcher| watcher.is_attached);
+        let attached = attached.filter(|watcher| !watcher.is_away || !is_somebody);
         for (is_first, watcher) in attached.enumerate().map(|(place, watcher)| (place == 0, watcher)) {
             for (waited_for, tap) in waited_for.iter_mut().zip(&watcher.taps) {
                 *waited_for = if is_first { tap.at } else { tap.at.min(*waited_for) };
@@ -436,7 +479,7 @@ impl Job {
         for ((output, place), waited_for) in self.outputs.iter_mut().zip(places).zip(waited_for) {
             moved |= output.keep(place, waited_for);
         }
-        if self.ended_us == 0 && self.is_over() {
+        if self.ended_us == 0 && self.exec.ended.is_some() {
             self.ended_us = now_us();
         }
         moved
@@ -447,61 +490,93 @@ impl Job {
     fn tell(&mut self) -> bool {
         let mut moved = false;
         for watcher in &mut self.watchers {
-            let mut lost = 0;
-            for (tap, output) in watcher.taps.iter_mut().zip(&mut self.outputs) {
+            for (tap, output) in watcher.taps.iter_mut().zip(&self.outputs) {
                 let oldest = output.oldest();
-                lost += oldest.saturating_sub(tap.at);
-                tap.at = tap.at.max(oldest);
+                if tap.at < oldest && tap.is_writable() {
+                    watcher.lost += oldest - tap.at;
+                    tap.at = oldest;
+                }
+            }
+            if watcher.lost > 0 {
+                let end = if self.exec.is_terminal { c" bytes are lost\r" } else { c" bytes are lost" };
+                let mut line =
+                    Line::of(&[text(c"vsock-shell-agent: "), Part::Number(watcher.lost), text(end)]);
+                let [_, error] = &watcher.taps;
+                if rustix::io::write(&error.sink, line.end()).is_err() {
+                    continue;
+                }
+                watcher.lost = 0;
+            }
+            for (tap, output) in watcher.taps.iter_mut().zip(&self.outputs) {
+                if tap.at < output.oldest() {
+                    continue;
+                }
                 match tap.tell(output) {
                     Ok(written) => moved |= written > 0,
                     Err(_) => watcher.is_gone = true,
                 }
-                if watcher.is_attached {
-                    output.seen = output.seen.max(tap.at);
-                }
-            }
-            if lost > 0 {
-                let end = if self.exec.is_terminal { c" bytes are lost\r" } else { c" bytes are lost" };
-                let mut line = Line::of(&[text(c"vsock-shell-agent: "), Part::Number(lost), text(end)]);
-                let [_, error] = &watcher.taps;
-                let _ = rustix::io::write(&error.sink, line.end());
             }
         }
         moved
     }
 
-    /// Tells those for whom it is over that it is; forgets the job when one of them confirms that he was told how it ended.
+    /// What a watcher waits for has come about, but for what he is to be sent.
+    fn is_over_for(&self, watcher: &Watcher) -> bool {
+        let is_over = if watcher.verb == Verb::Result { self.exec.ended.is_some() } else { self.is_over() };
+        is_over || watcher.taps.iter().all(|tap| tap.until != u64::MAX)
+    }
+
+    /// Hears what the sessions of the watchers say, and tells those for whom it is over that it is.
     #[inline(never)]
     fn dismiss(&mut self) {
         let mut place = 0;
-        while let Some(watcher) = self.watchers.get(place) {
-            let said = rustix::io::read(&watcher.control, &mut [0; 1]);
-            let waits = watcher.taps.iter().any(|tap| tap.until == u64::MAX) && !self.is_over();
-            let has_all = watcher.taps.iter().zip(&self.outputs).all(|(tap, output)| tap.has_all(output));
-            let is_over = watcher.is_gone || (has_all && !waits);
-            if is_over && !watcher.is_over {
-                self.report(&watcher.control, watcher.verb, false);
+        while let Some(watcher) = self.watchers.get_mut(place) {
+            let mut word = [0];
+            let heard = loop {
+                match rustix::io::read(&watcher.control, &mut word) {
+                    Ok(1) if word == [Word::Done as u8] => break Some(true),
+                    Ok(1) => watcher.is_away = word == [Word::Away as u8],
+                    Err(Errno::INTR) => {}
+                    Err(Errno::AGAIN) => break None,
+                    Ok(_) | Err(_) => break Some(false),
+                }
+            };
+            let is_told = watcher.is_over;
+            for (tap, output) in watcher.taps.iter_mut().zip(&mut self.outputs).filter(|_| heard.is_some()) {
+                // Who leaves in order gets what is on its way to him; who does not may miss it.
+                let seen = if heard == Some(true) { tap.at } else { output.oldest() };
+                if watcher.is_attached {
+                    output.seen = output.seen.max(seen);
+                }
+                tap.until = 0;
             }
-            if said == Ok(1) && self.is_over() {
+            if heard == Some(true) && is_told && self.exec.ended.is_some() {
                 self.door = None;
             }
-            match said {
-                Err(Errno::AGAIN | Errno::INTR) => {
-                    if let Some(watcher) = self.watchers.get_mut(place) {
-                        watcher.is_over = is_over;
-                    }
-                    place += 1;
-                }
-                _ => drop(self.watchers.swap_pop(place)),
+            let Some(watcher) = self.watchers.get(place) else { break };
+            let has_all = watcher.taps.iter().zip(&self.outputs).all(|(tap, output)| tap.has_all(output));
+            let is_over = watcher.is_gone || (has_all && watcher.lost == 0 && self.is_over_for(watcher));
+            if is_over && !is_told {
+                self.report(&watcher.control, watcher.verb, false);
             }
+            if heard.is_some() {
+                self.watchers.swap_pop(place);
+                continue;
+            }
+            if let Some(watcher) = self.watchers.get_mut(place) {
+                watcher.is_over = is_over;
+            }
+            place += 1;
         }
     }
 
     #[inline(never)]
     fn report(&self, control: &OwnedFd, verb: Verb, is_full: bool) {
         let outcome = match (verb, self.exec.ended) {
-            (Verb::Result | Verb::Attach, Some(outcome)) => outcome,
+            (Verb::Result, Some(outcome)) => outcome,
             (Verb::Result, None) => Outcome::Failed(Errno::BUSY.raw_os_error().unsigned_abs()),
+            (Verb::Attach, Some(outcome)) if self.is_over() => outcome,
+            (Verb::Attach, _) => Outcome::Detached(self.number),
             _ => Outcome::Exited(0),
         };
         let ended_us = if self.ended_us == 0 { 0 } else { now_us() - self.ended_us + 1 };
@@ -519,9 +594,16 @@ impl Job {
         let [output, error] = visit.descriptors;
         let waits = match verb {
             Verb::Status | Verb::Signal => false,
-            Verb::Result => follows || self.is_over(),
+            Verb::Result => follows || self.exec.ended.is_some(),
             Verb::Attach | Verb::Logs => true,
         };
+        if waits
+            && self.watchers.is_full()
+            && let Some(place) = self.watchers.iter().position(|watcher| watcher.is_away)
+            && let Some(away) = self.watchers.swap_pop(place)
+        {
+            self.report(&away.control, Verb::Attach, false);
+        }
         let is_full = waits && self.watchers.is_full();
         self.report(&control, verb, is_full);
         match verb {
@@ -553,7 +635,9 @@ impl Job {
             taps,
             verb,
             is_attached,
+            is_away: false,
             is_gone: false,
+            lost: 0,
             is_over: false,
         });
     }

@@ -17,7 +17,7 @@ use super::answer::Answer;
 use super::exec::Exec;
 use super::get::Get;
 use super::identity::{Identity, NoUser};
-use super::job::{self, Kept, Slot};
+use super::job::{self, Slot};
 use super::power::{self, Asked};
 use super::put::{Destination, Put};
 use super::tasks::Task;
@@ -111,7 +111,7 @@ impl Requests {
         kind: ChannelKind,
         channel: ChannelId,
         core: &mut Core,
-        place: &mut Place<'_>,
+        place: &Place<'_>,
     ) -> Option<Task> {
         self.release(channel);
         root::follow();
@@ -135,8 +135,6 @@ pub struct Place<'d> {
     pub watch: &'d Watch,
     /// How the agent was started.
     pub config: &'d Config,
-    /// For a job, until there is one.
-    pub kept: &'d mut Option<&'static mut Kept>,
 }
 
 /// The channel was refused.
@@ -148,15 +146,18 @@ fn start_exec(
     memory: &mut [u8],
     channel: ChannelId,
     core: &mut Core,
-    place: &mut Place<'_>,
+    place: &Place<'_>,
 ) -> Started {
     let request = ExecRequest::parse(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
-    let slot = match request.detach.map(|flags| Slot::take(place.config.realm, flags, place.kept)) {
+    let slot = match request.detach.map(|flags| Slot::take(place.config.realm, flags)) {
         Some(None) => {
             core.refuse(channel, RefusalCode::TooMany, 0, b"there is no room for another job");
             return Err(());
         }
-        slot => slot.flatten(),
+        slot => slot.flatten().map(|mut slot| {
+            request.describe(&mut slot.command);
+            slot
+        }),
     };
     let mut failure = Failure::default();
     let started = spawn(&request, memory, place.config, &mut failure).and_then(|child| {
@@ -174,7 +175,7 @@ fn start_system(
     memory: &mut [u8],
     channel: ChannelId,
     core: &mut Core,
-    place: &mut Place<'_>,
+    place: &Place<'_>,
 ) -> Started {
     let (verb, flags) = parse_verb(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
     let Some(action) = Action::of_verb(verb) else {
@@ -196,7 +197,7 @@ fn start_system(
 
 /// Asks something of a job, and watches it until that has ended.
 #[inline(never)]
-fn start_job(request: &[u8], channel: ChannelId, core: &mut Core, place: &mut Place<'_>) -> Started {
+fn start_job(request: &[u8], channel: ChannelId, core: &mut Core, place: &Place<'_>) -> Started {
     let request = parse_job(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
     let watched = job::visit(place.config.realm, &request).and_then(|(job, has_terminal)| {
         let exec = Exec::watching(channel, job, place.watch, place.number);
@@ -209,7 +210,9 @@ fn start_job(request: &[u8], channel: ChannelId, core: &mut Core, place: &mut Pl
         }
         Err(errno) => {
             let (code, errno, text): (_, _, &[u8]) = match errno {
-                Errno::CONNREFUSED => (RefusalCode::NotFound, 0, b""),
+                // Or what there is belongs to another user.
+                Errno::CONNREFUSED | Errno::PERM => (RefusalCode::NotFound, 0, b""),
+                Errno::AGAIN => (RefusalCode::System, 0, b"the process that keeps this job does not answer"),
                 Errno::USERS => (RefusalCode::TooMany, 0, b"too many clients watch this job"),
                 _ => (RefusalCode::System, number(errno), b"ask the job"),
             };

@@ -5,6 +5,7 @@ use vsock_shell_proto::preamble::{Held, Preamble, Status, admit};
 
 use super::Driver;
 use super::door::Visit;
+use super::job::Word;
 use super::wire::Wire;
 use crate::serial;
 
@@ -13,16 +14,11 @@ impl Driver<'_> {
     pub(super) fn is_kept(&mut self) -> bool {
         let asked_ms = self.core.peer().map_or(u32::MAX, |hello| hello.grace_ms);
         let grace_ms = asked_ms.min(self.config.grace_ms);
-        // Who had it detached has what he wanted, and the job waits for its turn.
-        if grace_ms == 0
-            || self.job.is_some()
-            || self.door.is_none()
-            || self.ends_at.is_some()
-            || self.core.link().is_ending()
-        {
+        if grace_ms == 0 || self.door.is_none() || self.ends_at.is_some() || self.core.link().is_ending() {
             return false;
         }
         self.close_transport();
+        self.say(Word::Away);
         self.core.detach();
         self.ends_at = Some(self.now.micros() + u64::from(grace_ms) * 1000);
         true
@@ -81,6 +77,7 @@ impl Driver<'_> {
         self.ends_at = (answer.status == Status::RolledBack).then_some(0);
         if self.ends_at.is_none() {
             let _ = self.core.attach(preamble.received, self.now);
+            self.say(Word::Back);
         }
     }
 }

@@ -11,6 +11,7 @@ use super::Core;
 use super::answer::Answer;
 use super::exec::Exec;
 use super::get::Get;
+use super::job::Slot;
 use super::put::Put;
 use super::watch::Readiness;
 use crate::sys::storage::Storage;
@@ -134,6 +135,28 @@ impl Tasks {
     pub fn of_channel(&mut self, channel: ChannelId) -> Option<&mut Task> {
         let place = self.place(channel);
         self.places.get_mut(place)?.as_mut().map(|place| &mut place.task)
+    }
+
+    /// Commands, and jobs that are watched.
+    pub fn execs(&self) -> impl Iterator<Item = &Exec> {
+        self.places.iter().flatten().filter_map(|place| match &place.task {
+            Task::Exec(exec) => Some(exec),
+            _ => None,
+        })
+    }
+
+    /// A command runs in another place than this one.
+    pub fn runs_beside(&self, place: usize) -> bool {
+        let runs = |place: &Option<Place>| matches!(place, Some(Place { task: Task::Exec(exec), .. }) if exec.target().is_some());
+        self.places.iter().enumerate().any(|(at, other)| at != place && runs(other))
+    }
+
+    /// What the command of a place was given to become a job.
+    pub fn take_slot(&mut self, place: usize) -> Option<(ChannelId, Slot)> {
+        match self.places.get_mut(place)? {
+            Some(Place { channel, task: Task::Exec(exec) }) => exec.slot.take().map(|slot| (*channel, slot)),
+            _ => None,
+        }
     }
 
     /// Channels whose request is not complete.
