@@ -215,10 +215,7 @@ fn go_to_background() -> Result<(), Errno> {
     rustix::process::setsid()?;
     rustix::process::chdir(c"/")?;
     log::use_kernel_log();
-    let null = descriptor::open_null()?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    rustix::stdio::dup2_stderr(&null)
+    descriptor::leave_standard()
 }
 
 type Sockets = ArrayVec<listen::Listening<'static>, ADDRESSES_MAX>;

@@ -154,10 +154,8 @@ impl Words {
                         are_options_over = true;
                         continue;
                     }
-                    Some(word)
-                        if words.verb == Some(Verb::Kill) && !are_options_over && signal(word).is_some() =>
-                    {
-                        words.signal = signal(word);
+                    Some(word) if words.verb == Some(Verb::Kill) && !are_options_over && is_signal(word) => {
+                        words.read_signal(word)?;
                         rest.next();
                         continue;
                     }
@@ -184,6 +182,16 @@ impl Words {
     /// follow.
     fn is_target_read(&self) -> bool {
         self.verb.is_none() && (!self.operands.is_empty() || self.options.listen.is_some())
+    }
+
+    fn read_signal(&mut self, word: &OsStr) -> Result<(), ArgsError> {
+        let Some(number) = word.to_str().and_then(|word| number_of(word.strip_prefix('-')?)) else {
+            return fail(format!("`{}` is no signal; kill -l shows their names", shown(word)));
+        };
+        if self.signal.replace(number).is_some() {
+            return fail(format!("`{}` is a second signal; one is sent", shown(word)));
+        }
+        Ok(())
     }
 
     fn find_verb(&mut self, are_options_over: bool) {
@@ -418,9 +426,11 @@ impl Words {
     }
 }
 
-/// The signal of `-9`, `-KILL` or `-SIGKILL`.
-fn signal(word: &OsStr) -> Option<u32> {
-    number_of(word.to_str()?.strip_prefix('-')?)
+/// It is written as a signal: `-9`, `-KILL`; there is no option of that form.
+fn is_signal(word: &OsStr) -> bool {
+    let is_number = |letters: &[u8]| letters.iter().any(u8::is_ascii_digit);
+    let is_name = |letters: &[u8]| letters.len() > 1 && letters.iter().all(u8::is_ascii_uppercase);
+    matches!(word.as_bytes(), [b'-', letters @ ..] if letters.first() != Some(&b'-') && (is_number(letters) || is_name(letters)))
 }
 
 fn join(words: &[OsString]) -> OsString {

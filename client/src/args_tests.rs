@@ -430,7 +430,11 @@ fn what_is_wrong_with_a_job_is_said() {
     refused(&["logs", "3", "one"], &["`one`", "number"]);
     refused(&["logs", "3", "1", "2"], &["`2`", "too many"]);
     refused(&["logs", "--wait", "3", "1"], &["--wait", "logs"]);
-    refused(&["kill", "-NONE", "3", "1"], &["-"]);
+    for word in ["-NONE", "-65", "-0", "-RTMIN+99"] {
+        refused(&["kill", word, "3", "1"], &[word, "signal"]);
+    }
+    refused(&["kill", "-9", "-15", "3", "1"], &["`-15`", "second"]);
+    refused(&["kill", "-T", "3", "1"], &["-T", "kill"]);
     refused(&["jobs", "3", "1"], &["`1`", "too many"]);
     refused(&["3", "-9", "true"], &["-9"]);
     refused(&["job", "3"], &["jobs"]);

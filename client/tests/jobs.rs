@@ -457,3 +457,192 @@ fn a_job_whose_keeper_is_killed_hangs_up_and_is_told_to_be_lost() {
     mark.is_gone();
     ask(&guest, "result", &job, &[]).failed(255, &["there is no job"]);
 }
+
+#[test]
+fn a_client_that_is_gone_does_not_hold_up_the_one_that_comes() {
+    let guest = Guest::keeping("60");
+    let go = guest.directory.path("go");
+    let line =
+        format!("until [ -e {} ]; do sleep 0.01; done; head -c 5000000 /dev/zero; exit 5", go.display());
+    let job = detach(&guest, &[], &line);
+    let mut gone = Running::start(&mut guest.client(["attach", TARGET, job.as_str()]));
+    until("it is attached", || describe(&guest, &job)["watchers"] == 1);
+    gone.signal(Signal::KILL);
+    gone.end();
+    std::fs::write(go, "").unwrap();
+    let began = Instant::now();
+    let attached = ask(&guest, "attach", &job, &[]);
+    // What the other one was sent may be gone.
+    let lost: u64 = lost(attached.stderr()).iter().sum();
+    assert_eq!((attached.status(), attached.0.stdout.len() as u64 + lost), (5, 5_000_000));
+    assert!(lost < KEPT as u64, "{lost} bytes");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[test]
+fn clients_that_are_gone_make_room_for_others() {
+    let guest = Guest::keeping("60");
+    let job = detach(&guest, &[], "exec sleep 1000");
+    let watchers: Vec<Running> =
+        (0..8).map(|_| Running::start(&mut guest.client(["logs", "-f", TARGET, job.as_str()]))).collect();
+    until("all watch", || describe(&guest, &job)["watchers"] == 8);
+    drop(watchers);
+    assert_eq!(ask(&guest, "logs", &job, &[]).succeeded(), "");
+}
+
+/// How many bytes were missed, as often as that was told.
+fn lost(stderr: &str) -> Vec<u64> {
+    let of_line =
+        |line: &str| line.split_once("vsock-shell-agent: ")?.1.strip_suffix(" bytes are lost")?.parse().ok();
+    stderr.lines().filter_map(of_line).collect()
+}
+
+/// The numbers from 1 to `last`, a line each.
+fn numbers(last: usize) -> String {
+    (1..=last).map(|number| format!("{number}\n")).collect()
+}
+
+#[test]
+fn who_is_interrupted_leaves_no_gap_in_a_job_that_holds() {
+    let guest = Guest::keeping("60");
+    let job = detach(&guest, &["--hold"], "seq 1 400000; exit 4");
+    let mut interrupted = Running::start(&mut guest.client(["attach", TARGET, job.as_str()]));
+    // Much is on its way, and nobody reads it.
+    until("it is sent", || describe(&guest, &job)["written"].as_u64() > Some(KEPT as u64));
+    read_line(interrupted.0.stdout.as_mut().unwrap(), "1");
+    interrupted.signal(Signal::INT);
+    assert_eq!(interrupted.end().code(), Some(130));
+    until("it is left", || describe(&guest, &job)["watchers"] == 0);
+    let attached = ask(&guest, "attach", &job, &[]);
+    assert_eq!((attached.status(), attached.stderr()), (4, ""));
+    let all = numbers(400_000);
+    assert!(all.ends_with(attached.stdout()), "something is missing");
+    assert!(attached.stdout().len() > all.len() - 2 * KEPT);
+}
+
+#[test]
+fn who_leaves_in_order_gets_all_that_was_on_its_way() {
+    let guest = Guest::keeping("60");
+    let job = detach(&guest, &["-t", "--hold"], "stty -opost; seq 1 300000; exit 4");
+    until("it is full", || describe(&guest, &job)["written"] == KEPT);
+    let mut terminal = attach(&guest, &job, &[]);
+    let mut seen = terminal.wait_for("20000\n");
+    terminal.type_keys("\r~d");
+    seen += &terminal.wait_for("detached as job ");
+    terminal.end();
+    let seen = seen.split("vsock-shell: detached").next().unwrap().trim_end_matches(['\r', '\n']);
+    let rest = ask(&guest, "attach", &job, &[]);
+    assert_eq!((rest.status(), rest.stderr()), (4, ""));
+    // What was typed is echoed somewhere.
+    let without = |text: &str| text.replace(['\r', '\n'], "");
+    let (all, got) = (without(&numbers(300_000)), without(seen) + &without(rest.stdout()));
+    assert!(all == got, "{} and {} bytes", all.len(), got.len());
+}
+
+#[test]
+fn a_gap_is_told_once_whichever_output_it_is_in() {
+    let guest = Guest::keeping("60");
+    for output in ["", " >&2"] {
+        let go = guest.directory.path(if output.is_empty() { "go" } else { "go too" });
+        let line = format!(
+            "echo ready; until [ -e '{}' ]; do sleep 0.01; done; seq 1 1000000{output}; sleep 1",
+            go.display()
+        );
+        let job = detach(&guest, &[], &line);
+        let slow = Running::start(&mut guest.client(["logs", "-f", TARGET, job.as_str()]));
+        until("it is watched", || describe(&guest, &job)["watchers"] == 1);
+        slow.signal(Signal::STOP);
+        std::fs::write(go, "").unwrap();
+        let length = numbers(1_000_000).len() as u64;
+        until("all is written", || describe(&guest, &job)["written"].as_u64() > Some(length));
+        slow.signal(Signal::CONT);
+        let finished = slow.finish(b"");
+        let told = lost(finished.stderr());
+        let came = finished.0.stdout.len() + finished.0.stderr.len();
+        assert!((1..4).contains(&told.len()), "{told:?}");
+        let lines = told
+            .iter()
+            .map(|lost| format!("vsock-shell-agent: {lost} bytes are lost\n").len())
+            .sum::<usize>();
+        assert_eq!(came as u64 + told.iter().sum::<u64>(), length + 6 + lines as u64, "{told:?}");
+    }
+}
+
+#[test]
+fn the_status_of_a_command_that_has_ended_does_not_wait_for_its_output() {
+    let guest = Guest::keeping("60");
+    let job = detach(&guest, &["--hold"], "head -c 1060000 /dev/zero; exit 3");
+    has_ended(&guest, &job);
+    assert_eq!(ask(&guest, "result", &job, &["--wait"]).status(), 3);
+    ask(&guest, "result", &job, &[]).failed(255, &["there is no job"]);
+    let job = detach(&guest, &["--hold"], "head -c 1060000 /dev/zero; exit 3");
+    has_ended(&guest, &job);
+    let attached = ask(&guest, "attach", &job, &[]);
+    assert_eq!((attached.status(), attached.0.stdout.len()), (3, 1_060_000));
+}
+
+#[test]
+fn many_that_want_room_at_once_get_it() {
+    let guest = Guest::keeping("60");
+    for _ in 0..64 {
+        detach(&guest, &[], "exit 1");
+    }
+    until("all have ended", || !guest.run(["jobs", TARGET]).succeeded().contains("running"));
+    let started: Vec<Running> =
+        (0..6).map(|_| Running::start(&mut guest.client(["--detach", TARGET, "exec sleep 1000"]))).collect();
+    let mut jobs: Vec<String> =
+        started.into_iter().map(|running| running.finish(b"").succeeded().to_owned()).collect();
+    jobs.sort();
+    jobs.dedup();
+    assert_eq!(jobs.len(), 6);
+}
+
+#[test]
+fn a_job_that_ends_at_once_has_its_words_all_the_same() {
+    let guest = Guest::keeping("60");
+    let job = detach(&guest, &[], "exit 3");
+    assert_eq!(describe(&guest, &job)["command"], "exit 3");
+    let words = ["--detach", TARGET, "--", "printf", "%s", "a b\n\x1b"];
+    let job = guest.run(words).succeeded().trim_end().to_owned();
+    assert_eq!(describe(&guest, &job)["command"], "printf %s a b  ");
+}
+
+#[test]
+fn a_job_is_told_of_wherever_the_connection_is_cut() {
+    let guest = Guest::keeping("60");
+    let proxy =
+        Proxy::start(
+            &guest,
+            |number| if number % 2 == 0 { Fate::Cut(number as u64 / 2) } else { Fate::Lasts },
+        );
+    for cut in 0..600 {
+        let number = Running::start(&mut client(["--detach", "-q", &proxy.target(), "exit 7"])).finish(b"");
+        let job = number.succeeded().trim_end().to_owned();
+        assert_eq!(ask(&guest, "result", &job, &["--wait"]).status(), 7, "cut at {cut}");
+    }
+    assert_eq!(guest.run(["jobs", "--json", TARGET]).succeeded(), "[]\n", "no command ran twice");
+}
+
+#[test]
+fn a_job_outlives_the_agent_of_one_session() {
+    let mark = Mark::new();
+    let target = format!("exec:{} --listen stdio", guest::agent_binary().display());
+    let run = |words: &[&str]| Running::start(&mut client(words)).finish(b"");
+    let job = run(&["--detach", "-E", mark.variable(), &target, "echo out; exec sleep 1000"]);
+    let job = job.succeeded().trim_end().to_owned();
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(run(&["logs", &target, &job]).succeeded(), "out\n");
+    run(&["kill", &target, &job]).succeeded();
+    assert_eq!(run(&["result", "--wait", &target, &job]).status(), 143);
+    mark.is_gone();
+}
+
+#[test]
+fn a_client_whose_output_nobody_reads_any_more_leaves() {
+    let guest = Guest::keeping("60");
+    let job = detach(&guest, &[], "while :; do echo line; sleep 0.01; done");
+    let line = format!("{} attach {} {job} | head -n 1", guest::client_binary().display(), guest.target());
+    let output = std::process::Command::new("timeout").args(["20", "sh", "-c", &line]).output().unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"line\n"[..]), "{output:?}");
+    guest.run(["kill", TARGET, &job]).succeeded();
+}

@@ -35,10 +35,10 @@ use super::watch::{self, Token, Watch};
 use crate::clock::now_us;
 use crate::line::{Line, Part, text};
 use crate::path::PathBuffer;
-use crate::sys::pass;
 use crate::sys::signal::{self, RELEASED, Signals};
 use crate::sys::start::exit;
 use crate::sys::storage::Storage;
+use crate::sys::{descriptor, pass};
 
 /// Bytes of a command line that are told of a job.
 const COMMAND_MAX: usize = 256;
@@ -306,6 +306,7 @@ pub fn run(exec: Exec, slot: Slot, signals: &Signals, parent: Option<Pid>) -> ! 
     {
         let _ = kill_process(parent, signal);
     }
+    let _ = descriptor::leave_standard();
     let Some(kept) = KEPT.take() else { exit(1) };
     let Ok(watch) = Watch::new() else { exit(1) };
     let output = |kept| Output { kept, end: 0, seen: 0 };

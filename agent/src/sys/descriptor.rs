@@ -62,6 +62,17 @@ pub fn fill_standard() {
     }
 }
 
+/// Puts /dev/null in the place of the standard descriptors: whoever waits for their end shall not wait for us.
+///
+/// # Errors
+/// Of `open` and `dup2`.
+pub fn leave_standard() -> Result<()> {
+    let null = open_null()?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)
+}
+
 /// Opens /dev/null, or where there is no /dev yet, the root directory: it takes the number, which is what counts.
 pub fn open_null() -> Result<OwnedFd> {
     rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty())
