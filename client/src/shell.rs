@@ -13,7 +13,7 @@ use vsock_shell_proto::mux::Event;
 use crate::command::window_size;
 use crate::connection::Core;
 use crate::drive::Task;
-use crate::error::Error;
+use crate::error::{Error, errno_text};
 use crate::escape::{Action, Escapes};
 use crate::run::Run;
 use crate::signals::{Caught, Signals};
@@ -205,8 +205,12 @@ impl Task for Shell<'_> {
             self.waiting.clear();
         }
         if let Event::Detach { value, .. } = event {
-            let reason = crate::error::errno_text(value);
-            self.tell(&format!("cannot detach, there is no room for another job: {reason}"));
+            const EAGAIN: u32 = 11;
+            let reason = match value {
+                EAGAIN => "there is no room for another job".to_owned(),
+                _ => errno_text(value),
+            };
+            self.tell(&format!("cannot detach: {reason}"));
         }
         self.run.handle(core, event);
     }
