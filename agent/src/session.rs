@@ -380,35 +380,34 @@ impl<'c> Driver<'c> {
     fn part_with(&mut self, place: usize) {
         // Others that run here would be left behind too.
         let is_alone = !self.tasks.runs_beside(place) && self.dying.deadline_us().is_none();
-        let forked = if is_alone { fork() } else { Err(Errno::BUSY) };
+        let parted = if is_alone { Watch::new() } else { Err(Errno::BUSY) };
+        let parted = parted.and_then(|watch| Ok((watch, fork()?)));
         let Some((channel, slot)) = self.tasks.take_slot(place) else { return };
-        let forked = match forked {
-            Ok(forked) => forked,
+        let (watch, forked) = match parted {
+            Ok(parted) => parted,
             Err(errno) => {
                 self.core.detach_channel(channel, errno.raw_os_error().unsigned_abs());
                 return;
             }
         };
         let Some(Task::Exec(exec)) = self.tasks.remove(channel) else { return };
-        match forked {
-            Forked::Parent(_) => {
-                // What is transferred is the other's, and stays open here.
-                self.transport = Transport::closed();
-                self.door = None;
-                self.told.clear();
-                job::run(exec, slot, &self.signals, self.config.parent)
-            }
-            Forked::Child => {
-                self.core.exit(channel, Outcome::Detached(slot.number), b"");
-                // An epoll wakes who was there when a descriptor was added.
-                let watched = Watch::new().and_then(|watch| {
-                    self.watch = watch;
-                    self.watch_all()
-                });
-                if watched.is_err() {
-                    self.ends_at = Some(0);
-                }
-            }
+        if let Forked::Parent(_) = forked {
+            // What is transferred is the other's, and stays open here.
+            self.transport = Transport::closed();
+            self.door = None;
+            self.told.clear();
+            self.watch = watch;
+            job::run(exec, slot, &self.watch, &self.signals, self.config.parent)
+        }
+        self.core.exit(channel, Outcome::Detached(slot.number), b"");
+        drop((exec, watch));
+        // One of its own: an epoll wakes who was there when a descriptor was added.
+        let watched = Watch::new().and_then(|watch| {
+            self.watch = watch;
+            self.watch_all()
+        });
+        if watched.is_err() {
+            self.ends_at = Some(0);
         }
     }
 

@@ -299,7 +299,7 @@ struct Job {
 
 /// Keeps a command as a job until somebody has read how it ended. It was forked by this process, which `parent` has forked, and
 /// waits for.
-pub fn run(exec: Exec, slot: Slot, signals: &Signals, parent: Option<Pid>) -> ! {
+pub fn run(exec: Exec, slot: Slot, watch: &Watch, signals: &Signals, parent: Option<Pid>) -> ! {
     // Who waits for it shall not. Where that process is gone its number may be another's.
     if let Some(parent) = parent.filter(|_| getppid() == parent)
         && let Some(signal) = signal::from_number(RELEASED)
@@ -308,7 +308,6 @@ pub fn run(exec: Exec, slot: Slot, signals: &Signals, parent: Option<Pid>) -> ! 
     }
     let _ = descriptor::leave_standard();
     let Some(kept) = KEPT.take() else { exit(1) };
-    let Ok(watch) = Watch::new() else { exit(1) };
     let output = |kept| Output { kept, end: 0, seen: 0 };
     let mut job = Job {
         exec,
@@ -333,7 +332,7 @@ pub fn run(exec: Exec, slot: Slot, signals: &Signals, parent: Option<Pid>) -> ! 
         job.exec.input = None;
     }
     let _ = watch.add(signals, Token::Signals, watch::READ);
-    let _ = job.exec.watch(&watch, 0);
+    let _ = job.exec.watch(watch, 0);
     if let Some(door) = &job.door {
         let _ = watch.add(door, Token::Door, watch::READ);
     }
@@ -342,7 +341,7 @@ pub fn run(exec: Exec, slot: Slot, signals: &Signals, parent: Option<Pid>) -> ! 
     }
     loop {
         while let Some((visit, control)) = job.door.as_ref().and_then(Door::answer) {
-            job.receive(visit, control, &watch);
+            job.receive(visit, control, watch);
         }
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if job.exec.is_running(pid) {
@@ -551,7 +550,8 @@ impl Job {
                 }
                 tap.until = 0;
             }
-            if heard == Some(true) && is_told && self.exec.ended.is_some() {
+            let knows = watcher.is_attached || watcher.verb == Verb::Result;
+            if heard == Some(true) && is_told && knows && self.exec.ended.is_some() {
                 self.door = None;
             }
             let Some(watcher) = self.watchers.get(place) else { break };
