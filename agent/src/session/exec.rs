@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  starting ──execve──→ running ──reaped──→ draining ──nothing left──→ EXIT
-//!     └──failed──→ REFUSED      └──detached──→ another process's affair (see `job`)
+//!     └──failed──→ REFUSED      └──detached──→ kept by this process, the session goes on in another (see `job`)
 //! ```
 //! Draining: what the pipes or the terminal hold when the command is reaped is delivered, and no more, so that a
 //! grandchild that goes on holding them delays nothing (`R-9.7`).
