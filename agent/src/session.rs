@@ -6,6 +6,7 @@
 //! marked ready, one frame at a time, so that all have their turn.
 
 pub mod answer;
+mod detach;
 pub mod door;
 pub mod dying;
 pub mod ends;
@@ -27,7 +28,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitOptions, wait};
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
-use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello, Outcome};
+use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello};
 use vsock_shell_proto::limits::{
     CHANNEL_IDS, CHANNELS_MAX, POOL_LEN, PREAMBLE_LEN, REQUEST_MAX, RING_LEN, WATCHERS_MAX,
 };
@@ -43,14 +44,11 @@ use crate::line::{Line, Part, text};
 use crate::log;
 use crate::oom;
 use crate::port::PORT;
-use crate::sys::process::{Forked, fork};
 use crate::sys::signal::{HANDLED, Signals};
 use crate::sys::start::exit;
 use crate::sys::storage::Storage;
 use door::Door;
 use dying::Dying;
-use exec::Of;
-use job::{Slot, Word};
 use request::{Gathered, Place, Requests};
 use tasks::{Step, Task, Tasks};
 use transport::{Lost, Transport};
@@ -358,59 +356,6 @@ impl<'c> Driver<'c> {
         self.tasks.requests().find(waits)
     }
 
-    /// The client wants a command to go on as a job, or leaves one.
-    fn detach(&mut self, channel: ChannelId, flags: u32) {
-        let Some(Task::Exec(exec)) = self.tasks.of_channel(channel) else { return };
-        match exec.of {
-            // The job says that it is over, and what is on its way comes before.
-            Of::Job(_) => exec.say(Word::Done),
-            Of::Command(_) if exec.slot.is_some() => {}
-            Of::Command(_) => {
-                exec.slot = Slot::take(self.config.realm, flags);
-                if exec.slot.is_none() {
-                    self.core.detach_channel(channel, Errno::AGAIN.raw_os_error().unsigned_abs());
-                }
-                self.tasks.mark_ready(channel);
-            }
-        }
-    }
-
-    /// A command becomes a job: this process keeps it, because only this one can wait for it, and the session goes on in another.
-    #[inline(never)]
-    fn part_with(&mut self, place: usize) {
-        // Others that run here would be left behind too.
-        let is_alone = !self.tasks.runs_beside(place) && self.dying.deadline_us().is_none();
-        let parted = if is_alone { Watch::new() } else { Err(Errno::BUSY) };
-        let parted = parted.and_then(|watch| Ok((watch, fork()?)));
-        let Some((channel, slot)) = self.tasks.take_slot(place) else { return };
-        let (watch, forked) = match parted {
-            Ok(parted) => parted,
-            Err(errno) => {
-                self.core.detach_channel(channel, errno.raw_os_error().unsigned_abs());
-                return;
-            }
-        };
-        let Some(Task::Exec(exec)) = self.tasks.remove(channel) else { return };
-        if let Forked::Parent(_) = forked {
-            // What is transferred is the other's, and stays open here.
-            self.transport = Transport::closed();
-            self.door = None;
-            self.told.clear();
-            self.watch = watch;
-            job::run(exec, slot, &self.watch, &self.signals, self.config.parent)
-        }
-        self.core.exit(channel, Outcome::Detached(slot.number), b"");
-        drop((exec, watch));
-        // One of its own: an epoll wakes who was there when a descriptor was added.
-        let watched = Watch::new().and_then(|watch| {
-            self.watch = watch;
-            self.watch_all()
-        });
-        if watched.is_err() {
-            self.ends_at = Some(0);
-        }
-    }
-
     /// Watches everything but what tasks have.
     fn watch_all(&self) -> rustix::io::Result<()> {
         self.watch.add(&self.signals, Token::Signals, watch::READ)?;
@@ -418,11 +363,6 @@ impl<'c> Driver<'c> {
             self.watch.add(door, Token::Door, watch::READ)?;
         }
         self.transport.watch(&self.watch)
-    }
-
-    /// Says something to all jobs that the client visits.
-    fn say(&self, word: Word) {
-        self.tasks.execs().for_each(|exec| exec.say(word));
     }
 
     /// The client aborted a channel.

@@ -18,7 +18,7 @@ const FEATURES: [(&str, &[&str]); 9] = [
             "vsock_shell_agent::session::wire",
         ],
     ),
-    ("jobs", &["vsock_shell_agent::session::job", "vsock_shell_proto::job"]),
+    ("jobs", &["vsock_shell_agent::session::{job,detach}", "vsock_shell_proto::job"]),
     ("the protocol's core", &["vsock_shell_proto"]),
     (
         "commands and terminals",
