@@ -40,7 +40,7 @@ use vsock_shell_proto::time::Instant;
 
 use crate::clock::{earliest, now_us};
 use crate::config::Config;
-use crate::line::{Line, Part, text};
+use crate::line::text;
 use crate::log;
 use crate::oom;
 use crate::port::PORT;
@@ -49,7 +49,7 @@ use crate::sys::start::exit;
 use crate::sys::storage::Storage;
 use door::Door;
 use dying::Dying;
-use request::{Gathered, Place, Requests};
+use request::Requests;
 use tasks::{Step, Task, Tasks};
 use transport::{Lost, Transport};
 use watch::{Token, Watch};
@@ -305,55 +305,6 @@ impl<'c> Driver<'c> {
             // What only a side says that was asked: we open no channels.
             Event::Accepted { .. } | Event::Refused { .. } | Event::Exited { .. } => {}
         }
-    }
-
-    /// The request of a channel is complete, or may be once others have been served.
-    fn finish_request(&mut self, channel: ChannelId) {
-        let mut next = Some(channel);
-        while let Some(channel) = next {
-            let Some(Task::Request(kind)) = self.tasks.of_channel(channel) else { return };
-            let kind = *kind;
-            match self.requests.gather(&mut self.core, channel) {
-                Gathered::Complete => {}
-                Gathered::Waiting => return,
-                Gathered::TooLarge => {
-                    self.refuse_too_large(channel);
-                    return;
-                }
-            }
-            let place = Place { number: self.tasks.place(channel), watch: &self.watch, config: self.config };
-            match self.requests.start(kind, channel, &mut self.core, &place) {
-                Some(task) => {
-                    // A command is accepted once it has been executed.
-                    if !matches!(task, Task::Exec(_)) {
-                        self.core.accept(channel, 0);
-                    }
-                    self.tasks.replace(channel, task);
-                    self.tasks.mark_ready(channel);
-                }
-                None => drop(self.tasks.remove(channel)),
-            }
-            next = self.next_request();
-        }
-    }
-
-    fn refuse_too_large(&mut self, channel: ChannelId) {
-        let text = Line::of(&[text(c"the limit is "), Part::Number(REQUEST_MAX as u64), text(c" bytes")]);
-        self.core.refuse(channel, RefusalCode::TooLarge, 0, text.as_bytes());
-        self.tasks.remove(channel);
-        self.requests.release(channel);
-        if let Some(next) = self.next_request() {
-            self.finish_request(next);
-        }
-    }
-
-    /// A channel whose request has waited for the buffer.
-    fn next_request(&self) -> Option<ChannelId> {
-        let waits = |channel: &ChannelId| {
-            !self.core.parked(*channel, Flow::Request).is_empty()
-                || self.core.is_drained(*channel, Flow::Request)
-        };
-        self.tasks.requests().find(waits)
     }
 
     /// Watches everything but what tasks have.

@@ -29,6 +29,10 @@ pub enum Verb {
     Result = 4,
 }
 
+impl Verb {
+    const ALL: [Self; 5] = [Self::Status, Self::Attach, Self::Logs, Self::Signal, Self::Result];
+}
+
 /// Attach: it hears nothing from this client, does not wait for it, and is not forgotten.
 pub const READ_ONLY: u8 = 1;
 /// Logs: go on with what it writes. Result: wait until it has ended.
@@ -52,8 +56,7 @@ impl JobRequest {
     #[must_use]
     pub fn parse(bytes: &[u8; JOB_REQUEST_LEN]) -> Option<Self> {
         let [verb, flags] = array(bytes, 4);
-        let verbs = [Verb::Status, Verb::Attach, Verb::Logs, Verb::Signal, Verb::Result];
-        let verb = verbs.get(usize::from(verb)).copied()?;
+        let verb = Verb::ALL.get(usize::from(verb)).copied()?;
         Some(Self { job: u32_at(bytes, 0), verb, flags, signal: u32_at(bytes, 8) })
     }
 
@@ -74,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_request_survives_its_encoding_and_an_unknown_verb_is_none() {
-        for verb in [Verb::Status, Verb::Attach, Verb::Logs, Verb::Signal, Verb::Result] {
+        for verb in Verb::ALL {
             let request = JobRequest { job: 0x0102_0304, verb, flags: READ_ONLY | FOLLOW, signal: 15 };
             assert_eq!(JobRequest::parse(&request.encode()), Some(request));
         }

@@ -180,10 +180,14 @@ fn is_attached(verb: Verb, flags: u8) -> bool {
 
 /// Sends a signal to a job, and waits for no answer.
 pub fn signal(job: Name, number: u32) {
-    let request = JobRequest { job: job.number, verb: Verb::Signal, flags: 0, signal: number };
-    if let Ok((read, write)) = pipe_with(PipeFlags::CLOEXEC) {
-        let _ = send(job.realm, &request, [read.as_fd(), write.as_fd()]);
-    }
+    let _ = ask(job, Verb::Signal, number);
+}
+
+/// Asks something of a job to which it writes nothing: what comes back is [`Watched::control`].
+fn ask(job: Name, verb: Verb, signal: u32) -> Result<OwnedFd, Errno> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    let request = JobRequest { job: job.number, verb, flags: 0, signal };
+    send(job.realm, &request, [read.as_fd(), write.as_fd()])
 }
 
 /// A place for a job, taken: its number and its door.
@@ -202,10 +206,8 @@ impl Slot {
     pub fn take(realm: u64, flags: u32) -> Option<Self> {
         let free = |number| Door::open(&Name { realm, number }.bytes()).ok().map(|door| (number, door));
         let numbers = 1..=JOBS_MAX as u32;
-        let ask = |job, verb| {
-            let (read, write) = pipe_with(PipeFlags::CLOEXEC).ok()?;
-            let request = JobRequest { job, verb, flags: 0, signal: 0 };
-            let control = send(realm, &request, [read.as_fd(), write.as_fd()]).ok()?;
+        let ended_us = |number, verb| {
+            let control = ask(Name { realm, number }, verb, 0).ok()?;
             let mut bytes = [0; REPORT_LEN];
             door::receive(&control, &mut bytes).ok()?;
             if verb == Verb::Result {
@@ -220,8 +222,9 @@ impl Slot {
             if taken.is_some() {
                 break;
             }
-            let oldest = numbers.clone().max_by_key(|&job| ask(job, Verb::Status))?;
-            let _ = ask(oldest, Verb::Result);
+            let oldest = numbers.clone().max_by_key(|&job| ended_us(job, Verb::Status))?;
+            // It is forgotten.
+            let _ = ended_us(oldest, Verb::Result);
             taken = numbers.clone().find_map(free);
         }
         let (number, door) = taken?;

@@ -12,7 +12,6 @@ use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow};
 use vsock_shell_proto::job::JobRequest;
 use vsock_shell_proto::limits::REQUEST_MAX;
 
-use super::Core;
 use super::answer::Answer;
 use super::exec::Exec;
 use super::get::Get;
@@ -22,6 +21,7 @@ use super::power::{self, Asked};
 use super::put::{Destination, Put};
 use super::tasks::Task;
 use super::watch::Watch;
+use super::{Core, Driver};
 use crate::command::ExecRequest;
 use crate::config::Config;
 use crate::failure::{Failure, Step, Told};
@@ -124,6 +124,57 @@ impl Requests {
             _ => start_system(request, memory, channel, core, place),
         };
         started.ok()
+    }
+}
+
+impl Driver<'_> {
+    /// The request of a channel is complete, or may be once others have been served.
+    pub(super) fn finish_request(&mut self, channel: ChannelId) {
+        let mut next = Some(channel);
+        while let Some(channel) = next {
+            let Some(Task::Request(kind)) = self.tasks.of_channel(channel) else { return };
+            let kind = *kind;
+            match self.requests.gather(&mut self.core, channel) {
+                Gathered::Complete => {}
+                Gathered::Waiting => return,
+                Gathered::TooLarge => {
+                    self.refuse_too_large(channel);
+                    return;
+                }
+            }
+            let place = Place { number: self.tasks.place(channel), watch: &self.watch, config: self.config };
+            match self.requests.start(kind, channel, &mut self.core, &place) {
+                Some(task) => {
+                    // A command is accepted once it has been executed.
+                    if !matches!(task, Task::Exec(_)) {
+                        self.core.accept(channel, 0);
+                    }
+                    self.tasks.replace(channel, task);
+                    self.tasks.mark_ready(channel);
+                }
+                None => drop(self.tasks.remove(channel)),
+            }
+            next = self.next_request();
+        }
+    }
+
+    pub(super) fn refuse_too_large(&mut self, channel: ChannelId) {
+        let text = Line::of(&[text(c"the limit is "), Part::Number(REQUEST_MAX as u64), text(c" bytes")]);
+        self.core.refuse(channel, RefusalCode::TooLarge, 0, text.as_bytes());
+        self.tasks.remove(channel);
+        self.requests.release(channel);
+        if let Some(next) = self.next_request() {
+            self.finish_request(next);
+        }
+    }
+
+    /// A channel whose request has waited for the buffer.
+    pub(super) fn next_request(&self) -> Option<ChannelId> {
+        let waits = |channel: &ChannelId| {
+            !self.core.parked(*channel, Flow::Request).is_empty()
+                || self.core.is_drained(*channel, Flow::Request)
+        };
+        self.tasks.requests().find(waits)
     }
 }
 
