@@ -17,22 +17,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use vsock_shell::client::Client;
 use vsock_shell::command::Program;
 use vsock_shell::target::Target;
-use vsock_shell_proto::preamble::{Dialer, SessionId};
 
 /// The agent still does its work.
 #[track_caller]
 fn assert_serves(guest: &Guest) {
     assert_eq!(guest.run([TARGET, "echo fine"]).succeeded(), "fine\n");
-}
-
-/// A connection on which the agent has begun a session. No two at once may have the same id, whichever guests they are in.
-fn session(guest: &Guest, id: u64) -> UnixStream {
-    let mut stream = guest.connect();
-    let mut bytes = [7; 16];
-    bytes[..8].copy_from_slice(&id.to_le_bytes());
-    stream.write_all(&Dialer::new(SessionId(bytes)).next_preamble(0, [0; 16]).encode()).unwrap();
-    stream.read_exact(&mut [0; 64]).unwrap();
-    stream
 }
 
 /// Reads until the agent closes the connection.
@@ -92,7 +81,7 @@ fn random_bytes_instead_of_a_preamble() {
 fn random_bytes_instead_of_records() {
     let guest = Guest::start();
     for round in 0..200_u64 {
-        let mut stream = session(&guest, round);
+        let mut stream = guest.session(round);
         let bytes: Vec<u8> = (0..2000).map(|at| payload_byte(round << 20 | at)).collect();
         _ = stream.write_all(&bytes);
         _ = stream.shutdown(Shutdown::Write);
@@ -146,7 +135,7 @@ fn a_header_that_promises_four_gigabytes() {
         frame,
         [vec![9, 0, 0, 0], u32::MAX.to_le_bytes().to_vec()].concat(),
     ] {
-        let mut stream = session(&guest, u64::from(bytes[0]));
+        let mut stream = guest.session(u64::from(bytes[0]));
         stream.write_all(&bytes).unwrap();
         assert_closed(stream);
     }
@@ -162,7 +151,7 @@ fn three_hundred_silent_connections_keep_nobody_out() {
     assert_serves(&guest);
     assert!(began.elapsed() < Duration::from_secs(5));
     // Nor do sessions that say nothing.
-    let sessions: Vec<_> = (0..100).map(|id| session(&guest, id)).collect();
+    let sessions: Vec<_> = (0..100).map(|id| guest.session(id)).collect();
     assert_serves(&guest);
     drop((silent, sessions));
     guest.is_idle();
@@ -442,122 +431,4 @@ fn sigterm_to_the_agent_kills_what_ignores_the_hangup_whoever_does_not_listen() 
     guest.agent.signal(Signal::TERM);
     assert_eq!(guest.agent.end().code(), Some(0));
     mark.is_gone();
-}
-
-#[test]
-fn who_is_taken_over_is_told() {
-    let guest = Guest::keeping("60");
-    let mut dialer = Dialer::new(SessionId([9; 16]));
-    let mut dial = || {
-        let mut stream = guest.connect();
-        stream.write_all(&dialer.next_preamble(0, [0; 16]).encode()).unwrap();
-        let mut answer = [0; 64];
-        stream.read_exact(&mut answer).unwrap();
-        (stream, answer[12])
-    };
-    let (mut first, created) = dial();
-    let (second, resumed) = dial();
-    assert_eq!((created, resumed), (0, 1));
-    let mut rest = Vec::new();
-    first.read_to_end(&mut rest).unwrap();
-    assert!(rest.ends_with(&[5, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0]), "{rest:?}");
-    drop(second);
-    assert_serves(&guest);
-}
-
-/// A frame.
-fn frame(kind: u8, flow: u8, channel: u8, payload: &[u8]) -> Vec<u8> {
-    [&[kind, flow, channel, 0], &(payload.len() as u32).to_le_bytes()[..], payload].concat()
-}
-
-/// Says these frames behind a HELLO, and reads until the agent has said `expected`.
-#[track_caller]
-fn is_answered(stream: &mut UnixStream, frames: &[Vec<u8>], expected: &[u8]) {
-    let frames = frames.concat();
-    let record = [&[1, 0, 0, 0], &(frames.len() as u32).to_le_bytes()[..], &frames].concat();
-    stream.write_all(&record).unwrap();
-    stream.set_read_timeout(Some(guest::DEADLINE)).unwrap();
-    let mut heard = Vec::new();
-    while !heard.windows(expected.len()).any(|window| window == expected) {
-        let mut buffer = [0; 4096];
-        let count = stream.read(&mut buffer).unwrap_or_else(|error| panic!("{error}: {heard:?}"));
-        assert!(count > 0, "closed after {heard:?}");
-        heard.extend_from_slice(&buffer[..count]);
-    }
-}
-
-fn hello() -> Vec<u8> {
-    let mut payload = [0; 32];
-    payload[16] = 64;
-    frame(0x01, 0, 0, &payload)
-}
-
-fn request(channel: u8, kind: u8, request: &[u8]) -> Vec<u8> {
-    let open = frame(0x10, 0, channel, &[kind, 0, 0, 0, 0, 0, 0, 0]);
-    let data = if request.is_empty() { Vec::new() } else { frame(0x13, 3, channel, request) };
-    [open, data, frame(0x14, 3, channel, b"")].concat()
-}
-
-#[test]
-fn requests_to_jobs_that_make_no_sense_are_refused() {
-    const MALFORMED: u8 = 2;
-    const NOT_FOUND: u8 = 7;
-    let guest = Guest::start();
-    let mut stream = session(&guest, 0x1000_0001);
-    is_answered(&mut stream, &[hello()], &[1]);
-    let job = |number: u8, verb: u8| {
-        let mut field = vec![0x20, 12, 0, 0, number, 0, 0, 0, verb, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
-        field[9] = 0;
-        field
-    };
-    for (number, (bytes, code)) in [
-        (Vec::new(), MALFORMED),
-        (job(1, 5), MALFORMED),
-        (job(1, 255), MALFORMED),
-        ([job(1, 0), job(1, 0)].concat(), MALFORMED),
-        (vec![0x20, 11, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], MALFORMED),
-        (vec![0x20, 12, 0, 0, 1], MALFORMED),
-        (vec![0x01, 1, 0, 0, 0], 1),
-        (job(1, 0), NOT_FOUND),
-        (job(1, 1), NOT_FOUND),
-        (job(255, 3), NOT_FOUND),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let channel = number as u8 * 2;
-        let refused = [&frame(0x12, 0, channel, &[0; 8])[..4], &[8, 0, 0, 0, code, 0, 0, 0]].concat();
-        is_answered(&mut stream, &[request(channel, 8, &bytes)], &refused);
-    }
-    assert_serves(&guest);
-}
-
-#[test]
-fn a_session_goes_on_when_it_has_made_a_job_and_when_it_cannot() {
-    let guest = Guest::start();
-    let mut stream = session(&guest, 0x1000_0002);
-    is_answered(&mut stream, &[hello()], &[1]);
-    let sleep = b"\x01\x06\0\0sleep\0\x01\x05\0\x001000\0";
-    let field = [&sleep[..], &[9, 4, 0, 0, 0, 0, 0, 0]].concat();
-    let detached = |channel: u8, job: u8| {
-        [frame(0x19, 0, channel, &[3, 0, 0, 0, job, 0, 0, 0]), frame(0x1B, 0, channel, b"")].concat()
-    };
-    let accepted = |channel: u8| frame(0x11, 0, channel, &[0; 8])[..4].to_vec();
-    // Before it runs, and with a file transfer beside it, to which it means nothing.
-    let get = request(2, 3, b"\x10\x0A\0\0/dev/zero\0");
-    let both = [request(0, 1, sleep), frame(0x1C, 0, 0, &[0; 4]), get, frame(0x1C, 0, 2, &[0; 4])];
-    is_answered(&mut stream, &both, &detached(0, 1));
-    is_answered(&mut stream, &[request(4, 1, &field)], &detached(4, 2));
-    // A command beside it would be left behind by who waits for it.
-    is_answered(&mut stream, &[request(6, 1, sleep)], &accepted(6));
-    is_answered(&mut stream, &[request(8, 1, sleep)], &accepted(8));
-    is_answered(&mut stream, &[frame(0x1C, 0, 6, &[0; 4])], &frame(0x1C, 0, 6, &[16, 0, 0, 0]));
-    is_answered(&mut stream, &[frame(0x1A, 0, 8, &[3, 0, 0, 0])], &frame(0x1B, 0, 8, b""));
-    assert_eq!(guest.run(["jobs", TARGET]).succeeded().lines().count(), 3);
-    drop(stream);
-    for job in ["1", "2"] {
-        guest.run(["kill", "-9", TARGET, job]).succeeded();
-        assert_eq!(guest.run(["result", "--wait", TARGET, job]).status(), 137);
-    }
-    guest.is_idle();
 }

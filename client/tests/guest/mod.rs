@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use vsock_shell_proto::preamble::{Dialer, SessionId};
 
 /// What takes longer than this has failed.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -341,6 +342,16 @@ impl Guest {
     /// The processes of its sessions, zombies too.
     pub fn sessions(&self) -> Vec<i32> {
         processes::children(self.agent.0.id() as i32)
+    }
+
+    /// A connection on which the agent has begun a session. No two at once may have the same id, whichever guests they are in.
+    pub fn session(&self, id: u64) -> UnixStream {
+        let mut stream = self.connect();
+        let mut bytes = [7; 16];
+        bytes[..8].copy_from_slice(&id.to_le_bytes());
+        stream.write_all(&Dialer::new(SessionId(bytes)).next_preamble(0, [0; 16]).encode()).unwrap();
+        stream.read_exact(&mut [0; 64]).unwrap();
+        stream
     }
 
     /// How many descriptors the listener has open.
