@@ -4,6 +4,7 @@
 use core::ffi::CStr;
 
 use arrayvec::ArrayVec;
+use rustix::fd::BorrowedFd;
 use vsock_shell_proto::code::RefusalCode;
 use vsock_shell_proto::fields::{Field, Fields, tag};
 use vsock_shell_proto::frame::WindowSize;
@@ -27,6 +28,10 @@ pub struct ExecRequest<'a> {
     pub detach: Option<u32>,
     /// Name or number of the user to run as.
     pub user: Option<&'a CStr>,
+    /// The number of what a put has brought into memory, which is executed with the arguments.
+    pub number: Option<u32>,
+    /// That file, once it was found.
+    pub file: Option<BorrowedFd<'a>>,
 }
 
 /// What to run.
@@ -85,6 +90,8 @@ impl<'a> ExecRequest<'a> {
             directory: None,
             detach: None,
             user: None,
+            number: None,
+            file: None,
         };
         let mut seen = 0_u32;
         for field in Fields::new(request) {
@@ -97,7 +104,8 @@ impl<'a> ExecRequest<'a> {
             seen |= bit;
             parsed.take(field, request)?;
         }
-        if seen & (1 << tag::ARG) != 0 && seen & (1 << tag::SHELL) != 0 {
+        let has = |tag: u8| seen & (1 << tag) != 0;
+        if (has(tag::ARG) && has(tag::SHELL)) || (has(tag::PROGRAM) && !has(tag::ARG)) {
             return Err(RefusalCode::Malformed);
         }
         Ok(parsed)
@@ -134,6 +142,7 @@ impl<'a> ExecRequest<'a> {
             }
             tag::CWD => self.directory = Some(string()?),
             tag::USER => self.user = Some(string()?),
+            tag::PROGRAM => self.number = Some(field.number().map_err(malformed)?),
             tag::PTY if field.value.len() == 8 => self.terminal = Some(WindowSize::parse(field.value)),
             tag::PTY => return Err(RefusalCode::Malformed),
             tag::DETACH => self.detach = Some(field.number().map_err(malformed)?),

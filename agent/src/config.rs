@@ -1,5 +1,7 @@
 //! What a session needs to know of how the agent was started.
 
+use core::ffi::CStr;
+
 use rustix::process::Pid;
 
 /// PATH where the agent was started without one.
@@ -14,6 +16,8 @@ pub struct Config {
     pub realm: u64,
     /// The process of ours that forked the session, and waits for it.
     pub parent: Option<Pid>,
+    /// The directory that is served, and nothing else (`R-9.14`).
+    pub root: Option<&'static CStr>,
     /// PATH of commands, before their own environment (`R-9.5`).
     pub path: &'static [u8],
 }

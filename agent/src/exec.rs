@@ -21,7 +21,7 @@ use crate::failure::{Failure, Step, Told};
 use crate::oom;
 use crate::path::{self, PathBuffer};
 use crate::sys::pointers::Pointers;
-use crate::sys::process::{close_on_exec_from, execve};
+use crate::sys::process::{close_on_exec_from, execute_file, execve};
 use crate::sys::signal;
 
 /// Shells where the account has none, or none that can be executed.
@@ -140,6 +140,16 @@ fn environment<'a>(
     environ::build(arena, login, request.environment.clone())
 }
 
+/// Gives the strings of the environment of a command for which the client sends nothing (`R-9.5`).
+#[inline(never)]
+pub fn own_environment(memory: &mut [u8], config: &Config, give: &mut dyn FnMut(&CStr)) {
+    let account = Account::own(geteuid(), getegid(), memory);
+    let login = Login { account: &account, shell: first_shell(&account), path: config.path, term: None };
+    if let Ok(array) = environ::build(&mut Arena::new(memory), login, Strings::new(b"", 0)) {
+        array.iter().for_each(give);
+    }
+}
+
 /// The account's own shell and the others, each once; what is empty is none.
 #[inline(never)]
 fn shells(account: &Account) -> [&[u8]; 3] {
@@ -151,6 +161,12 @@ fn shells(account: &Account) -> [&[u8]; 3] {
 fn can_execute(path: &[u8]) -> bool {
     !path.is_empty()
         && PathBuffer::new().join(&[path]).and_then(|path| rustix::fs::access(path, Access::EXEC_OK)).is_ok()
+}
+
+/// The shell that a command's SHELL names.
+#[inline(never)]
+fn first_shell(account: &Account) -> &[u8] {
+    shells(account).into_iter().find(|shell| can_execute(shell)).unwrap_or(b"/bin/sh")
 }
 
 /// Executes a program with its arguments.
@@ -167,9 +183,14 @@ fn execute_arguments<'a>(
     for argument in arguments.clone() {
         argv.push(argument);
     }
-    let shell = shells(account).into_iter().find(|shell| can_execute(shell)).unwrap_or(b"/bin/sh");
-    let envp = environment(arena, request, account, shell, config)?;
-    Ok(execute_from_path(program, &argv, &envp, failure))
+    let envp = environment(arena, request, account, first_shell(account), config)?;
+    Ok(match request.file {
+        Some(file) => {
+            let errno = execute_file(file, &argv, &envp);
+            failure.tell(Step::Execute, errno, program.to_bytes())
+        }
+        None => execute_from_path(program, &argv, &envp, failure),
+    })
 }
 
 /// Executes the first shell that can be: of a damaged system often only the last one works.

@@ -24,6 +24,8 @@ pub enum Part<'a> {
     Line(&'a Line),
     /// A number in decimal.
     Number(u64),
+    /// A point and nine digits: a number of nanoseconds as a part of a second.
+    Fraction(u64),
     /// A number in hexadecimal.
     Hexadecimal(u64),
     /// The text of an error of the system.
@@ -60,6 +62,14 @@ impl Line {
                 Part::Bytes(bytes) => self.append_escaped(bytes),
                 Part::Line(line) => self.append_bytes(line.as_bytes()),
                 Part::Number(number) => self.append_number(number, 10),
+                Part::Fraction(number) => {
+                    let at = self.0.len();
+                    self.append_number(1_000_000_000 + number, 10);
+                    // In the place of the one.
+                    if let Some(digit) = self.0.get_mut(at) {
+                        *digit = b'.';
+                    }
+                }
                 Part::Hexadecimal(number) => self.append_number(number, 16),
                 Part::Error(errno) => self.append_error(errno),
             }

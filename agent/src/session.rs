@@ -6,20 +6,28 @@
 //! marked ready, one frame at a time, so that all have their turn.
 
 pub mod answer;
+pub mod base;
 mod detach;
 pub mod door;
 pub mod dying;
 pub mod ends;
 pub mod exec;
+pub mod fs;
 pub mod get;
 pub mod identity;
 pub mod job;
+pub mod landing;
 mod power;
 pub mod put;
+pub mod remove;
 pub mod request;
 mod resume;
+pub mod system;
 pub mod tasks;
+pub mod transfer;
 pub mod transport;
+pub mod verb;
+pub mod walk;
 pub mod watch;
 pub mod wire;
 
@@ -68,6 +76,8 @@ const BULK_MIN: usize = 4096;
 const ROUNDS_MAX: u32 = 8;
 /// Pieces of one flow that a task gets at once.
 pub const PIECES_MAX: usize = 16;
+/// Programs in memory at once; the oldest makes room.
+const PROGRAMS_MAX: usize = 8;
 /// How long what is still unsent has after the session has ended.
 pub const LINGER_US: u64 = 2_000_000;
 
@@ -75,6 +85,9 @@ static RING: Storage<[u8; RING_LEN]> = Storage::new([0; RING_LEN]);
 static POOL: Storage<[u8; POOL_LEN]> = Storage::new([0; POOL_LEN]);
 static CHANNELS: Storage<[Channel; CHANNEL_IDS]> = Storage::new([const { Channel::FREE }; CHANNEL_IDS]);
 static INPUT: Storage<[u8; INPUT_LEN]> = Storage::new([0; INPUT_LEN]);
+
+/// Programs that wait to be executed.
+pub type Programs = ArrayVec<(ChannelId, OwnedFd), PROGRAMS_MAX>;
 
 /// What the loop holds.
 struct Driver<'c> {
@@ -95,6 +108,8 @@ struct Driver<'c> {
     door: Option<Door>,
     /// Jobs whose end the client was told, and has not confirmed.
     told: ArrayVec<OwnedFd, WATCHERS_MAX>,
+    /// Programs that were put into memory, by the channels that brought them.
+    programs: Programs,
     /// The session, and the latest of its connections.
     id: SessionId,
     attempt: u64,
@@ -171,6 +186,7 @@ impl<'c> Driver<'c> {
             ends_at: None,
             door,
             told: ArrayVec::new_const(),
+            programs: Programs::new_const(),
             id: preamble.id,
             attempt: preamble.attempt,
             storage: PORT.take(),
@@ -271,6 +287,7 @@ impl<'c> Driver<'c> {
                 ChannelKind::Exec
                 | ChannelKind::Put
                 | ChannelKind::Get
+                | ChannelKind::Fs
                 | ChannelKind::System
                 | ChannelKind::Job => {
                     if !self.tasks.insert(channel, Task::Request(kind)) {
@@ -339,10 +356,8 @@ impl<'c> Driver<'c> {
                     Step::NoRoom => {}
                     Step::Idle => self.tasks.mark_idle(place),
                     Step::Done => {
-                        if let Some((_, Task::Exec(exec))) = self.tasks.remove_place(place)
-                            && let Some(control) = exec.told
-                        {
-                            let _ = self.told.try_push(control);
+                        if let Some((channel, task)) = self.tasks.remove_place(place) {
+                            self.keep(channel, task);
                         }
                         progress = true;
                     }
@@ -356,6 +371,32 @@ impl<'c> Driver<'c> {
                 return;
             }
         }
+    }
+
+    /// Keeps what the session still needs of a task that is over.
+    fn keep(&mut self, channel: ChannelId, task: Task) {
+        match task {
+            Task::Exec(exec) => {
+                if let Some(control) = exec.told {
+                    let _ = self.told.try_push(control);
+                }
+            }
+            Task::Put(put) => {
+                if let Some(program) = put.into_program() {
+                    self.keep_program(channel, program);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Keeps a program until it is executed. One of the same number, whose channel is long gone, makes room.
+    fn keep_program(&mut self, channel: ChannelId, program: OwnedFd) {
+        self.programs.retain(|(of, _)| *of != channel);
+        if self.programs.is_full() {
+            self.programs.remove(0);
+        }
+        let _ = self.programs.try_push((channel, program));
     }
 
     /// There is something to do, as far as the last calls told.
@@ -476,5 +517,5 @@ struct Batch<'i> {
 
 /// A transfer failed on bytes that just came: it has to be stepped to say so.
 fn task_failed(task: Option<&mut Task>) -> bool {
-    matches!(task, Some(Task::Put(put)) if put.has_ended())
+    matches!(task, Some(Task::Put(put)) if put.has_news())
 }

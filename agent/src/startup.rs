@@ -109,7 +109,8 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     for &address in &addresses {
         realm.update(describe(address).end());
     }
-    let mut config = Config { path, grace_ms: options.grace_ms, realm: realm.finish(), parent: None };
+    let mut config =
+        Config { path, grace_ms: options.grace_ms, realm: realm.finish(), parent: None, root: options.root };
     let mut sockets = ArrayVec::new();
     let mut ports = ArrayVec::new();
     for &address in &addresses {

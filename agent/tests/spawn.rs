@@ -38,7 +38,7 @@ fn start_with(bytes: &[u8], memory: usize) -> Result<Child, Failure> {
     spawn(
         &request,
         &mut vec![0; memory],
-        &Config { path: DEFAULT_PATH, grace_ms: 0, realm: 0, parent: None },
+        &Config { path: DEFAULT_PATH, grace_ms: 0, realm: 0, parent: None, root: None },
         &mut failure,
     )
     .map_err(|_| failure)

@@ -6,14 +6,18 @@
 //! * options stand before or after TARGET, never after the command's first word, so that a command keeps its own;
 //! * a `--` before TARGET ends the options, and no verb follows it (scp writes `-- HOST COMMAND`);
 //! * a `--` after TARGET makes what follows a program and its arguments, run without a shell;
-//! * a verb (`cp`, `info`, …) stands in the place of TARGET. Options may stand anywhere after it.
+//! * a verb (`cp`, `info`, …) stands in the place of TARGET. Options may stand anywhere after it;
+//! * behind `fs` and `sys` stand a verb, TARGET, and words and options of that verb (`verbs`).
+
+mod copy;
+mod verbs;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
-use crate::invocation::{Action, Ask, Copy, DEFAULT_ESCAPE, Invocation, Job, Power, Program, Pty, Run, Wish};
-use crate::operand::{Operand, split_pair};
-use crate::options::Options;
+use crate::invocation::{Action, Ask, DEFAULT_ESCAPE, Invocation, Job, Power, Program, Pty, Run, Wish};
+use crate::options::{Options, complaint};
 use crate::signal_name::number_of;
 use crate::suggest::nearest;
 use crate::target::{Address, DEFAULT_PORT, Listen, Target, TargetError};
@@ -43,9 +47,11 @@ enum Verb {
     Logs,
     Kill,
     Result,
+    Fs,
+    System,
 }
 
-const VERBS: [(&str, Verb); 11] = [
+const VERBS: [(&str, Verb); 13] = [
     ("cp", Verb::Copy),
     ("wait", Verb::Wait),
     ("info", Verb::Info),
@@ -57,6 +63,8 @@ const VERBS: [(&str, Verb); 11] = [
     ("logs", Verb::Logs),
     ("kill", Verb::Kill),
     ("result", Verb::Result),
+    ("fs", Verb::Fs),
+    ("sys", Verb::System),
 ];
 
 /// The words of a command line by their place.
@@ -126,6 +134,8 @@ where
             let waits = words.options.waits;
             words.into_job("result", &["--wait"], Wish::Result { waits })
         }
+        Some(Verb::Fs) => verbs::fs(words),
+        Some(Verb::System) => verbs::system(words),
         None if words.options.upload.is_some() || words.options.download.is_some() => words.into_transfer(),
         None => words.into_run(),
     }
@@ -166,12 +176,16 @@ impl Words {
                         }
                         words.operands.extend(rest.next());
                         words.find_verb(are_options_over);
+                        if matches!(words.verb, Some(Verb::Fs | Verb::System)) {
+                            words.command = rest.collect();
+                            break;
+                        }
                         continue;
                     }
                     Some(_) => {}
                 }
             }
-            if !words.options.read_next(&mut parser)? {
+            if !words.options.read_next(&mut parser, words.verb == Some(Verb::Copy))? {
                 break;
             }
         }
@@ -226,11 +240,24 @@ impl Words {
                 "--listen",
                 "--detach",
                 "--hold",
+                "--with",
             ],
         )?;
         let target = self.target()?;
         let Self { options, command, is_argv, .. } = self;
+        let with = options.with.as_ref().map(PathBuf::from);
         let program = match (is_argv, command.as_slice()) {
+            // By its own name.
+            (_, []) if with.is_some() => {
+                let name = with.as_deref().and_then(Path::file_name).unwrap_or_default();
+                Program::Argv(vec![name.to_owned()])
+            }
+            (false, [word, ..]) if with.is_some() => {
+                return fail(format!(
+                    "`{}` stands behind --with without a `--`; write TARGET --with FILE -- ARG0 [ARG]...",
+                    shown(word)
+                ));
+            }
             (true, []) => return fail("nothing stands after `--`; write TARGET -- PROGRAM [ARG]..."),
             (true, [program, ..]) if program.is_empty() => return fail("the program after `--` is empty"),
             (true, _) => Program::Argv(command),
@@ -241,6 +268,7 @@ impl Words {
         let run = Run {
             target,
             program,
+            with,
             pty: options.pty.unwrap_or(Pty::Auto),
             is_stdin_null: options.is_stdin_null,
             escape: options.escape.unwrap_or(Some(DEFAULT_ESCAPE)),
@@ -272,96 +300,6 @@ impl Words {
             return fail("--detach and --kill-after exclude each other: nobody is there to see to it");
         }
         Ok(Invocation::Run(run))
-    }
-
-    fn into_transfer(self) -> Result<Invocation, ArgsError> {
-        self.options.refuse_except(
-            "-u and -d",
-            &[
-                "-p",
-                "-l",
-                "-q",
-                "-v",
-                "-u",
-                "-d",
-                "--timeout",
-                "--sync",
-                "--reconnect",
-                "--dead-after",
-                "--listen",
-            ],
-        )?;
-        let target = self.target()?;
-        if let Some(word) = self.command.first() {
-            return fail(format!(
-                "`{}` is one word too many: -u and -d move one file and run no command",
-                shown(word)
-            ));
-        }
-        let settings = self.options.settings();
-        let pair = |option: &str, form: &str, word: &OsStr| {
-            split_pair(word).map_err(|error| {
-                ArgsError(format!("cannot use {option} `{}`: {error}; write {form}", shown(word)))
-            })
-        };
-        let remote = |path| Operand::Remote { target, path };
-        let (source, destination) = match (&self.options.upload, &self.options.download) {
-            (Some(_), Some(_)) => {
-                return fail("-u and -d exclude each other; run them one after the other, or use cp");
-            }
-            (Some(word), _) => {
-                let (here, there) = pair("-u", "LOCAL:REMOTE", word)?;
-                (Operand::local(here), remote(there))
-            }
-            (None, word) => {
-                let (there, here) = pair("-d", "REMOTE:LOCAL", word.as_deref().unwrap_or_default())?;
-                (remote(there), Operand::local(here))
-            }
-        };
-        let is_synced = self.options.is_synced;
-        Ok(Invocation::Copy(Copy { sources: vec![source], destination, is_synced, settings }))
-    }
-
-    fn into_copy(self) -> Result<Invocation, ArgsError> {
-        self.options.refuse_except(
-            "cp",
-            &["-p", "-l", "-q", "-v", "--timeout", "--sync", "--reconnect", "--dead-after"],
-        )?;
-        let mut operands = Vec::with_capacity(self.operands.len());
-        for word in &self.operands {
-            let mut operand =
-                Operand::parse(word, self.options.port.unwrap_or(DEFAULT_PORT)).map_err(|error| {
-                    let colon = word.as_bytes().iter().position(|byte| *byte == b':').unwrap_or(word.len());
-                    let target = shown(OsStr::from_bytes(&word.as_bytes()[..colon])).into_owned();
-                    ArgsError(format!(
-                        "cannot use target `{target}`: {error}; a local name with a colon is ./{}",
-                        shown(word)
-                    ))
-                })?;
-            if let Operand::Remote { target, .. } = &mut operand {
-                self.options.name_user(target)?;
-            }
-            operands.push(operand);
-        }
-        let (Some(destination), false) = (operands.pop(), operands.is_empty()) else {
-            return fail("cp needs a source and a destination; write cp SRC... DST");
-        };
-        let is_remote = |operand: &Operand| matches!(operand, Operand::Remote { .. });
-        if !is_remote(&destination) && !operands.iter().all(is_remote) {
-            return fail(
-                "cp copies from or to a guest, and one of these sources and the destination are both local; write TARGET:PATH",
-            );
-        }
-        if operands.iter().filter(|operand| **operand == Operand::Stream).count() > 1 {
-            return fail("`-` stands twice among the sources, and there is one standard input; name it once");
-        }
-        let settings = self.options.settings();
-        Ok(Invocation::Copy(Copy {
-            sources: operands,
-            destination,
-            is_synced: self.options.is_synced,
-            settings,
-        }))
     }
 
     fn into_ask(self, verb: &str, allowed: &[&str]) -> Result<Ask, ArgsError> {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::invocation::{Copy, CopyOptions};
 use crate::invocation::{Job, Settings, Variable, Wish};
+use crate::operand::Operand;
 use crate::target::{Address, Listen};
 
 #[track_caller]
@@ -63,6 +65,7 @@ fn a_target_alone_is_a_shell_with_every_default() {
         environment: vec![],
         directory: None,
         detach: None,
+        with: None,
         kill_after: None,
         is_json: false,
         settings: Settings { patience: Duration::from_secs(2).into(), is_quiet: false, verbosity: 0 },
@@ -232,7 +235,7 @@ fn upload_and_download_are_copies_of_one_file() {
     }
     let down = copy(&["3", "-d", r"/x\:y:b", "--sync"]);
     assert_eq!(
-        (down.sources, down.destination, down.is_synced),
+        (down.sources, down.destination, down.options.is_synced),
         (vec![remote("/x:y")], Operand::Local("b".into()), true)
     );
     assert_eq!(copy(&["3", "--download=a:-"]).destination, Operand::Stream);
@@ -254,13 +257,72 @@ fn a_transfer_that_cannot_be_meant_is_refused() {
 fn cp_takes_sources_and_a_destination() {
     let copy = copy(&["cp", "-q", "a", "./b:c", "--sync", "root@3:/tmp"]);
     assert_eq!(copy.sources, [Operand::Local("a".into()), Operand::Local("./b:c".into())]);
-    assert_eq!((copy.is_synced, copy.settings.is_quiet), (true, true));
+    assert_eq!((copy.options.is_synced, copy.settings.is_quiet), (true, true));
     match copy.destination {
         Operand::Remote { target, path } => {
             assert_eq!((target.user, path), (Some("root".into()), "/tmp".into()));
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn cp_takes_what_is_to_be_done_with_trees() {
+    let words = ["cp", "-r", "-p", "--exclude", "*.o", "--exclude=/t", "--resume", "--checksum", "--delete"];
+    let up = copy(&[&words[..], &["--sync", "a", "3:/b"]].concat());
+    let expected = CopyOptions {
+        is_recursive: true,
+        is_preserving: true,
+        is_synced: true,
+        is_resumed: true,
+        is_checked: true,
+        deletes: true,
+        trusts: false,
+        is_in_place: false,
+        excludes: vec!["*.o".into(), "/t".into()],
+    };
+    assert_eq!((up.options, up.is_json), (expected, false));
+    let down = copy(&["cp", "--recursive", "--preserve", "--trust-guest", "--json", "3:/b", "a"]);
+    let expected =
+        CopyOptions { is_recursive: true, is_preserving: true, trusts: true, ..Default::default() };
+    assert_eq!((down.options, down.is_json), (expected, true));
+    assert!(copy(&["cp", "--in-place", "a", "3:/dev/vda"]).options.is_in_place);
+    assert!(copy(&["cp", "--in-place", "-", "3:/dev/vda"]).options.is_in_place);
+    assert!(copy(&["cp", "--in-place", "3:/dev/vda", "4:/dev/vda"]).options.is_in_place);
+}
+
+#[test]
+fn after_cp_p_preserves_and_before_it_it_is_the_port() {
+    let preserving = copy(&["cp", "-p", "a", "3:/b"]);
+    assert_eq!((preserving.options.is_preserving, preserving.sources.len()), (true, 1));
+    let both = copy(&["-p", "7", "cp", "-rp", "a", "3:/b"]);
+    assert!(both.options.is_preserving && both.options.is_recursive);
+    assert_eq!(both.destination, Operand::Remote { target: vsock(3, 7), path: "/b".into() });
+    let port = copy(&["cp", "--port", "7", "a", "3:/b"]);
+    assert!(!port.options.is_preserving);
+    assert_eq!(port.destination, Operand::Remote { target: vsock(3, 7), path: "/b".into() });
+}
+
+#[test]
+fn options_of_trees_that_cannot_be_meant_are_refused() {
+    for option in ["--resume", "--checksum"] {
+        refused(&["cp", option, "3:/a", "4:/b"], &[option, "two guests"]);
+        // Also where only one of several sources is a guest.
+        refused(&["cp", option, "a", "3:/a", "4:/b"], &[option, "two guests"]);
+    }
+    refused(&["cp", "-r", "--delete", "3:/a", "4:/b"], &["--delete", "two guests"]);
+    refused(&["cp", "--delete", "a", "3:/b"], &["--delete", "-r"]);
+    refused(&["cp", "--in-place", "3:/a", "b"], &["--in-place", "destination"]);
+    refused(&["cp", "--in-place", "-r", "a", "3:/b"], &["--in-place", "-r"]);
+    refused(&["cp", "--in-place", "--resume", "a", "3:/b"], &["--in-place", "--resume"]);
+    refused(&["cp", "--json", "3:/a", "-"], &["--json", "`-`"]);
+    refused(&["cp", "--exclude", "", "a", "3:/b"], &["--exclude"]);
+    refused(&["cp", "--exclude"], &["--exclude"]);
+    for option in ["--delete", "--resume", "--checksum", "--trust-guest", "--in-place"] {
+        refused(&[option, "3", "ls"], &[option, "a command"]);
+        refused(&[option, "3", "-u", "a:b"], &[option, "-u"]);
+    }
+    refused(&["-r", "3", "ls"], &["-r"]);
 }
 
 #[test]
@@ -282,7 +344,6 @@ fn a_copy_that_cannot_be_meant_is_refused() {
     refused(&["cp", "-", "-", "3:/a"], &["`-`"]);
     refused(&["cp", "guest:/a", "b"], &["`guest`", "./guest:/a"]);
     refused(&["cp", "-t", "3:/a", "b"], &["-t", "cp"]);
-    refused(&["cp", "--json", "3:/a", "b"], &["--json", "cp"]);
     refused(&["cp", "-l", "a", "b@3:/a", "b"], &["-l"]);
 }
 

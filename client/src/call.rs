@@ -16,7 +16,7 @@ pub(crate) struct Call<'s> {
     channel: ChannelId,
     /// The request, and how much of it was sent; gone once all of it was.
     request: Option<(Vec<u8>, usize)>,
-    is_accepted: bool,
+    accepted: Option<u64>,
     outcome: Option<Outcome>,
     failure: Option<Error>,
     signals: Option<&'s mut Signals>,
@@ -36,7 +36,7 @@ impl<'s> Call<'s> {
         Ok(Self {
             channel,
             request,
-            is_accepted: false,
+            accepted: None,
             outcome: None,
             failure: None,
             signals,
@@ -50,7 +50,12 @@ impl<'s> Call<'s> {
 
     /// The agent has taken it on.
     pub(crate) fn is_accepted(&self) -> bool {
-        self.is_accepted
+        self.accepted.is_some()
+    }
+
+    /// The value of ACCEPTED.
+    pub(crate) fn value(&self) -> u64 {
+        self.accepted.unwrap_or(0)
     }
 
     /// It has an outcome, or will not get one.
@@ -79,7 +84,7 @@ impl<'s> Call<'s> {
             Event::Refused { code, errno, .. } => {
                 self.fail(Refusal { code, errno, text: core.text().to_vec() }.into());
             }
-            Event::Accepted { .. } => self.is_accepted = true,
+            Event::Accepted { value, .. } => self.accepted = Some(value),
             Event::Exited { outcome, .. } => self.outcome = Some(outcome),
             Event::Reset { code, .. } => self.fail(Error::Reset(code)),
             Event::Closed { code } if self.outcome.is_none() => self.fail(Error::Ended(code)),

@@ -16,6 +16,7 @@ use crate::run::{Input, Output as RunOutput, Run};
 use crate::signals::Signals;
 
 pub use crate::invocation::Program;
+use crate::transfer::Loaded;
 
 /// A command for a guest.
 pub struct Command<'c> {
@@ -27,6 +28,8 @@ pub struct Command<'c> {
     kill_after: Option<Duration>,
     /// Flags of DETACH.
     detach: Option<u32>,
+    /// What a put has brought.
+    loaded: Option<u32>,
 }
 
 /// The terminal that a command is to get.
@@ -116,7 +119,15 @@ impl<'c> Command<'c> {
             terminal: None,
             kill_after: None,
             detach: None,
+            loaded: None,
         }
+    }
+
+    /// Executes this program, which [`Client::load`] has brought into the guest's memory; the words are its arguments, the first
+    /// one too.
+    pub fn loaded(mut self, program: Loaded) -> Self {
+        self.loaded = Some(program.0);
+        self
     }
 
     /// Sets a variable of its environment.
@@ -210,6 +221,9 @@ impl<'c> Command<'c> {
         }
         if let Some(user) = &self.client.user {
             request.string(tag::USER, &[user])?;
+        }
+        if let Some(number) = self.loaded {
+            request.bytes(tag::PROGRAM, &number.to_le_bytes())?;
         }
         if let Some(flags) = self.detach {
             request.bytes(tag::DETACH, &flags.to_le_bytes())?;

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
+use vsock_shell_proto::items::ItemError;
 use vsock_shell_proto::preamble::Status;
 
 use crate::text::{escape, reason};
@@ -59,6 +60,23 @@ pub enum Error {
     Dead(Duration),
     /// Nobody reads our standard output any more.
     NoReader,
+    /// What a file transfer brought breaks the rules of its stream.
+    Items(ItemError),
+    /// More came than was announced, or than can be kept.
+    TooMuch,
+    /// A directory, where one file is copied.
+    IsDirectory,
+    /// A program of this side that cannot run in the guest: its name, and why.
+    NoProgram(String, String),
+    /// What is set of a file beside its content: what was tried, on what, why it failed.
+    About {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        on: String,
+        /// Why it failed.
+        errno: rustix::io::Errno,
+    },
     /// The agent knows no jobs.
     NoJobs,
     /// There is no job of this number.
@@ -90,6 +108,20 @@ pub struct Failure {
 }
 
 impl Error {
+    /// It is about one entry of a tree, and the others can still be copied.
+    pub(crate) fn is_of_one_entry(&self) -> bool {
+        matches!(self, Self::Local { .. } | Self::About { .. } | Self::Garbled)
+    }
+
+    /// What it says behind the name of what it is about.
+    pub(crate) fn without_place(&self) -> String {
+        match self {
+            Self::Local { what, error, .. } => format!("cannot {what}: {}", reason(error)),
+            Self::About { what, errno, .. } => format!("cannot {what}: {}", reason(&(*errno).into())),
+            other => other.to_string(),
+        }
+    }
+
     /// An error of this side.
     pub(crate) fn local(
         what: &'static str,
@@ -141,6 +173,15 @@ impl fmt::Display for Error {
             Self::TooLong => f.write_str("an argument or a variable is longer than 16 MiB"),
             Self::Local { what, on, error } => write!(f, "cannot {what} {on}: {}", reason(error)),
             Self::Garbled => f.write_str("the file arrived garbled; nothing was kept"),
+            Self::Items(ItemError::Malformed) => f.write_str("what arrived breaks the rules of a copy"),
+            Self::Items(ItemError::Name) => f.write_str("the guest sent a name that leads elsewhere"),
+            Self::Items(ItemError::TooDeep) => f.write_str("the guest sent a tree that is too deep"),
+            Self::TooMuch => f.write_str("the guest sent more than it announced"),
+            Self::IsDirectory => f.write_str("Is a directory; cp -r copies directories"),
+            Self::NoProgram(name, why) => write!(f, "cannot run {name} there: {why}"),
+            Self::About { what, on, errno } => {
+                write!(f, "cannot {what} of {on}: {}", reason(&(*errno).into()))
+            }
             Self::Disconnected => f.write_str("connection closed"),
             Self::Dead(limit) => {
                 write!(f, "no sign of life for {} s; given up", seconds(*limit).unwrap_or_default())

@@ -9,10 +9,16 @@ Usage: vsock-shell [OPTIONS] [USER@]TARGET                     interactive shell
        vsock-shell [OPTIONS] [USER@]TARGET -- PROGRAM [ARG]... run as it is, without a shell
        vsock-shell [OPTIONS] TARGET -u LOCAL:REMOTE            upload one file (`\\:` is a colon in a name)
        vsock-shell [OPTIONS] TARGET -d REMOTE:LOCAL            download one file
-       vsock-shell cp [-q] [--sync] SRC... DST                 copy; TARGET:PATH on either side, `-` is stdin or stdout
+       vsock-shell cp [-r] [-p] SRC... DST                     copy; TARGET:PATH on either side, `-` is stdin or stdout
+       vsock-shell TARGET --with FILE -- ARG0 [ARG]...         a program of this side, executed in the guest's memory
        vsock-shell wait [--timeout SECONDS] TARGET             wait until the agent answers
        vsock-shell info [--json] TARGET                        what the agent and its guest are
        vsock-shell poweroff|reboot|halt [--force] TARGET       end the guest
+       vsock-shell fs VERB TARGET ...                          files without a program in the guest: ls, cat, stat,
+                                                               mkdir, rm, mv, ln, chmod, df
+       vsock-shell sys VERB TARGET ...                         the system without one: ps, kill, dmesg, mount, umount,
+                                                               modules, load, unload, env, sysctl, date, sync,
+                                                               poweroff, reboot
        vsock-shell --detach [-t] [--hold] TARGET COMMAND...    a command as a job, without a client; prints its number
        vsock-shell jobs [--json] TARGET                        the jobs of the guest
        vsock-shell attach [--read-only] TARGET JOB             its output and terminal; ends with its status
@@ -30,7 +36,7 @@ TARGET is one of
 With cp it is written without colons, `%` for `:` and `%%` for `%`: unix%/run/agent.sock:/etc/fstab
 
 Options, before or after TARGET, but before COMMAND:
-  -p PORT               port of the agent where TARGET names none (5000)
+  -p, --port PORT       port of the agent where TARGET names none (5000)
   -l USER               user in the guest; the same as USER@TARGET
   -t, -T                with a terminal, without one (default: for a shell, when stdin and stdout are terminals)
   -n                    standard input is empty
@@ -40,7 +46,6 @@ Options, before or after TARGET, but before COMMAND:
   -u, --upload, -d, --download
                         upload or download one file, as above
       --listen ADDR     in the place of TARGET: wait for an agent that calls vsock[:PORT] or unix:PATH (its --connect)
-      --sync            flush what was written to disk before success is told
       --force           end the guest at once, without asking its init
       --timeout SECONDS keep trying to connect for so long (2; with --listen for ever); 0: try once
       --kill-after SECONDS
@@ -54,6 +59,18 @@ Options, before or after TARGET, but before COMMAND:
   -q, -v                say less, say more
   -h, --help            print this text
   -V, --version         print the version
+
+Options of cp:
+  -r                    directories with what is in them, and symbolic links as themselves
+  -p, --preserve        with owners, extended attributes, hard links and devices too
+      --exclude GLOB    leave out names, or with a slash paths, that match; repeatable
+      --resume          keep what has come of a file when a copy ends early, and go on there
+      --checksum        do not copy files that are identical
+      --delete          remove what the source has not (with -r, after a copy without problems)
+      --sync            flush what was written to disk before success is told
+      --trust-guest     take set-id bits, devices and privileged attributes from a guest
+      --in-place        write into the file or device that is there in the guest
+      --json            print a summary as one object
 
 In a shell, at the beginning of a line: ~. ends the session, ~d leaves it running as a job,
 ~^Z suspends, ~~ sends a ~, ~? lists these.

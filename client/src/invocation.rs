@@ -2,12 +2,17 @@
 //!
 //! Only meaningful combinations can be built by `args`; nothing here does anything.
 
+mod verbs;
+
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::operand::Operand;
 use crate::patience::Patience;
 use crate::target::Target;
+
+pub use verbs::{Asked, FsVerb, SystemVerb};
 
 /// How long a connect is retried where `--timeout` does not say.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -35,6 +40,10 @@ pub enum Invocation {
     Jobs(Ask),
     /// `attach`, `logs`, `kill`, `result`.
     Job(Job),
+    /// `fs`.
+    Fs(Asked<FsVerb>),
+    /// `sys`.
+    System(Asked<SystemVerb>),
     /// `-h`.
     Help,
     /// `-V`.
@@ -59,6 +68,9 @@ pub struct Run {
     pub target: Target,
     /// What.
     pub program: Program,
+    /// `--with`: a program of this side, which is executed instead of one of the guest's, with the words of
+    /// [`Program::Argv`].
+    pub with: Option<PathBuf>,
     /// Whether it gets a terminal.
     pub pty: Pty,
     /// `-n`: standard input is at its end from the beginning.
@@ -117,10 +129,35 @@ pub struct Copy {
     pub sources: Vec<Operand>,
     /// With several sources it has to be a directory.
     pub destination: Operand,
-    /// `--sync`: flushed to disk before success is told.
-    pub is_synced: bool,
+    /// What is copied, and how.
+    pub options: CopyOptions,
+    /// `--json`: print a summary.
+    pub is_json: bool,
     /// How to reach the agents, and how much to say.
     pub settings: Settings,
+}
+
+/// What is copied, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CopyOptions {
+    /// `-r`: directories with what is in them, and symbolic links as themselves.
+    pub is_recursive: bool,
+    /// `-p`: with owners, extended attributes, hard links and devices.
+    pub is_preserving: bool,
+    /// `--sync`: flushed to disk before success is told.
+    pub is_synced: bool,
+    /// `--resume`: partial files are kept, and what is there already is not copied again.
+    pub is_resumed: bool,
+    /// `--checksum`: files that are identical are not copied.
+    pub is_checked: bool,
+    /// `--delete`: what the source has not is removed.
+    pub deletes: bool,
+    /// `--trust-guest`: set-id bits, devices and privileged attributes are taken from a guest.
+    pub trusts: bool,
+    /// `--in-place`: an upload is written into the file or device that is there.
+    pub is_in_place: bool,
+    /// `--exclude`: patterns of names that are left out.
+    pub excludes: Vec<OsString>,
 }
 
 /// A question to an agent.

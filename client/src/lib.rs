@@ -15,7 +15,7 @@
 //! ```
 //!
 //! From a target to a result: [`target`] says whom to reach, [`dial`] reaches it, `connection` speaks the protocol,
-//! `drive` moves it along, and [`command`], [`job`], [`transfer`], [`info`] and [`power`] are what is done with it.
+//! `drive` moves it along, and [`command`], [`job`], [`transfer`], [`fs`], [`system`], [`info`] and [`power`] are what is done with it.
 #![forbid(unsafe_code)]
 
 pub mod args;
@@ -28,6 +28,7 @@ mod drive;
 pub mod error;
 pub mod escape;
 mod exchange;
+pub mod fs;
 pub mod help;
 pub mod info;
 pub mod invocation;
@@ -48,7 +49,9 @@ mod signal_name;
 pub mod signals;
 pub mod stdio;
 mod suggest;
+pub mod system;
 pub mod target;
 pub mod terminal;
 pub mod text;
 pub mod transfer;
+mod verb;

@@ -33,6 +33,8 @@ fn run(invocation: Invocation) -> Result<u8, Box<dyn Error>> {
         Invocation::Info(ask) => Ok(perform::info(&ask)),
         Invocation::Jobs(ask) => Ok(perform::jobs(&ask)),
         Invocation::Job(job) => Ok(perform::job(&job)),
+        Invocation::Fs(asked) => Ok(perform::fs(&asked)),
+        Invocation::System(asked) => Ok(perform::system(&asked)),
         Invocation::Power(power) => Ok(perform::power(&power)),
     }
 }

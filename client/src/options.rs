@@ -9,7 +9,7 @@ use std::time::Duration;
 use lexopt::Arg;
 
 use crate::args::{ArgsError, fail, shown};
-use crate::invocation::{DEFAULT_TIMEOUT, PATIENT_TIMEOUT, Pty, Settings, Variable};
+use crate::invocation::{CopyOptions, DEFAULT_TIMEOUT, PATIENT_TIMEOUT, Pty, Settings, Variable};
 use crate::patience::Patience;
 use crate::suggest::nearest;
 use crate::target::Target;
@@ -27,12 +27,13 @@ pub(crate) struct Options {
     pub escape: Option<Option<u8>>,
     pub environment: Vec<Variable>,
     pub directory: Option<OsString>,
+    pub with: Option<OsString>,
     pub timeout: Option<Duration>,
     pub reconnect: Option<Duration>,
     pub dead_after: Option<Duration>,
     pub kill_after: Option<Duration>,
     pub is_json: bool,
-    pub is_synced: bool,
+    pub copy: CopyOptions,
     pub is_forced: bool,
     pub is_detached: bool,
     pub is_held: bool,
@@ -50,7 +51,18 @@ pub(crate) struct Options {
 }
 
 /// The long options, for guesses at what a mistyped one was meant to be.
-const LONG: [&str; 17] = [
+const LONG: [&str; 28] = [
+    "with",
+    "port",
+    "recursive",
+    "preserve",
+    "exclude",
+    "resume",
+    "checksum",
+    "delete",
+    "trust-guest",
+    "in-place",
+    "quiet",
     "upload",
     "download",
     "listen",
@@ -71,16 +83,30 @@ const LONG: [&str; 17] = [
 ];
 
 impl Options {
-    /// Reads one option and its value; `false` at the end of the words.
-    pub(crate) fn read_next(&mut self, parser: &mut lexopt::Parser) -> Result<bool, ArgsError> {
+    /// Reads one option and its value; `false` at the end of the words. Some letters mean something else behind `cp`.
+    pub(crate) fn read_next(
+        &mut self,
+        parser: &mut lexopt::Parser,
+        is_copy: bool,
+    ) -> Result<bool, ArgsError> {
         let Some(argument) = parser.next().map_err(|error| complaint(&error))? else { return Ok(false) };
         let name = match argument {
-            Arg::Short('p') => "-p",
+            // Behind `cp` it is what cp has it for.
+            Arg::Short('p') if is_copy => "--preserve",
+            Arg::Short('p') | Arg::Long("port") => "-p",
+            Arg::Long("preserve") => "--preserve",
+            Arg::Short('r' | 'R') | Arg::Long("recursive") => "-r",
+            Arg::Long("exclude") => "--exclude",
+            Arg::Long("resume") => "--resume",
+            Arg::Long("checksum") => "--checksum",
+            Arg::Long("delete") => "--delete",
+            Arg::Long("trust-guest") => "--trust-guest",
+            Arg::Long("in-place") => "--in-place",
             Arg::Short('l') => "-l",
             Arg::Short('t') => "-t",
             Arg::Short('T') => "-T",
             Arg::Short('n') => "-n",
-            Arg::Short('q') => "-q",
+            Arg::Short('q') | Arg::Long("quiet") => "-q",
             Arg::Short('v') => "-v",
             Arg::Short('e') => "-e",
             Arg::Short('E') => "-E",
@@ -97,6 +123,7 @@ impl Options {
             Arg::Long("read-only") => "--read-only",
             Arg::Short('f') | Arg::Long("follow") => "-f",
             Arg::Long("wait") => "--wait",
+            Arg::Long("with") => "--with",
             Arg::Long("timeout") => "--timeout",
             Arg::Long("kill-after") => "--kill-after",
             Arg::Long("reconnect") => "--reconnect",
@@ -109,7 +136,8 @@ impl Options {
         Ok(true)
     }
 
-    fn set(&mut self, name: &'static str, parser: &mut lexopt::Parser) -> Result<(), ArgsError> {
+    /// Takes an option of this name, and its value.
+    pub(crate) fn set(&mut self, name: &'static str, parser: &mut lexopt::Parser) -> Result<(), ArgsError> {
         let mut value = || parser.value().map_err(|error| complaint(&error));
         match name {
             "-p" => self.port = Some(port(&value()?)?),
@@ -121,13 +149,22 @@ impl Options {
             "-v" => self.verbosity = self.verbosity.saturating_add(1),
             "-e" => self.escape = Some(escape_character(&value()?)?),
             "-E" => self.environment.push(variable(&value()?)?),
+            "--with" => self.with = Some(not_empty(name, value()?)?),
             "-C" => self.directory = Some(not_empty(name, value()?)?),
             "-u" => once(&mut self.upload, name, value()?)?,
             "-d" => once(&mut self.download, name, value()?)?,
             "-h" => self.is_help = true,
             "-V" => self.is_version = true,
             "--listen" => self.listen = Some(value()?),
-            "--sync" => self.is_synced = true,
+            "--sync" => self.copy.is_synced = true,
+            "-r" => self.copy.is_recursive = true,
+            "--preserve" => self.copy.is_preserving = true,
+            "--exclude" => self.copy.excludes.push(not_empty(name, value()?)?),
+            "--resume" => self.copy.is_resumed = true,
+            "--checksum" => self.copy.is_checked = true,
+            "--delete" => self.copy.deletes = true,
+            "--trust-guest" => self.copy.trusts = true,
+            "--in-place" => self.copy.is_in_place = true,
             "--force" => self.is_forced = true,
             "--detach" => self.is_detached = true,
             "--hold" => self.is_held = true,
@@ -259,7 +296,7 @@ fn unknown(argument: &Arg<'_>) -> ArgsError {
     })
 }
 
-fn complaint(error: &lexopt::Error) -> ArgsError {
+pub(crate) fn complaint(error: &lexopt::Error) -> ArgsError {
     ArgsError(match error {
         lexopt::Error::MissingValue { option: Some(option) } => {
             format!("{option} needs a value; vsock-shell -h tells which")

@@ -1,6 +1,9 @@
 //! Owns what each [`Invocation`](crate::invocation::Invocation) does, from the target to the exit status: the command line on top of the library.
 
+mod fs;
 mod jobs;
+mod system;
+mod tally;
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -24,9 +27,12 @@ use crate::shell::Shell;
 use crate::signals::{Caught, Signals};
 use crate::stdio::{Sink, Source};
 use crate::terminal::{self, RawMode};
-use crate::{text, transfer};
+use crate::text;
+use crate::transfer::{self, Loaded, Report};
 
+pub use fs::fs;
 pub use jobs::{job, jobs};
+pub use system::system;
 
 /// The status for what fails on this side or on the way: as with ssh, the transport's and the tool's own.
 pub const FAILED: u8 = 255;
@@ -48,6 +54,7 @@ pub fn run(invocation: &RunInvocation) -> u8 {
                     RefusalCode::CannotExecute | RefusalCode::TooLarge => CANNOT_EXECUTE,
                     _ => FAILED,
                 },
+                Error::NoProgram(..) => CANNOT_EXECUTE,
                 Error::Interrupted(signal) => interrupted(signal),
                 _ => FAILED,
             }
@@ -90,12 +97,19 @@ fn try_run(invocation: &RunInvocation) -> Result<u8, Error> {
                 && io::stdout().is_terminal()
         }
     };
+    let loaded = match &invocation.with {
+        Some(path) => {
+            let mut signals = Signals::new(Caught::ENDS);
+            Some(client.load(path, &mut signals, invocation.settings.is_quiet)?)
+        }
+        None => None,
+    };
     let result = if invocation.detach.is_some() {
-        jobs::begin(&mut client, invocation, wants_terminal)
+        jobs::begin(&mut client, invocation, loaded, wants_terminal)
     } else if wants_terminal {
-        run_in_terminal(&mut client, invocation)
+        run_in_terminal(&mut client, invocation, loaded)
     } else {
-        run_in_pipes(&mut client, invocation)
+        run_in_pipes(&mut client, invocation, loaded)
     };
     match result {
         Ok(output) => {
@@ -136,8 +150,11 @@ fn report(invocation: &RunInvocation, output: &Output) -> Result<u8, Error> {
 }
 
 /// The command of the invocation, without its terminal.
-fn command<'c>(client: &'c mut Client, invocation: &RunInvocation) -> Command<'c> {
+fn command<'c>(client: &'c mut Client, invocation: &RunInvocation, loaded: Option<Loaded>) -> Command<'c> {
     let mut command = client.command(invocation.program.clone());
+    if let Some(program) = loaded {
+        command = command.loaded(program);
+    }
     for variable in &invocation.environment {
         if let Some(value) = variable.value.clone().or_else(|| std::env::var_os(&variable.name)) {
             command = command.env(&variable.name, value);
@@ -155,7 +172,11 @@ fn command<'c>(client: &'c mut Client, invocation: &RunInvocation) -> Command<'c
     command
 }
 
-fn run_in_pipes(client: &mut Client, invocation: &RunInvocation) -> Result<Output, Error> {
+fn run_in_pipes(
+    client: &mut Client,
+    invocation: &RunInvocation,
+    loaded: Option<Loaded>,
+) -> Result<Output, Error> {
     let mut signals = Signals::new(Caught::ENDS);
     let input = if invocation.is_stdin_null {
         Input::nothing()
@@ -164,7 +185,7 @@ fn run_in_pipes(client: &mut Client, invocation: &RunInvocation) -> Result<Outpu
     };
     let streams =
         if invocation.is_json { Streams::keeping(input) } else { Streams { input, ..standard_output()? } };
-    command(client, invocation).run(streams, Some(&mut signals))
+    command(client, invocation, loaded).run(streams, Some(&mut signals))
 }
 
 fn standard_output() -> Result<Streams, Error> {
@@ -175,10 +196,14 @@ fn standard_output() -> Result<Streams, Error> {
     })
 }
 
-fn run_in_terminal(client: &mut Client, invocation: &RunInvocation) -> Result<Output, Error> {
+fn run_in_terminal(
+    client: &mut Client,
+    invocation: &RunInvocation,
+    loaded: Option<Loaded>,
+) -> Result<Output, Error> {
     let mut signals = terminal_signals()?;
     let raw = raw_mode(!invocation.is_stdin_null)?;
-    let command = command(client, invocation).terminal(own_terminal(raw.as_ref()));
+    let command = command(client, invocation, loaded).terminal(own_terminal(raw.as_ref()));
     let request = command.request()?;
     let keys = if invocation.is_stdin_null { Source::null() } else { Source::stdin() };
     let keys = keys.map_err(Error::local("use", "standard input"))?;
@@ -225,16 +250,25 @@ fn own_terminal(raw: Option<&RawMode>) -> Terminal {
 pub fn copy(invocation: &Copy) -> u8 {
     let mut signals = Signals::new(Caught::ENDS);
     let mut failed = FAILED;
-    let report = &mut |name: &OsStr, error: &Error| {
+    let mut report = Report::new(invocation.settings.is_quiet);
+    let tell = &mut |name: &OsStr, error: &Error| {
         if matches!(error, Error::NoReader) {
             failed = interrupted(SIGPIPE);
         }
         complain(&text::escape(name.as_encoded_bytes()), error);
     };
-    match transfer::copy(invocation, &mut signals, report) {
-        Ok(true) => 0,
+    let copied = transfer::copy(invocation, &mut signals, &mut report, tell);
+    report.tell_notes();
+    if invocation.is_json
+        && let Err(error) = print(&format!("{}\n", report.to_value()))
+    {
+        complain("standard output", &error);
+        return FAILED;
+    }
+    match copied {
+        Ok(()) if report.is_fine() => 0,
         Err(Error::Interrupted(signal)) => interrupted(signal),
-        Ok(false) | Err(_) => failed,
+        Ok(()) | Err(_) => failed,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Owns how a guest is ended through its agent (`docs/PROTOCOL.md`, R-9.11).
 
-use vsock_shell_proto::fields::{FLAG_FORCE, tag};
+use vsock_shell_proto::fields::{flag, tag};
 use vsock_shell_proto::frame::{ChannelKind, Outcome};
 
 use crate::client::Client;
@@ -22,7 +22,7 @@ impl Client {
         let mut request = Request::default();
         request.string(tag::VERB, &[action.verb().as_ref()])?;
         if is_forced {
-            request.bytes(tag::FLAGS, &FLAG_FORCE.to_le_bytes())?;
+            request.bytes(tag::FLAGS, &flag::FORCE.to_le_bytes())?;
         }
         let streams = Streams { input: Input::nothing(), output: Output::discard(), error };
         let core = &mut self.connection.core;

@@ -15,8 +15,8 @@ use crate::text;
 const NAME_COLUMNS: usize = 32;
 
 /// `{msg}` is padded to [`NAME_COLUMNS`].
-const KNOWN: &str = "{msg:32} {wide_bar} {percent:>3}% {bytes:>10} {bytes_per_sec:>12} {eta:>5}";
-const UNKNOWN: &str = "{msg:32} {spinner} {bytes:>10} {bytes_per_sec:>12} {elapsed:>5}";
+const KNOWN: &str = "{msg:32} {prefix}{wide_bar} {percent:>3}% {bytes:>10} {bytes_per_sec:>12} {eta:>5}";
+const UNKNOWN: &str = "{msg:32} {prefix}{spinner} {bytes:>10} {bytes_per_sec:>12} {elapsed:>5}";
 
 /// The progress of one file. Dropped without [`Progress::finish`], it leaves the line as far as it came.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Progress {
     /// A line for a file of `size` bytes; `None` when that is not known (a stream).
     pub fn new(name: &OsStr, size: Option<u64>, is_quiet: bool) -> Self {
         if is_quiet || !std::io::stderr().is_terminal() {
-            return Self { bar: ProgressBar::hidden() };
+            return Self::hidden();
         }
         Self::on(ProgressDrawTarget::stderr(), name, size)
     }
@@ -41,6 +41,28 @@ impl Progress {
         Self { bar }
     }
 
+    /// Nothing is shown.
+    pub fn hidden() -> Self {
+        Self { bar: ProgressBar::hidden() }
+    }
+
+    /// Nobody sees it: what it would show need not be found out.
+    pub fn is_hidden(&self) -> bool {
+        self.bar.is_hidden()
+    }
+
+    /// The same line, for another thread.
+    pub fn handle(&self) -> Handle {
+        Handle(self.bar.clone())
+    }
+
+    /// So many files are complete.
+    pub fn count(&self, files: u64) {
+        if files > 1 && !self.bar.is_hidden() {
+            self.bar.set_prefix(format!("{files} files "));
+        }
+    }
+
     /// `bytes` more have been moved. Draws at most 20 times a second.
     pub fn advance(&self, bytes: u64) {
         self.bar.inc(bytes);
@@ -48,12 +70,7 @@ impl Progress {
 
     /// The size became known, or another one.
     pub fn set_size(&self, size: u64) {
-        if !self.bar.is_hidden() {
-            self.bar.set_length(size);
-            self.bar.set_style(
-                ProgressStyle::with_template(KNOWN).unwrap_or_else(|_| ProgressStyle::default_bar()),
-            );
-        }
+        self.handle().set_size(size);
     }
 
     /// A line of ours, above it.
@@ -64,6 +81,28 @@ impl Progress {
     /// The file is there: the line stays, complete.
     pub fn finish(self) {
         self.bar.finish();
+    }
+}
+
+/// Somebody who finds out how much there is.
+pub struct Handle(ProgressBar);
+
+impl Handle {
+    /// It is so much.
+    pub fn set_size(&self, size: u64) {
+        if !self.0.is_hidden() {
+            self.0.set_length(size);
+            self.0.set_style(
+                ProgressStyle::with_template(KNOWN).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
+        }
+    }
+}
+
+impl Progress {
+    /// The line goes.
+    pub fn clear(self) {
+        self.bar.finish_and_clear();
     }
 }
 

@@ -68,9 +68,13 @@ impl Input {
 /// Where what a command writes goes.
 pub struct Output(To);
 
+/// What becomes of a piece.
+type Take = dyn FnMut(&[u8]) -> io::Result<()>;
+
 enum To {
     Nowhere,
     Memory(Kept),
+    Each(Box<Take>),
     Sink { sink: Sink, is_ready: bool },
 }
 
@@ -85,6 +89,11 @@ impl Output {
     #[must_use]
     pub fn keep() -> Self {
         Self(To::Memory(Kept::default()))
+    }
+
+    /// Each piece is given to `take`, which may block; when it fails, nothing more is wanted.
+    pub fn each(take: impl FnMut(&[u8]) -> io::Result<()> + 'static) -> Self {
+        Self(To::Each(Box::new(take)))
     }
 
     /// A descriptor of this side.
@@ -103,6 +112,7 @@ impl Output {
                     piece.len()
                 })
                 .sum()),
+            To::Each(take) => pieces.map(|piece| take(piece).map(|()| piece.len())).sum(),
             To::Sink { is_ready: false, .. } => Ok(0),
             To::Sink { sink, is_ready } => match sink.write_pieces(pieces) {
                 Ok(taken) => Ok(taken),

@@ -1,47 +1,70 @@
 //! Owns copying files to and from guests: which source goes where, and over which session.
 //!
-//! `send` and `receive` move one file each; a copy from guest to guest pours one's stream into the other.
+//! ```text
+//!   source ──> send ══> guest ══> receive ──> planting ──> landing
+//!                 └──── relay ────┘
+//! ```
+//!
+//! `source` reads what is here, `send` uploads it; `receive` takes a download, `planting` makes its entries beneath the
+//! `destination`, each file through a `landing`; `relay` pours the stream of one guest into another. `compare` finds out what
+//! the other side has already, by `fetch`, which asks for many files at once (`wants`). `report` tells.
 
+mod beneath;
+mod compare;
+mod destination;
+mod fetch;
 mod landing;
+mod load;
+mod metadata;
+mod planting;
 mod receive;
+mod relay;
+mod report;
 mod send;
+mod source;
+mod wants;
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::IsTerminal as _;
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use vsock_shell_proto::fields::{FLAG_DIRECTORY, FLAG_SYNC, tag};
-use vsock_shell_proto::frame::ChannelKind;
+use vsock_shell_proto::fields::{flag, tag};
 
 use crate::client::Client;
-use crate::command::Streams;
 use crate::drive::drive;
-use crate::error::{Error, Failure};
-use crate::invocation::Copy;
+use crate::error::Error;
+use crate::invocation::{Copy, CopyOptions};
 use crate::operand::Operand;
 use crate::patience::Patience;
-use crate::progress::Progress;
 use crate::request::Request;
-use crate::run::{Input, Output, Run};
 use crate::signals::{Caught, Signals, arm};
-use crate::stdio::{Sink, Source};
 use crate::target::Target;
+pub(crate) use compare::join;
+use compare::{Plan, remove_others_here};
+use destination::Place;
+pub use fetch::{Answer, Fetched};
 use landing::Landing;
+pub use load::Loaded;
+use planting::Planting;
 use receive::Receive;
-use send::{Origin, Send};
+use relay::{Failing, relay};
+pub use report::Report;
+use send::{Manner, Send};
+use source::Origin;
+use wants::Wants;
 
 /// Between two looks for a signal while a guest is reached for.
 const LISTEN: Duration = Duration::from_millis(50);
 
-/// The errno of a guest that finds nobody who reads what it sends.
-const EPIPE: u32 = rustix::io::Errno::PIPE.raw_os_error().unsigned_abs();
+/// The errno of a directory, where one file was asked for.
+const EISDIR: u32 = rustix::io::Errno::ISDIR.raw_os_error().unsigned_abs();
 
-/// Where a file goes in a guest.
+/// Where something goes in a guest.
 #[derive(Clone, Debug)]
 pub struct Destination {
     /// Its path, or the directory that it goes into.
@@ -50,95 +73,172 @@ pub struct Destination {
     pub name: Option<OsString>,
     /// The path has to be a directory.
     pub is_directory: bool,
-    /// Flush to the disk before success is told.
-    pub is_synced: bool,
 }
 
 impl Client {
-    /// Uploads a file, or all that `source` gives.
+    /// Uploads a file or a tree, or all that `source` gives.
     ///
     /// # Errors
-    /// The file cannot be read, the guest refused or failed, the connection was lost, or a signal arrived.
+    /// What is at `source` cannot be read, the guest refused or failed, the connection was lost, or a signal arrived. What fails
+    /// inside a tree is told to `report`.
     pub fn put(
         &mut self,
         source: &Path,
         to: &Destination,
-        signals: Option<&mut Signals>,
-        is_quiet: bool,
+        options: &CopyOptions,
+        signals: &mut Signals,
+        report: &mut Report,
     ) -> Result<(), Error> {
-        let origin = Origin::open(source)?;
-        let name = source.file_name().unwrap_or(source.as_os_str());
-        let progress = Progress::new(name, origin.size(), is_quiet);
-        self.put_from(origin, to, signals, progress)
+        let mut plan = Plan::default();
+        let mut base = None;
+        if options.is_resumed || options.is_checked || options.deletes {
+            let end = self.end_of(&to.path, to.name.as_deref(), signals)?;
+            if options.is_resumed || options.is_checked {
+                plan = self.plan(source, &end, options, signals)?;
+            }
+            base = Some(end);
+        }
+        let origin = Origin::open(source, options.is_recursive, options.is_preserving, &options.excludes)?;
+        let is_tree = origin.size().is_none() && source.is_dir();
+        report.begin(source.as_os_str(), origin.size(), true);
+        if is_tree && !report.progress().is_hidden() {
+            // Meanwhile the first files are on their way.
+            let (handle, source) = (report.progress().handle(), source.to_owned());
+            let excludes = options.excludes.clone();
+            std::thread::spawn(move || handle.set_size(source::total(&source, &excludes)));
+        }
+        let came = self.put_from(origin, to, options, &plan, Some(signals), report)?.1;
+        if let (Some(base), true, true) = (base, options.deletes && is_tree, report.is_fine()) {
+            self.remove_others(&base, &came, options, signals, report)?;
+        }
+        report.end();
+        Ok(())
     }
 
+    /// The value of ACCEPTED, and what was sent where that is asked for.
     fn put_from(
         &mut self,
         origin: Origin,
         to: &Destination,
+        options: &CopyOptions,
+        plan: &Plan,
+        signals: Option<&mut Signals>,
+        report: &mut Report,
+    ) -> Result<(u64, HashSet<Vec<u8>>), Error> {
+        let request = self.put_request(to, options)?;
+        let manner = Manner {
+            preserves: options.is_preserving,
+            has_holes: !options.is_in_place,
+            remembers: options.deletes,
+            plan,
+        };
+        self.send(request, origin, &manner, signals, report)
+    }
+
+    /// Pours a file into standard output.
+    pub(crate) fn print_file(&mut self, path: &OsStr) -> Result<(), Error> {
+        let place = Place::There(Some(Landing::stream()?));
+        let mut signals = Signals::new(Caught::ENDS);
+        let options = CopyOptions::default();
+        self.get_to(path, place, &options, &mut signals, &mut Report::new(true), false)
+    }
+
+    /// Writes a file of this side into what is there in the guest.
+    pub(crate) fn put_in_place(&mut self, file: File, size: u64, path: &OsStr) -> Result<(), Error> {
+        let to = Destination { path: path.to_owned(), name: None, is_directory: false };
+        let options = CopyOptions { is_in_place: true, ..CopyOptions::default() };
+        let origin = Origin::file(file, size);
+        let report = &mut Report::new(true);
+        self.put_from(origin, &to, &options, &Plan::default(), None, report).map(drop)
+    }
+
+    fn send(
+        &mut self,
+        request: Vec<u8>,
+        origin: Origin,
+        manner: &Manner<'_>,
         mut signals: Option<&mut Signals>,
-        progress: Progress,
-    ) -> Result<(), Error> {
+        report: &mut Report,
+    ) -> Result<(u64, HashSet<Vec<u8>>), Error> {
         arm(&mut signals)?;
-        let request = self.put_request(to)?;
-        let mut send = Send::new(&mut self.connection.core, request, origin, signals, progress)?;
+        let mut send = Send::new(&mut self.connection.core, request, origin, manner, signals, report)?;
         let driven = drive(&mut self.connection, &mut send);
         send.finish(&mut self.connection.core, driven)
     }
 
-    /// Downloads a file to `to`, a file or a directory.
+    /// Downloads a file or a tree to `to`.
     ///
     /// # Errors
-    /// As for [`Client::put`]; whatever fails leaves nothing behind.
+    /// As for [`Client::put`]; whatever fails as a whole leaves no incomplete file behind.
     pub fn get(
         &mut self,
         path: &OsStr,
         to: &Path,
-        is_synced: bool,
-        mut signals: Option<&mut Signals>,
-        is_quiet: bool,
+        options: &CopyOptions,
+        signals: &mut Signals,
+        report: &mut Report,
     ) -> Result<(), Error> {
-        // Waiting for somebody who reads a pipe is what a signal may end at once.
-        let there = Landing::there(to)?;
-        // Before there is a temporary file that a signal would leave behind.
-        arm(&mut signals)?;
-        let landing = match there {
-            Some(there) => there,
-            None => Landing::file(to, file_name(path), is_synced)?,
-        };
-        self.get_to(path, landing, signals, is_quiet)
+        // Waiting for somebody who reads a pipe is what a signal may end at once: this before it is caught.
+        let place = Place::find(to, file_name(path))?;
+        self.get_to(path, place, options, signals, report, true).map_err(|error| match error {
+            Error::Refused(refusal) if refusal.errno == EISDIR => Error::IsDirectory,
+            error => error,
+        })
     }
 
     fn get_to(
         &mut self,
         path: &OsStr,
-        landing: Landing,
-        signals: Option<&mut Signals>,
-        is_quiet: bool,
+        place: Place,
+        options: &CopyOptions,
+        signals: &mut Signals,
+        report: &mut Report,
+        is_drawn: bool,
     ) -> Result<(), Error> {
-        let request = self.get_request(path)?;
-        let progress = Progress::new(file_name(path).unwrap_or(path), None, is_quiet);
-        let mut receive = Receive::new(&mut self.connection.core, request, landing, signals, progress)?;
+        // Before there is a temporary file that a signal would leave behind.
+        arm(&mut Some(&mut *signals))?;
+        report.begin(path, None, is_drawn);
+        let flags = get_flags(path, options);
+        let is_compared = options.is_resumed || options.is_checked;
+        let (list, request) = if is_compared && !matches!(place, Place::There(_)) {
+            let (wanted, scenes) = self.scenes(path, &place, flags, options, signals, report)?;
+            let list = (Wants::new(wanted), scenes);
+            let preserves = flags & flag::PRESERVE;
+            (Some(list), self.get_request(OsStr::new("."), flag::LIST | preserves, &[])?)
+        } else {
+            if options.is_recursive && !report.progress().is_hidden() {
+                let listed = self.fetch(path, flags | flag::META, &options.excludes, Some(signals))?;
+                report.progress().set_size(listed.iter().filter_map(Answer::size).sum());
+            }
+            (None, self.get_request(path, flags, &options.excludes)?)
+        };
+        let planting = Planting::new(place, options);
+        let core = &mut self.connection.core;
+        let mut receive =
+            Receive::new(core, request, list, planting, Some(signals), report, options.is_synced)?;
         let driven = drive(&mut self.connection, &mut receive);
-        receive.finish(&mut self.connection.core, driven)
+        let (place, came) = receive.finish(&mut self.connection.core, driven)?.into_came();
+        if let Some(came) = came.filter(|came| report.is_fine() && !came.is_empty()) {
+            remove_others_here(&place, &came, options, report)?;
+        }
+        report.end();
+        Ok(())
     }
 
-    fn put_request(&self, to: &Destination) -> Result<Vec<u8>, Error> {
+    fn put_request(&self, to: &Destination, options: &CopyOptions) -> Result<Vec<u8>, Error> {
         let mut request = Request::default();
         request.string(tag::PATH, &[guest_path(&to.path)])?;
         if let Some(name) = &to.name {
             request.string(tag::NAME, &[name])?;
         }
-        let directory = if to.is_directory { FLAG_DIRECTORY } else { 0 };
-        let sync = if to.is_synced { FLAG_SYNC } else { 0 };
-        request.bytes(tag::FLAGS, &(directory | sync).to_le_bytes())?;
-        self.name_user(&mut request)?;
-        Ok(request.into_bytes())
-    }
-
-    fn get_request(&self, path: &OsStr) -> Result<Vec<u8>, Error> {
-        let mut request = Request::default();
-        request.string(tag::PATH, &[guest_path(path)])?;
+        let flags = [
+            (to.is_directory, flag::DIRECTORY),
+            (options.is_synced, flag::SYNC),
+            (options.is_resumed, flag::RESUME),
+            (options.is_in_place, flag::IN_PLACE),
+        ];
+        let flags = flags.iter().filter(|(is_set, _)| *is_set).fold(0, |flags, (_, flag)| flags | flag);
+        request.bytes(tag::FLAGS, &flags.to_le_bytes())?;
         self.name_user(&mut request)?;
         Ok(request.into_bytes())
     }
@@ -151,6 +251,15 @@ impl Client {
     }
 }
 
+/// How something is asked for: a tree with links as themselves, but for one whose name ends with a slash.
+fn get_flags(path: &OsStr, options: &CopyOptions) -> u32 {
+    let is_directory = path.as_bytes().ends_with(b"/") || file_name(path).is_none();
+    let tree = if options.is_recursive { flag::TREE } else { 0 };
+    let no_follow = if options.is_recursive && !is_directory { flag::NO_FOLLOW } else { 0 };
+    let preserve = if options.is_preserving { flag::PRESERVE } else { 0 };
+    tree | no_follow | preserve
+}
+
 /// A path as the agent takes it, for which a relative one starts in the home directory.
 fn guest_path(path: &OsStr) -> &OsStr {
     match path.as_bytes() {
@@ -160,37 +269,43 @@ fn guest_path(path: &OsStr) -> &OsStr {
     }
 }
 
-/// The last component of a guest's path, by our rules and never by the guest's; `None` for `/`, `.` and `..`.
+/// The last component of a path, by our rules and never by the guest's; `None` for `/`, `.` and `..`, also behind others:
+/// what is in the directory is meant then.
 fn file_name(path: &OsStr) -> Option<&OsStr> {
-    Path::new(path).file_name()
+    let bytes = path.as_bytes();
+    let end = bytes.iter().rposition(|byte| *byte != b'/').map_or(0, |at| at + 1);
+    // `Path` overlooks a dot at the end.
+    let is_dot = bytes.get(..end).is_some_and(|path| path.ends_with(b"/."));
+    Path::new(path).file_name().filter(|_| !is_dot)
 }
 
-/// Copies as the invocation says. What fails is told to `report`, and the rest is copied; whether all went well.
+/// Copies as the invocation says. What fails is told to `tell`, and to the report; the rest is copied.
 ///
 /// # Errors
 /// A signal arrived: nothing more is copied.
 pub fn copy(
     copy: &Copy,
     signals: &mut Signals,
-    report: &mut dyn FnMut(&OsStr, &Error),
-) -> Result<bool, Error> {
+    report: &mut Report,
+    tell: &mut dyn FnMut(&OsStr, &Error),
+) -> Result<(), Error> {
     let mut guests = Guests { open: Vec::new(), copy };
-    let mut is_fine = true;
     for source in &copy.sources {
-        match guests.copy(source, signals) {
+        match guests.copy(source, signals, report) {
             Ok(()) => {}
             Err((_, error @ Error::Interrupted(_))) => {
                 guests.open.drain(..).for_each(|(_, client)| client.cancel());
                 return Err(error);
             }
             Err((operand, error)) => {
-                is_fine = false;
-                report(&name_of(operand), &error);
+                let name = name_of(operand);
+                report.operand_failed(&name, &error);
+                tell(&name, &error);
             }
         }
     }
     guests.open.into_iter().for_each(|(_, client)| client.close());
-    Ok(is_fine)
+    Ok(())
 }
 
 /// An operand as it was written, near enough.
@@ -241,58 +356,68 @@ impl<'c> Guests<'c> {
     }
 
     /// Copies one source. What fails is told with the operand that it is about.
-    fn copy<'o>(&mut self, source: &'o Operand, signals: &mut Signals) -> Result<(), (&'o Operand, Error)>
+    fn copy<'o>(
+        &mut self,
+        source: &'o Operand,
+        signals: &mut Signals,
+        report: &mut Report,
+    ) -> Result<(), (&'o Operand, Error)>
     where
         'c: 'o,
     {
         let destination = &self.copy.destination;
-        self.copy_one(source, signals).map_err(|error| match error {
+        self.copy_one(source, signals, report).map_err(|error| match error {
             // What the guest says of an upload is about the name there.
             Failing::Destination(error @ (Error::Refused(_) | Error::Failed(_))) => (destination, error),
             Failing::Source(error) | Failing::Destination(error) => (source, error),
         })
     }
 
-    fn copy_one(&mut self, source: &Operand, signals: &mut Signals) -> Result<(), Failing> {
+    fn copy_one(
+        &mut self,
+        source: &Operand,
+        signals: &mut Signals,
+        report: &mut Report,
+    ) -> Result<(), Failing> {
         let copy = self.copy;
-        let is_quiet = copy.settings.is_quiet;
+        let options = &copy.options;
         let is_several = copy.sources.len() > 1;
         match (source, &copy.destination) {
             (Operand::Remote { target, path }, Operand::Local(to)) => {
                 if is_several && !to.is_dir() {
                     return Err(not_a_directory(to).into());
                 }
-                self.with(target, signals, |client, signals| {
-                    client.get(path, to, copy.is_synced, Some(signals), is_quiet)
-                })?;
+                self.with(target, signals, |client, signals| client.get(path, to, options, signals, report))?;
                 Ok(())
             }
             (Operand::Remote { target, path }, Operand::Stream) => {
-                let landing = Landing::stream()?;
+                let place = Place::There(Some(Landing::stream()?));
                 // On a terminal the content is what it shows.
-                let is_quiet = is_quiet || std::io::stdout().is_terminal();
+                let is_drawn = !std::io::stdout().is_terminal();
                 self.with(target, signals, |client, signals| {
-                    client.get_to(path, landing, Some(signals), is_quiet)
+                    client.get_to(path, place, options, signals, report, is_drawn)
                 })?;
                 Ok(())
             }
             (Operand::Local(from), Operand::Remote { target, path }) => {
-                let to = self.destination(path, from.file_name(), is_several);
-                self.with(target, signals, |client, signals| client.put(from, &to, Some(signals), is_quiet))
+                let to = self.destination(path, file_name(from.as_os_str()), is_several);
+                self.with(target, signals, |client, signals| client.put(from, &to, options, signals, report))
                     .map_err(Failing::Destination)
             }
             (Operand::Stream, Operand::Remote { target, path }) => {
                 let to = self.destination(path, None, is_several);
                 let origin = Origin::stdin()?;
-                let progress = Progress::new(OsStr::new("-"), None, is_quiet);
+                report.begin(OsStr::new("-"), None, true);
                 self.with(target, signals, |client, signals| {
-                    client.put_from(origin, &to, Some(signals), progress)
+                    client.put_from(origin, &to, options, &Plan::default(), Some(signals), report)
                 })
-                .map_err(Failing::Destination)
+                .map_err(Failing::Destination)?;
+                report.end();
+                Ok(())
             }
             (Operand::Remote { target: from, path }, Operand::Remote { target, path: to }) => {
                 let to = self.destination(to, file_name(path), is_several);
-                self.relay((from, path), (target, &to), signals)
+                self.relay((from, path), (target, &to), signals, report)
             }
             // `args` lets no copy through that has no guest in it.
             (Operand::Local(_) | Operand::Stream, Operand::Local(_) | Operand::Stream) => Ok(()),
@@ -303,51 +428,30 @@ impl<'c> Guests<'c> {
         Destination {
             path: path.to_owned(),
             name: name.map(OsStr::to_owned),
-            is_directory: is_several || path.as_bytes().ends_with(b"/"),
-            is_synced: self.copy.is_synced,
+            // A slash at the end speaks for itself: a directory may still be made there.
+            is_directory: is_several,
         }
     }
 
-    /// Pours the file stream of one guest into another; each end checks the digest itself.
+    /// Copies from one guest to another.
     fn relay(
         &mut self,
         (from, path): (&Target, &OsStr),
         (to, destination): (&Target, &Destination),
         signals: &mut Signals,
+        report: &mut Report,
     ) -> Result<(), Failing> {
-        let (read, write) = std::io::pipe().map_err(Error::local("make", "a pipe"))?;
-        let source = Source::new(read.as_fd()).map_err(Error::local("use", "a pipe"))?;
-        let sink = Sink::new(write.as_fd()).map_err(Error::local("use", "a pipe"))?;
-        drop((read, write));
-        // A signal ends both, however the guests behave.
-        let mut signals_too = Signals::new(Caught::ENDS);
+        let options = &self.copy.options;
         let mut getting = self.take(from, signals)?;
         let mut putting = self.take(to, signals)?;
-        let get = getting.get_request(path)?;
-        let put = putting.put_request(destination)?;
-        let (got, was_put) = std::thread::scope(|scope| {
-            let other = scope.spawn(|| {
-                let streams =
-                    Streams { input: Input::nothing(), output: Output::sink(sink), error: Output::discard() };
-                pour(&mut getting, ChannelKind::Get, get, streams, &mut signals_too)
-            });
-            let streams =
-                Streams { input: Input::source(source), output: Output::discard(), error: Output::discard() };
-            let was_put = pour(&mut putting, ChannelKind::Put, put, streams, signals);
-            (other.join().unwrap_or(Err(Error::Closed)), was_put)
-        });
+        report.begin(path, None, true);
+        let get = getting.get_request(path, get_flags(path, options), &options.excludes)?;
+        let put = putting.put_request(destination, options)?;
+        let done = relay((&mut getting, get), (&mut putting, put), options.trusts, signals, report);
         getting.close();
         putting.close();
-        match (got, was_put) {
-            (Ok(()), Ok(())) => Ok(()),
-            (Err(error @ Error::Interrupted(_)), _) => Err(Failing::Source(error)),
-            // Where one failed the other could not but fail too: the source found nobody who reads it any more.
-            (Ok(()), Err(error)) => Err(Failing::Destination(error)),
-            (Err(Error::Failed(Failure { errno: EPIPE, .. })), Err(error)) => {
-                Err(Failing::Destination(error))
-            }
-            (Err(error), _) => Err(Failing::Source(error)),
-        }
+        report.end();
+        done
     }
 }
 
@@ -372,42 +476,8 @@ fn connect(target: &Target, patience: Patience, signals: &mut Signals) -> Result
     }
 }
 
-/// What failed in a copy, by the operand that it is about.
-enum Failing {
-    Source(Error),
-    Destination(Error),
-}
-
-impl From<Error> for Failing {
-    fn from(error: Error) -> Self {
-        Self::Source(error)
-    }
-}
-
-fn pour(
-    client: &mut Client,
-    kind: ChannelKind,
-    request: Vec<u8>,
-    streams: Streams,
-    signals: &mut Signals,
-) -> Result<(), Error> {
-    let mut run = Run::new(&mut client.connection.core, kind, request, streams, Some(signals))?;
-    let driven = drive(&mut client.connection, &mut run);
-    run.finish(&mut client.connection.core, driven).map(drop)
-}
-
 fn not_a_directory(path: &Path) -> Error {
     Error::local("copy several files to", path)(rustix::io::Errno::NOTDIR.into())
-}
-
-/// Where a temporary file beside `path` goes.
-fn beside(path: &Path) -> PathBuf {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new(".")).to_owned()
-}
-
-/// Opens a file of this side that is to be sent.
-fn open_source(path: &Path) -> Result<File, Error> {
-    File::open(path).map_err(Error::local("open", path))
 }
 
 #[cfg(test)]
@@ -424,7 +494,8 @@ mod tests {
     #[test]
     fn the_guest_never_names_a_file_here() {
         assert_eq!(file_name(OsStr::new("/etc/passwd")), Some(OsStr::new("passwd")));
-        for none in ["/", "..", "a/.."] {
+        assert_eq!(file_name(OsStr::new("/etc//")), Some(OsStr::new("etc")));
+        for none in ["", "/", "//", ".", "..", "a/..", "a/.", "a/./", "/."] {
             assert_eq!(file_name(OsStr::new(none)), None);
         }
     }

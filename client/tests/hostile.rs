@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use guest::processes::{Mark, state};
-use guest::{Guest, Running, TARGET, assert_same, names, payload, payload_byte, read_line, until};
+use guest::{
+    Guest, Running, TARGET, assert_same, names, payload, payload_byte, read_line, solid_file, until,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use vsock_shell::client::Client;
 use vsock_shell::command::Program;
@@ -323,7 +325,7 @@ fn a_client_killed_in_a_download_leaves_no_file_of_that_name() {
     let guest = Guest::start();
     let here = guest.directory.subdirectory("here");
     let from = guest.directory.path("from");
-    File::create(&from).unwrap().set_len(4 << 30).unwrap();
+    solid_file(&from, 2 << 30);
     let mut command =
         guest.client(["cp".as_ref(), guest.remote(&from).as_os_str(), here.join("to").as_os_str()]);
     let client = Running::start(&mut command);
@@ -343,7 +345,7 @@ fn a_thousand_clients_killed_in_the_middle_leave_nothing() {
     let descriptors = guest.descriptors();
     let there = guest.directory.subdirectory("there");
     let from = guest.directory.path("from");
-    File::create(&from).unwrap().set_len(4 << 30).unwrap();
+    solid_file(&from, 2 << 30);
     let next = AtomicU32::new(0);
     std::thread::scope(|scope| {
         for _ in 0..8 {

@@ -11,10 +11,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use guest::{Directory, Guest, Running, TARGET, assert_same, names, payload, payload_byte, until};
+use guest::{
+    Directory, Guest, Running, TARGET, assert_same, names, payload, payload_byte, solid_file, until,
+};
 use rustix::process::Signal;
 
 const LARGE: u64 = 64 << 20;
+/// Takes far longer to copy than it takes to notice that the copy has begun.
+const HUGE: u64 = 2 << 30;
 
 /// A file of the payload's first `length` bytes, with an odd mode and an old time.
 fn large_file(path: &Path, length: u64) {
@@ -167,7 +171,7 @@ fn a_copy_between_guests_can_be_interrupted() {
     let (one, other) = (Guest::start(), Guest::start());
     // Far more than can be copied before the signal.
     let from = one.directory.path("from");
-    File::create(&from).unwrap().set_len(4 << 30).unwrap();
+    solid_file(&from, HUGE);
     let to = other.directory.path("to");
     let mut running =
         Running::start(&mut one.client([OsStr::new("cp"), &one.remote(&from), &other.remote(&to)]));
@@ -219,8 +223,16 @@ fn the_guest_gives_nobody_here_its_rights() {
     let from = guest.directory.file("from", b"x");
     fs::set_permissions(&from, Permissions::from_mode(0o6755)).unwrap();
     let to = guest.directory.path("to");
-    guest.cp([&guest.remote(&from), to.as_os_str()]).succeeded();
+    let said = "vsock-shell: set-id bits were taken away; --trust-guest keeps them\n";
+    let copied = guest.cp([&guest.remote(&from), to.as_os_str()]);
+    assert_eq!((copied.status(), copied.stderr()), (0, said));
     assert_eq!(fs::metadata(&to).unwrap().mode() & 0o7777, 0o755);
+    // Where one asks for it, and from us to the guest, they stay.
+    guest.cp([OsStr::new("--trust-guest"), &guest.remote(&from), to.as_os_str()]).succeeded();
+    assert_eq!(fs::metadata(&to).unwrap().mode() & 0o7777, 0o6755);
+    let there = guest.directory.path("there");
+    guest.cp([from.as_os_str(), &guest.remote(&there)]).succeeded();
+    assert_eq!(fs::metadata(&there).unwrap().mode() & 0o7777, 0o6755);
 }
 
 #[test]
@@ -289,7 +301,7 @@ fn an_interrupted_transfer_leaves_nothing_on_either_side() {
     let guest = Guest::start();
     let [here, there] = ["here", "there"].map(|name| guest.directory.subdirectory(name));
     let endless = guest.directory.path("endless");
-    File::create(&endless).unwrap().set_len(4 << 30).unwrap();
+    solid_file(&endless, HUGE);
     for (from, to, folder) in [
         (endless.clone().into_os_string(), guest.remote(there.join("to")), &there),
         (guest.remote(&endless), here.join("to").into_os_string(), &here),
@@ -359,7 +371,7 @@ fn a_copy_that_waits_for_its_second_guest_can_be_interrupted() {
 fn a_session_that_dies_costs_one_file_of_several() {
     let guest = Guest::start();
     let [endless, small, to] = ["endless", "small", "to"].map(|name| guest.directory.path(name));
-    File::create(&endless).unwrap().set_len(1 << 40).unwrap();
+    solid_file(&endless, HUGE);
     fs::write(&small, b"small").unwrap();
     fs::create_dir(&to).unwrap();
     let words = ["cp".as_ref(), endless.as_os_str(), small.as_os_str(), &guest.remote(&to)];

@@ -4,8 +4,9 @@
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
 use vsock_shell_proto::fields::Fields;
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello, Outcome, WindowSize};
-use vsock_shell_proto::items::ItemReader;
-use vsock_shell_proto::limits::pool_len;
+use vsock_shell_proto::glob::matches;
+use vsock_shell_proto::items::{ItemReader, Stream, VALUE_MAX};
+use vsock_shell_proto::limits::{TREE_DEPTH_MAX, pool_len};
 use vsock_shell_proto::mux::{Event, Side};
 use vsock_shell_proto::preamble::{Answer, Preamble};
 use vsock_shell_proto::serial::{Scanned, scan};
@@ -106,6 +107,22 @@ pub fn session(side: Side, data: &[u8]) {
     }
 }
 
+/// Reads a stream of items.
+fn items(of: Stream, memory: &mut [u8], data: &[u8]) {
+    let mut reader = ItemReader::new(of);
+    let mut rest = data;
+    while !rest.is_empty() {
+        match reader.read(memory, rest) {
+            Ok((taken, item)) => {
+                assert!(taken > 0 && (item.is_some() || taken == rest.len()));
+                assert!(reader.depth() <= TREE_DEPTH_MAX);
+                rest = &rest[taken..];
+            }
+            Err(_) => break,
+        }
+    }
+}
+
 /// Everything that is parsed without state, and the readers of streams.
 pub fn parsers(data: &[u8]) {
     if let Some(bytes) = data.first_chunk() {
@@ -119,16 +136,13 @@ pub fn parsers(data: &[u8]) {
     for field in Fields::new(data).flatten() {
         _ = (field.string(), field.number(), field.is_optional());
     }
-    let mut reader = ItemReader::new();
-    let mut rest = data;
-    while !rest.is_empty() {
-        match reader.read(rest) {
-            Ok((taken, item)) => {
-                assert!(taken > 0 && (item.is_some() || taken == rest.len()));
-                rest = &rest[taken..];
-            }
-            Err(_) => break,
-        }
+    let mut memory = vec![0; VALUE_MAX];
+    for of in [Stream::Tree, Stream::List, Stream::Problems, Stream::Wants] {
+        items(of, &mut memory, data);
+    }
+    if let Some((&at, rest)) = data.split_first() {
+        let (pattern, name) = rest.split_at(rest.len().min(at.into()));
+        _ = matches(pattern, name);
     }
     let mut rest = data;
     while let Scanned::Garbage(used) | Scanned::Record(used, ..) = scan(rest) {

@@ -30,12 +30,18 @@ pub mod tag {
     pub const MODES: u8 = 0x08;
     /// A u32 of flags ([`super::DETACH_HOLD`]): the command is a job from the beginning.
     pub const DETACH: u8 = 0x09;
+    /// A u32: the program that a put with [`super::flag::MEMORY`] has brought.
+    pub const PROGRAM: u8 = 0x0A;
     /// A string: a path in the guest.
     pub const PATH: u8 = 0x10;
     /// A string: the last component to use where PATH is a directory.
     pub const NAME: u8 = 0x11;
-    /// A u32 of flags ([`super::FLAG_SYNC`], [`super::FLAG_DIRECTORY`], [`super::FLAG_FORCE`]).
+    /// A u32 of flags ([`super::flag`]).
     pub const FLAGS: u8 = 0x12;
+    /// A string, repeated: a pattern of names that are left out.
+    pub const EXCLUDE: u8 = 0x13;
+    /// A u64, repeated: the numbers that a verb takes.
+    pub const VALUE: u8 = 0x14;
     /// A string: what to do.
     pub const VERB: u8 = 0x18;
     /// What to do with which job, 12 bytes ([`JobRequest`](crate::job::JobRequest)).
@@ -44,12 +50,39 @@ pub mod tag {
     pub const OPTIONAL: u8 = 0x80;
 }
 
-/// Flush to the disk before success is told.
-pub const FLAG_SYNC: u32 = 1;
-/// PATH must be a directory.
-pub const FLAG_DIRECTORY: u32 = 2;
-/// End the machine at once, asking nobody.
-pub const FLAG_FORCE: u32 = 4;
+/// Bits of FLAGS (`PROTOCOL.md` §9).
+pub mod flag {
+    /// Flush the file system before success is told.
+    pub const SYNC: u32 = 1 << 0;
+    /// PATH must be a directory.
+    pub const DIRECTORY: u32 = 1 << 1;
+    /// End the machine at once, asking nobody.
+    pub const FORCE: u32 = 1 << 2;
+    /// A directory with what is in it.
+    pub const TREE: u32 = 1 << 3;
+    /// With owners, extended attributes, device nodes and hard links.
+    pub const PRESERVE: u32 = 1 << 4;
+    /// Entries without content.
+    pub const META: u32 = 1 << 5;
+    /// With [`META`]: the digest of all bytes of regular files.
+    pub const DIGEST: u32 = 1 << 6;
+    /// What is sent is named on flow 0.
+    pub const LIST: u32 = 1 << 7;
+    /// What has come of a file that does not become complete is kept.
+    pub const RESUME: u32 = 1 << 8;
+    /// The content is written into the file that PATH names.
+    pub const IN_PLACE: u32 = 1 << 9;
+    /// The content is a program that an exec of the same session executes.
+    pub const MEMORY: u32 = 1 << 10;
+    /// What is still to come follows.
+    pub const FOLLOW: u32 = 1 << 11;
+    /// With [`TREE`]: directories inside the first one are not entered.
+    pub const SHALLOW: u32 = 1 << 12;
+    /// A symbolic link at the end of PATH is meant itself.
+    pub const NO_FOLLOW: u32 = 1 << 13;
+    /// In a want: what [`RESUME`] has kept is meant.
+    pub const PARTIAL: u32 = 1 << 14;
+}
 
 /// A job whose output fills what is kept of it waits until somebody has read, instead of losing the oldest.
 pub const DETACH_HOLD: u32 = 1;
@@ -84,6 +117,14 @@ impl<'r> Field<'r> {
     /// [`Malformed`] unless it has 4 bytes.
     pub fn number(&self) -> Result<u32, Malformed> {
         self.value.try_into().map(u32::from_le_bytes).map_err(|_| Malformed)
+    }
+
+    /// The value as a long number.
+    ///
+    /// # Errors
+    /// [`Malformed`] unless it has 8 bytes.
+    pub fn long(&self) -> Result<u64, Malformed> {
+        self.value.try_into().map(u64::from_le_bytes).map_err(|_| Malformed)
     }
 
     /// A receiver that does not know the tag skips the field.

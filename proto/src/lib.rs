@@ -3,8 +3,8 @@
 //!
 //! `docs/PROTOCOL.md` is the specification; rules are named by their numbers (`R-4.6`). From the bottom up:
 //! [`preamble`] begins a connection, [`link`] makes connections into one reliable stream each way, [`mux`] carries
-//! channels in it, [`session`] is both together and what a driver holds. [`fields`], [`items`] and [`job`] are what channels
-//! carry, [`serial`] wraps connections on transports that have none. Every limit is in [`limits`].
+//! channels in it, [`session`] is both together and what a driver holds. [`fields`], [`items`], [`glob`] and [`job`] are what
+//! channels carry, [`serial`] wraps connections on transports that have none. Every limit is in [`limits`].
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
@@ -17,6 +17,7 @@ mod channel;
 pub mod code;
 pub mod fields;
 pub mod frame;
+pub mod glob;
 pub mod items;
 pub mod job;
 pub mod limits;

@@ -74,6 +74,17 @@ pub const WATCHERS_MAX: usize = 8;
 /// Bytes that are kept of each of the two outputs of a job.
 pub const KEPT_LEN: usize = 1024 * 1024;
 
+/// Bytes of an entry's name in a tree stream (§10).
+pub const NAME_MAX: usize = 255;
+/// Bytes of a path, and of a symbolic link's target.
+pub const PATH_MAX: usize = 4095;
+/// Bytes of an extended attribute's value.
+pub const ATTRIBUTE_MAX: usize = 64 * 1024;
+/// Directories inside each other in a tree stream.
+pub const TREE_DEPTH_MAX: usize = 128;
+/// Bytes of all patterns that a get leaves out, with their NULs.
+pub const EXCLUDES_MAX: usize = 4096;
+
 /// Bytes of payload in a serial record (§8).
 pub const SERIAL_PAYLOAD_MAX: usize = 4096;
 

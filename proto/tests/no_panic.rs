@@ -5,7 +5,11 @@
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
 use vsock_shell_proto::fields::Fields;
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello, Outcome, WindowSize};
-use vsock_shell_proto::items::{FileEnd, FileMeta, ItemReader, content_header, encode_hole};
+use vsock_shell_proto::glob::matches;
+use vsock_shell_proto::items::{
+    FileEnd, ITEM_MAX, ItemReader, Meta, Stream, Timestamp, VALUE_MAX, Want, content_header,
+    encode_attribute, encode_end, encode_entry, encode_hole, encode_leave, encode_problem, encode_want,
+};
 use vsock_shell_proto::limits::{CHANNEL_IDS, PREAMBLE_LEN, SERIAL_PAYLOAD_MAX, pool_len};
 use vsock_shell_proto::mux::{Event, Side};
 use vsock_shell_proto::preamble::{Answer, Dialer, Held, Preamble, SessionId, admit};
@@ -236,25 +240,67 @@ fn fields_take_any_bytes() {
     }
 }
 
+/// Items of every kind, in an order that may be.
+fn tree() -> Vec<u8> {
+    let file = Meta::file(0o600, 5, Timestamp::NONE);
+    let directory = Meta { mode: 0o040_700, ..file };
+    let mut out = vec![0; ITEM_MAX];
+    let mut stream = Vec::new();
+    let mut add = |write: &dyn Fn(&mut [u8]) -> usize| {
+        let length = write(&mut out);
+        stream.extend_from_slice(&out[..length]);
+    };
+    add(&|out| encode_entry(out, &directory, b"", b""));
+    add(&|out| encode_attribute(out, b"user.x", |_| Ok::<_, ()>(5)).expect("it is read"));
+    add(&|out| encode_entry(out, &file, b"name", b"target"));
+    add(&|out| {
+        out[..13].copy_from_slice(&[&content_header(5)[..], b"hello"].concat());
+        13
+    });
+    add(&|out| encode_hole(out, 9));
+    add(&|out| encode_end(out, &FileEnd { digest: 1, size: 14 }));
+    add(&|out| encode_problem(out, 2, b"p", b"open"));
+    add(&|out| encode_leave(out, &directory));
+    stream
+}
+
 #[test]
-fn file_streams_take_any_bytes() {
-    let meta = FileMeta { mode: 0o600, size: None, modified: None };
-    let end = FileEnd { digest: 1, size: 5 };
+fn item_streams_take_any_bytes() {
+    let tree = tree();
+    let mut want = vec![0; 64];
+    let length = encode_want(&mut want, &Want { length: 0, digest: 0, flags: 0, path: c"a/b" });
+    want.truncate(length);
+    let mut memory = vec![0; VALUE_MAX];
     for seed in 0..RUNS {
         let mut random = Random(seed);
-        let mut bytes =
-            [&meta.encode()[..], &content_header(5), b"hello", &encode_hole(9), &end.encode()].concat();
+        let of = [Stream::Tree, Stream::List, Stream::Problems, Stream::Wants][random.below(4)];
+        let mut bytes = if of == Stream::Wants { want.repeat(3) } else { tree.clone() };
         random.mutate(&mut bytes);
         for bytes in [bytes, random.bytes(200)] {
-            let mut reader = ItemReader::new();
+            let mut reader = ItemReader::new(of);
             let mut rest = &bytes[..];
-            while let Ok((taken, item)) = reader.read(&rest[..rest.len().min(1 + random.below(50))]) {
+            while let Ok((taken, item)) =
+                reader.read(&mut memory, &rest[..rest.len().min(1 + random.below(50))])
+            {
                 assert!(taken > 0 || item.is_none());
                 rest = &rest[taken..];
                 if rest.is_empty() {
                     break;
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn patterns_take_any_bytes() {
+    for seed in 0..RUNS {
+        let mut random = Random(seed);
+        let mut bytes = b"a*[!b-c]**/?\\x]".to_vec();
+        random.mutate(&mut bytes);
+        for bytes in [bytes, random.bytes(30)] {
+            let _ = matches(&bytes, b"abc/def/x");
+            assert!(!bytes.iter().all(u8::is_ascii_lowercase) || matches(&bytes, &bytes));
         }
     }
 }

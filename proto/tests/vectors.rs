@@ -2,9 +2,14 @@
 #![allow(missing_docs)]
 
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
+use vsock_shell_proto::fields::flag;
 use vsock_shell_proto::fields::{self, DETACH_HOLD, Fields, tag};
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello, Outcome, WindowSize};
-use vsock_shell_proto::items::{FileEnd, FileMeta, Item, ItemReader, Timestamp, content_header, encode_hole};
+use vsock_shell_proto::items::{
+    FileEnd, ITEM_MAX, Item, ItemReader, Meta, Stream, Timestamp, VALUE_MAX, Want, content_header,
+    encode_attribute, encode_end, encode_entry, encode_hole, encode_leave, encode_problem, encode_want,
+    meta_flag,
+};
 use vsock_shell_proto::job::{JobRequest, Verb};
 use vsock_shell_proto::limits::{CHANNEL_IDS, CHANNELS_MAX, RING_LEN, pool_len};
 use vsock_shell_proto::link::End;
@@ -376,24 +381,86 @@ fn request_exec() {
     assert_eq!(want.map(header).concat(), request);
 }
 
-fn file_stream() {
-    let meta = FileMeta {
-        mode: 0o644,
-        size: Some(4101),
-        modified: Some(Timestamp { seconds: 1_700_000_000, nanoseconds: 500_000_000 }),
+/// An item written by `write`.
+fn item(write: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {
+    let mut out = vec![0; ITEM_MAX];
+    let length = write(&mut out);
+    out.truncate(length);
+    out
+}
+
+fn tree_stream() {
+    let directory = Meta {
+        mode: 0o040_755,
+        flags: meta_flag::OPEN | meta_flag::OWNER | meta_flag::IDENTITY,
+        size: 4096,
+        modified: Timestamp { seconds: 1_700_000_000, nanoseconds: 500_000_000 },
+        owner: 1000,
+        group: 100,
+        links: 2,
+        device: 0xFE01,
+        inode: 131,
+        blocks: 8,
+        offset: 0,
     };
+    let file = Meta::file(0o644, 4101, directory.modified);
+    let symlink = Meta { mode: 0o120_777, size: 4, flags: 0, modified: Timestamp::NONE, ..file };
+    let left = Meta { flags: meta_flag::OWNER, ..directory };
     let end = FileEnd { digest: xxhash_rust::xxh3::xxh3_64(b"hello"), size: 4101 };
-    let stream = vector("file-stream");
-    let parts = [&meta.encode()[..], &content_header(5), b"hello", &encode_hole(4096), &end.encode()];
+    let stream = vector("tree-stream");
+    let parts = [
+        item(|out| encode_entry(out, &directory, b"", b"")),
+        item(|out| {
+            let read = |place: &mut [u8]| {
+                place[0] = b'b';
+                Ok::<_, ()>(1)
+            };
+            encode_attribute(out, b"user.a", read).expect("it is read")
+        }),
+        item(|out| encode_entry(out, &file, b"f", b"")),
+        content_header(5).to_vec(),
+        b"hello".to_vec(),
+        item(|out| encode_hole(out, 4096)),
+        item(|out| encode_end(out, &end)),
+        item(|out| encode_entry(out, &symlink, b"l", b"to/f")),
+        item(|out| encode_problem(out, 13, b"g", b"open")),
+        item(|out| encode_leave(out, &left)),
+    ];
     assert_eq!(parts.concat(), stream);
-    let mut reader = ItemReader::new();
+    let mut reader = ItemReader::new(Stream::Tree);
+    let mut memory = vec![0; VALUE_MAX];
     let mut rest = &stream[..];
-    for want in [Item::File(meta), Item::Content(b"hello"), Item::Hole(4096), Item::End(end)] {
-        let (taken, item) = reader.read(rest).expect("well formed");
+    let (name, target) = (c"l", c"to/f");
+    for want in [
+        Item::Entry { meta: directory, name: c"", target: c"" },
+        Item::Attribute { name: c"user.a", value: b"b" },
+        Item::Entry { meta: file, name: c"f", target: c"" },
+        Item::Content(b"hello"),
+        Item::Hole(4096),
+        Item::End(end),
+        Item::Entry { meta: symlink, name, target },
+        Item::Problem { errno: 13, path: c"g", text: b"open", ends_file: false },
+        Item::Leave(left),
+    ] {
+        let (taken, item) = reader.read(&mut memory, rest).expect("well formed");
         rest = &rest[taken..];
         assert_eq!(item, Some(want));
     }
     assert!(rest.is_empty() && reader.is_ended());
+}
+
+fn want() {
+    let want = Want {
+        length: 65_536,
+        digest: 0x0123_4567_89AB_CDEF,
+        flags: flag::NO_FOLLOW | flag::PARTIAL,
+        path: c"d/f",
+    };
+    let bytes = vector("want");
+    assert_eq!(item(|out| encode_want(out, &want)), bytes);
+    let mut memory = vec![0; VALUE_MAX];
+    let read = ItemReader::new(Stream::Wants).read(&mut memory, &bytes);
+    assert_eq!(read, Ok((bytes.len(), Some(Item::Want(want)))));
 }
 
 fn serial_record(name: &str, start: bool, payload: &[u8]) {
@@ -479,7 +546,8 @@ const CHECKS: &[(&str, fn())] = &[
     ("frame-detach", frame_detach),
     ("request-job", request_job),
     ("request-exec", request_exec),
-    ("file-stream", file_stream),
+    ("tree-stream", tree_stream),
+    ("want", want),
     ("serial-start", || serial_record("serial-start", true, b"ping")),
     ("serial-end", || serial_record("serial-end", false, b"")),
     ("transcript-client", transcripts),

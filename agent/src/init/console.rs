@@ -39,6 +39,8 @@ pub fn run(name: &[u8], config: &Config) -> i32 {
                 directory: None,
                 detach: None,
                 user: None,
+                number: None,
+                file: None,
             };
             let mut failure = Failure::new(Step::Execute, Errno::INVAL);
             exec::run(&request, [terminal.as_fd(); 3], &mut [0; MEMORY_LEN], config, &mut failure);

@@ -109,6 +109,16 @@ fn is_about(line: &[u8], name: &[u8]) -> bool {
     rest.starts_with(b".ko") && stem.iter().map(plain).eq(name.iter().map(plain))
 }
 
+/// Loads the file of this path, `finit_module(2)`.
+///
+/// # Errors
+/// Of `open` and `finit_module`.
+#[inline(never)]
+pub fn load_from(path: &CStr, parameters: &CStr, flags: i32) -> Result<(), Errno> {
+    let file = open(path)?;
+    rustix::system::finit_module(&file, parameters, flags)
+}
+
 /// Loads the file of this path; where it cannot be, its name and the reason are added to `failed`. One that is loaded already is fine, and so is a driver whose device is not there.
 fn load_file(path: &[&[u8]], failed: &mut Line) {
     /// MODULE_INIT_COMPRESSED_FILE: the kernel decompresses, since Linux 5.17.
@@ -116,8 +126,7 @@ fn load_file(path: &[&[u8]], failed: &mut Line) {
     let name = path.last().copied().unwrap_or_default();
     let flags = if name.ends_with(b".ko") { 0 } else { COMPRESSED };
     let mut buffer = PathBuffer::new();
-    let loaded =
-        buffer.join(path).and_then(open).and_then(|file| rustix::system::finit_module(&file, c"", flags));
+    let loaded = buffer.join(path).and_then(|path| load_from(path, c"", flags));
     match loaded {
         Ok(()) | Err(Errno::EXIST | Errno::NODEV) => {}
         Err(errno) => {

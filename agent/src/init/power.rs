@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use rustix::system::RebootCommand;
 
 use crate::account::Lines;
+use crate::session::verb::Verb;
 
 /// Rounds of unmounting: one for each level at which mounts lie above each other.
 const ROUNDS_MAX: usize = 8;
@@ -26,10 +27,13 @@ pub enum Action {
 
 impl Action {
     /// The action of a verb (`R-9.11`).
-    pub fn of_verb(verb: &CStr) -> Option<Self> {
-        [(c"poweroff", Self::PowerOff), (c"reboot", Self::Reboot), (c"halt", Self::Halt)]
-            .into_iter()
-            .find_map(|(name, action)| (name == verb).then_some(action))
+    pub fn of_verb(verb: Verb) -> Option<Self> {
+        match verb {
+            Verb::PowerOff => Some(Self::PowerOff),
+            Verb::Reboot => Some(Self::Reboot),
+            Verb::Halt => Some(Self::Halt),
+            _ => None,
+        }
     }
 
     /// The action of a signal to process 1: what the kernel sends for Ctrl-Alt-Del and a failing power supply, and what
@@ -129,8 +133,6 @@ mod tests {
         }
         assert_eq!(Action::of_signal(Signal::POWER.as_raw()), Some(Action::PowerOff));
         assert_eq!(Action::of_signal(Signal::HUP.as_raw()), None);
-        assert_eq!(Action::of_verb(c"halt"), Some(Action::Halt));
-        assert_eq!(Action::of_verb(c"info"), None);
     }
     #[test]
     fn blanks_in_paths_of_mounts_are_octal() {

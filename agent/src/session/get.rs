@@ -1,154 +1,350 @@
-//! Sending a file (`PROTOCOL.md` §10): read straight into the ring, behind the header of its item.
+//! Sending files and trees (`PROTOCOL.md` §10). Content is read straight into the ring, behind the header of its item;
+//! everything else is put together in the transfer's memory and sent in whatever pieces there is room for.
+//!
+//! ```text
+//!           ┌──────────────── directory ───────────────┐
+//!           v                                           │
+//!   Next ──> ENTRY ──file──> [Hash] ──> Content ──> Attributes ──> END or LEAVE ──> Next
+//!     │
+//!     └── nothing left ──> Want (LIST) or the end
+//! ```
+
+mod content;
+mod entry;
 
 use core::ffi::CStr;
 
-use crate::digest::Digest;
-use rustix::fd::OwnedFd;
-use rustix::fs::{FileType, Mode, OFlags};
-use rustix::io::{Errno, IoSliceMut};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use vsock_shell_proto::fields::flag;
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
-use vsock_shell_proto::items::{CONTENT_MAX, FileEnd, FileMeta, ITEM_HEADER_LEN, Timestamp, content_header};
+use vsock_shell_proto::glob::Excludes;
+use vsock_shell_proto::items::{Item, ItemReader, Kind, Meta, Stream, UNKNOWN, Want, encode_problem};
 
 use super::Core;
-use super::identity::Identity;
-use super::put::{Failed, exit_failed, open_home};
+use super::base::Base;
+use super::identity::Rights;
+use super::landing::partial_name;
 use super::tasks::Step;
+use super::transfer::{Failed, GARBLED, Memory, Pending, exit_failed};
+use super::walk::{Found, Name};
+use crate::digest::Digest;
+use crate::path::PathBuffer;
+use crate::sys::storage::Lease;
 
-/// Content in an item: whole pages, so that the file is read and written at page boundaries, and with its headers no more
-/// than vsock keeps in one packet of 64 KiB.
-const CONTENT_LEN: usize = 60 * 1024;
-const _: () = assert!(CONTENT_LEN <= CONTENT_MAX);
+/// For what is read, and never waits for somebody who writes.
+const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
-/// How far a file was sent.
+/// What is done next.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
-    File,
+    /// The next entry, or the end of the directory.
+    Next,
+    /// The digest of what the opener has, or of the whole file: so many bytes are left.
+    Hash { left: u64 },
+    /// The content of the file.
     Content,
+    /// The attributes of the file, or of the innermost directory: those from here on.
+    Attributes { at: usize, end: usize },
+    /// END.
     End,
-    Stopped,
+    /// LEAVE.
+    Leave,
+    /// All was sent.
+    Over,
 }
 
-/// A file on its way. What is small stands in front, where instructions reach it by one byte.
-#[repr(C)]
-pub struct Get {
-    channel: ChannelId,
-    part: Part,
+/// A file that is being sent.
+struct Open {
     file: OwnedFd,
-    size: u64,
-    meta: FileMeta,
+    meta: Meta,
+    /// How far it was read.
+    position: u64,
+    /// Up to here there is content; behind may be a hole.
+    extent: u64,
+}
+
+/// A transfer on its way.
+pub struct Get {
+    rights: Rights,
+    sender: Sender,
+}
+
+/// The transfer, but for the rights with which it is done.
+struct Sender {
+    channel: ChannelId,
+    base: Base,
+    /// Of the request, and of the want that is answered.
+    flags: u32,
+    own_flags: u32,
+    memory: Lease<Memory>,
+    pending: Pending,
+    part: Part,
+    file: Option<Open>,
     digest: Digest,
+    /// What the opener has of the file.
+    has: (u64, u64),
+    wants: ItemReader,
+    /// What is told when the file is over.
+    afterwards: Option<Failed>,
+    excludes_len: usize,
+    is_stopped: bool,
+}
+
+/// What is to be sent.
+pub struct Source<'r> {
+    /// Where it is.
+    pub path: &'r CStr,
+    /// Bits of [`flag`].
+    pub flags: u32,
+    /// Patterns that are left out.
+    pub excludes: &'r mut dyn Iterator<Item = &'r CStr>,
 }
 
 impl Get {
-    /// Opens the file.
+    /// Opens what is to be sent.
     ///
     /// # Errors
-    /// What failed. A folder is refused with EISDIR, what can never end (a pipe, a terminal) with EINVAL.
-    #[inline(never)]
-    pub fn begin(channel: ChannelId, path: &CStr, identity: &Identity) -> Result<Self, Failed> {
-        // A pipe would block until somebody writes into it.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let home = open_home(&identity.home)?;
-        let file = identity
-            .rights
-            .with(|| rustix::fs::openat(&home, path, flags, Mode::empty()))
-            .map_err(Failed::to(c"open"))?;
-        let there = rustix::fs::fstat(&file).map_err(Failed::to(c"open"))?;
-        let size = match FileType::from_raw_mode(there.st_mode) {
-            // Files of /proc and /sys have content and say that they are empty.
-            FileType::RegularFile => u64::try_from(there.st_size).ok().filter(|&size| size > 0),
-            FileType::BlockDevice => None,
-            FileType::Directory => return Err(Failed::new(c"read", Errno::ISDIR)),
-            _ => return Err(Failed::new(c"read what is no regular file", Errno::INVAL)),
+    /// What failed. A directory without TREE is refused with EISDIR, what can never end (a pipe, a terminal) with EINVAL.
+    pub fn begin(channel: ChannelId, source: Source<'_>, base: Base, rights: Rights) -> Result<Self, Failed> {
+        let mut sender = Sender {
+            channel,
+            base,
+            flags: source.flags,
+            own_flags: source.flags,
+            memory: Memory::lease()?,
+            pending: Pending::default(),
+            part: Part::Next,
+            file: None,
+            digest: Digest::new(),
+            has: (UNKNOWN, 0),
+            wants: ItemReader::new(Stream::Wants),
+            afterwards: None,
+            excludes_len: 0,
+            is_stopped: false,
         };
-        let modified = Timestamp { seconds: there.st_mtime, nanoseconds: there.st_mtime_nsec as u32 };
-        let meta = FileMeta { mode: there.st_mode, size, modified: Some(modified) };
-        Ok(Self { channel, file, meta, part: Part::File, size: 0, digest: Digest::new() })
+        sender.memory.walk.clear(b"");
+        sender.memory.links.fill((0, 0));
+        for pattern in source.excludes {
+            sender.exclude(pattern)?;
+        }
+        rights.with(|| {
+            if source.flags & flag::LIST != 0 {
+                sender.base.descend(source.path).map_err(Failed::to(c"open the directory"))
+            } else {
+                sender.begin(source.path)
+            }
+        })?;
+        Ok(Self { rights, sender })
     }
 
     /// The client takes no more of it.
     pub fn stop(&mut self) {
-        self.part = Part::Stopped;
+        self.sender.is_stopped = true;
     }
 
     /// Sends on.
     #[inline(never)]
     pub fn step(&mut self, core: &mut Core) -> Step {
-        let item = match self.part {
-            Part::File => send_whole(core, self.channel, &self.meta.encode()),
-            Part::Content => return self.send_content(core),
-            Part::End => {
-                let end = FileEnd { digest: self.digest.finish(), size: self.size };
-                send_whole(core, self.channel, &end.encode())
-            }
-            Part::Stopped => {
-                exit_failed(core, self.channel, Failed::new(c"send", Errno::PIPE));
-                return Step::Done;
-            }
-        };
-        match (item, self.part) {
-            (Step::Progress, Part::File) => self.part = Part::Content,
-            (Step::Progress, _) => {
+        let sender = &mut self.sender;
+        self.rights.with(|| sender.step(core))
+    }
+}
+
+impl Sender {
+    fn exclude(&mut self, pattern: &CStr) -> Result<(), Failed> {
+        let pattern = pattern.to_bytes_with_nul();
+        let end = self.excludes_len + pattern.len();
+        let place = self.memory.excludes.get_mut(self.excludes_len..end);
+        place.ok_or(Failed::new(c"leave out so much", Errno::TOOBIG))?.copy_from_slice(pattern);
+        self.excludes_len = end;
+        Ok(())
+    }
+
+    fn has_flag(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    #[inline(never)]
+    fn step(&mut self, core: &mut Core) -> Step {
+        if self.is_stopped {
+            exit_failed(core, self.channel, Failed::new(c"send", Errno::PIPE));
+            return Step::Done;
+        }
+        if !self.pending.is_empty() {
+            return self.pending.send(core, self.channel, &self.memory.item);
+        }
+        match self.part {
+            Part::Next if self.memory.walk.levels.depth() > 0 => self.next(),
+            Part::Next if self.own_flags & flag::LIST != 0 => return self.next_want(core),
+            Part::Next | Part::Over => {
                 core.exit(self.channel, Outcome::Exited(0), b"");
                 return Step::Done;
             }
-            _ => {}
+            Part::Hash { left } => self.hash(left),
+            Part::Content => return self.send_content(core),
+            Part::Attributes { at, end } => self.attribute(at, end),
+            Part::End => self.end(),
+            Part::Leave => self.leave(),
         }
-        item
+        Step::Progress
     }
 
-    fn send_content(&mut self, core: &mut Core) -> Step {
-        if core.writable(self.channel, Flow::Output) <= ITEM_HEADER_LEN {
-            return blocked(core);
+    /// An item stands in the memory, and is sent before anything else is done.
+    fn pend(&mut self, length: usize) {
+        debug_assert!(length > 0, "an item fits");
+        self.pending.set(length);
+    }
+
+    /// Tells what went wrong with what was named last.
+    fn problem(&mut self, failed: Failed) {
+        let Memory { item, walk, .. } = &mut *self.memory;
+        let length = encode_problem(item, failed.number(), walk.levels.path(), failed.what.as_bytes());
+        self.pend(length);
+    }
+
+    /// Takes the next want.
+    fn next_want(&mut self, core: &mut Core) -> Step {
+        let parked = core.parked(self.channel, Flow::Input);
+        if parked.is_empty() {
+            if !core.is_drained(self.channel, Flow::Input) {
+                return Step::Idle;
+            }
+            if self.wants.is_ended() {
+                self.part = Part::Over;
+                return Step::Progress;
+            }
         }
-        let Some(places) = core.reserve(self.channel, Flow::Output, ITEM_HEADER_LEN + CONTENT_LEN) else {
-            return blocked(core);
+        let mut buffer = PathBuffer::new();
+        let (taken, want) = match self.wants.read(&mut self.memory.item, parked) {
+            Ok((taken, item)) if taken > 0 => (taken, item),
+            _ => {
+                exit_failed(core, self.channel, GARBLED);
+                return Step::Done;
+            }
         };
-        let (mut header, content) = places.split(ITEM_HEADER_LEN);
-        let read = rustix::io::readv(
-            &self.file,
-            &mut [IoSliceMut::new(content.first), IoSliceMut::new(content.second)],
-        );
-        match read {
-            Ok(0) => {
-                core.commit(0);
-                self.part = Part::End;
-                Step::Progress
+        if let Some(Item::Want(Want { length, digest, flags, path })) = want {
+            self.has = (length, digest);
+            self.flags = self.own_flags | flags;
+            let begun = match buffer.join(&[path.to_bytes()]) {
+                Ok(path) => {
+                    self.memory.walk.clear(path.to_bytes());
+                    self.begin(path)
+                }
+                Err(errno) => Err(Failed::new(c"open", errno)),
+            };
+            if let Err(failed) = begun {
+                self.problem(failed);
             }
-            Ok(length) => {
-                header.fill(&content_header(length));
-                let first = content.first.get(..length).unwrap_or(content.first);
-                let second = content.second.get(..length - first.len()).unwrap_or_default();
-                self.digest.update(first);
-                self.digest.update(second);
-                self.size += length as u64;
-                core.commit(ITEM_HEADER_LEN + length);
-                Step::Progress
+        }
+        core.consume(self.channel, Flow::Input, taken);
+        Step::Progress
+    }
+
+    /// Begins with what is at `path`.
+    fn begin(&mut self, path: &CStr) -> Result<(), Failed> {
+        let failed = |errno| Failed::new(c"open", errno);
+        let no_follow = if self.has_flag(flag::NO_FOLLOW) { OFlags::NOFOLLOW } else { OFlags::empty() };
+        if self.has_flag(flag::PARTIAL) {
+            let (folder, name) = self.base.parent(path).map_err(failed)?;
+            let partial = partial_name(&name);
+            let flags = READ | OFlags::NOFOLLOW;
+            let file =
+                rustix::fs::openat(&folder, partial.as_c_str(), flags, Mode::empty()).map_err(failed)?;
+            let stat = rustix::fs::fstat(&file).map_err(failed)?;
+            return if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+                self.present_file(file, &stat, b"")
+            } else {
+                Err(failed(Errno::INVAL))
+            };
+        }
+        let seen = self.base.at(path, OFlags::PATH | no_follow).map_err(failed)?;
+        let stat = rustix::fs::fstat(&seen).map_err(failed)?;
+        match Kind::of_mode(stat.st_mode) {
+            Kind::Directory if self.has_flag(flag::TREE) => {
+                let folder = rustix::fs::openat(&seen, c".", READ | OFlags::DIRECTORY, Mode::empty());
+                self.present_directory(folder.map_err(failed)?, &stat, b"")
             }
-            Err(Errno::INTR) => {
-                core.commit(0);
-                Step::Progress
+            Kind::Directory if !self.has_flag(flag::META) => Err(Failed::new(c"read", Errno::ISDIR)),
+            Kind::File if self.reads_content() => {
+                let file = self.base.at(path, READ | no_follow).map_err(failed)?;
+                self.present_file(file, &stat, b"")
             }
+            Kind::Device if !self.has_flag(flag::META | flag::TREE) && is_block(&stat) => {
+                let file = self.base.at(path, READ | no_follow).map_err(failed)?;
+                self.present_file(file, &stat, b"")
+            }
+            Kind::Fifo | Kind::Device | Kind::Other if !self.has_flag(flag::META | flag::TREE) => {
+                Err(Failed::new(c"read what is no regular file", Errno::INVAL))
+            }
+            _ => self.present_other(Some(seen.as_fd()), c"", &stat),
+        }
+    }
+
+    /// The content of regular files is sent, or its digest.
+    fn reads_content(&self) -> bool {
+        !self.has_flag(flag::META) || self.has_flag(flag::DIGEST)
+    }
+
+    /// Goes on in the innermost directory.
+    #[inline(never)]
+    fn next(&mut self) {
+        match self.memory.walk.read_next() {
+            Ok(Some(Found { name, kind })) => {
+                if let Err(failed) = self.visit(&name, kind) {
+                    self.problem(failed);
+                }
+            }
+            Ok(None) => self.begin_attributes(Part::Leave),
             Err(errno) => {
-                core.commit(0);
-                exit_failed(core, self.channel, Failed::new(c"read", errno));
-                Step::Done
+                self.problem(Failed::new(c"read", errno));
+                if errno != Errno::NAMETOOLONG {
+                    self.part = Part::Leave;
+                }
+            }
+        }
+    }
+
+    /// Sends an entry of the innermost directory.
+    fn visit(&mut self, name: &Name, kind: Option<Kind>) -> Result<(), Failed> {
+        let failed = |errno| Failed::new(c"open", errno);
+        let name = CStr::from_bytes_until_nul(name).map_err(|_| failed(Errno::INVAL))?;
+        let Memory { walk, excludes, .. } = &*self.memory;
+        let folder = walk.levels.top().ok_or_else(|| failed(Errno::NOENT))?;
+        let stat_at = |name| rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed);
+        let open = |flags| rustix::fs::openat(folder, name, READ | OFlags::NOFOLLOW | flags, Mode::empty());
+        let seen = if kind.is_none() { Some(stat_at(name)?) } else { None };
+        let kind = kind.or_else(|| seen.map(|stat| Kind::of_mode(stat.st_mode)));
+        let excludes = Excludes(excludes.get(..self.excludes_len).unwrap_or_default());
+        if excludes.matches(walk.levels.path(), kind == Some(Kind::Directory)) {
+            return Ok(());
+        }
+        match kind {
+            Some(Kind::Directory) if !self.has_flag(flag::SHALLOW) => {
+                let opened = open(OFlags::DIRECTORY).map_err(failed)?;
+                let stat = rustix::fs::fstat(&opened).map_err(failed)?;
+                self.present_directory(opened, &stat, name.to_bytes())
+            }
+            Some(Kind::File) if self.reads_content() => {
+                let file = open(OFlags::empty()).map_err(failed)?;
+                let stat = rustix::fs::fstat(&file).map_err(failed)?;
+                if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+                    return Err(failed(Errno::STALE));
+                }
+                self.present_file(file, &stat, name.to_bytes())
+            }
+            _ => {
+                let stat = match seen {
+                    Some(stat) => stat,
+                    None => stat_at(name)?,
+                };
+                self.present_other(None, name, &stat)
             }
         }
     }
 }
 
-/// Sends an item at once, or nothing of it.
-fn send_whole(core: &mut Core, channel: ChannelId, item: &[u8]) -> Step {
-    if core.writable(channel, Flow::Output) < item.len() {
-        return blocked(core);
-    }
-    let sent = core.send(channel, Flow::Output, item);
-    debug_assert_eq!(sent, item.len(), "what is writable is sent");
-    Step::Progress
-}
-
-/// What is missing: room in the ring, or credit.
-fn blocked(core: &Core) -> Step {
-    if core.room() == 0 { Step::NoRoom } else { Step::Idle }
+fn is_block(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice
 }

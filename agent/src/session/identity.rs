@@ -11,7 +11,13 @@ use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
 
+use vsock_shell_proto::code::RefusalCode;
+use vsock_shell_proto::frame::ChannelId;
+
+use super::Core;
+use super::request::number;
 use crate::account::{Account, PATH_MAX};
+use crate::line::{Line, Part, text};
 use crate::sys;
 
 /// Groups that the agent itself may have; with more it has none afterwards.
@@ -39,10 +45,25 @@ pub struct Rights {
 pub struct NoUser(pub Errno);
 
 impl Identity {
+    /// The same; where there is none the channel is refused.
+    pub(super) fn or_refuse(
+        user: Option<&CStr>,
+        buffer: &mut [u8],
+        channel: ChannelId,
+        core: &mut Core,
+    ) -> Result<Self, ()> {
+        Self::of(user, buffer).map_err(|NoUser(errno)| {
+            let user = user.unwrap_or_default().to_bytes();
+            let text = Line::of(&[text(c"cannot become user "), Part::Bytes(user)]);
+            core.refuse(channel, RefusalCode::NoUser, number(errno), text.as_bytes());
+        })
+    }
+
     /// The agent's own identity, or that of a user. `buffer` is for reading /etc/passwd and /etc/group.
     ///
     /// # Errors
     /// See [`NoUser`].
+    #[inline(never)]
     pub fn of(user: Option<&CStr>, buffer: &mut [u8]) -> Result<Self, NoUser> {
         let own = geteuid();
         let mut rights = Rights { other: None, groups: ArrayVec::new_const() };
@@ -64,15 +85,32 @@ impl Identity {
 }
 
 impl Rights {
+    /// Those of the agent.
+    pub const OWN: Self = Self { other: None, groups: ArrayVec::new_const() };
+
     /// Does `work` with these rights.
     pub fn with<T>(&self, work: impl FnOnce() -> T) -> T {
-        let Some((uid, gid)) = self.other else { return work() };
         let mut own = [Gid::ROOT; OWN_GROUPS_MAX];
-        let own = sys::identity::groups(&mut own).unwrap_or_default();
-        switch(uid, gid, &self.groups);
+        let groups = self.enter(&mut own);
         let result = work();
-        switch(geteuid(), getegid(), own);
+        leave(groups);
         result
+    }
+
+    /// Takes them on; the groups of before, where there is something to switch back.
+    #[inline(never)]
+    fn enter<'o>(&self, own: &'o mut [Gid; OWN_GROUPS_MAX]) -> Option<&'o [Gid]> {
+        let (uid, gid) = self.other?;
+        let own = sys::identity::groups(own).unwrap_or_default();
+        switch(uid, gid, &self.groups);
+        Some(own)
+    }
+}
+
+#[inline(never)]
+fn leave(groups: Option<&[Gid]>) {
+    if let Some(groups) = groups {
+        switch(geteuid(), getegid(), groups);
     }
 }
 

@@ -15,21 +15,14 @@ use crate::sys::start::exit;
 /// How long a machine that is ended by force goes on, so that the answer leaves it.
 const ANSWER_NS: i64 = 50_000_000;
 
-/// What has come of asking.
-pub enum Asked {
-    /// It is under way.
-    Done,
-    /// This program does it: a request for exec (`R-9.3`).
-    Run(&'static [u8]),
-}
-
-/// Begins the end of the machine.
+/// Begins the end of the machine: whether it is under way. Otherwise [`program`] does it.
 ///
 /// # Errors
 /// EPERM for who is not root; what `kill` and `fork` have.
-pub fn ask(action: Action, is_forced: bool) -> Result<Asked, Errno> {
+#[inline(never)]
+pub fn ask(action: Action, is_forced: bool) -> Result<bool, Errno> {
     if is_forced {
-        return force(action).map(|()| Asked::Done);
+        return force(action).map(|()| true);
     }
     let signal = if is_init_ours() {
         Some(action.signal())
@@ -39,13 +32,13 @@ pub fn ask(action: Action, is_forced: bool) -> Result<Asked, Errno> {
         None
     };
     match signal {
-        Some(signal) => kill_process(Pid::INIT, signal).map(|()| Asked::Done),
-        None => Ok(Asked::Run(program(action))),
+        Some(signal) => kill_process(Pid::INIT, signal).map(|()| true),
+        None => Ok(false),
     }
 }
 
-/// The program of the verb's name, as an ARG field.
-fn program(action: Action) -> &'static [u8] {
+/// The program of the verb's name: a request for exec (`R-9.3`).
+pub fn program(action: Action) -> &'static [u8] {
     match action {
         Action::PowerOff => b"\x01\x09\0\0poweroff\0",
         Action::Reboot => b"\x01\x07\0\0reboot\0",
@@ -97,11 +90,13 @@ mod tests {
 
     #[test]
     fn r_9_11_the_programs_are_requests_for_exec() {
-        for action in [Action::PowerOff, Action::Reboot, Action::Halt] {
+        for (action, name) in
+            [(Action::PowerOff, c"poweroff"), (Action::Reboot, c"reboot"), (Action::Halt, c"halt")]
+        {
             let Program::Arguments(mut words) = ExecRequest::parse(program(action)).unwrap().program else {
                 panic!("no arguments")
             };
-            assert_eq!(words.next().and_then(Action::of_verb), Some(action));
+            assert_eq!(words.next(), Some(name));
             assert_eq!(words.next(), None);
         }
     }

@@ -1,233 +1,179 @@
-//! Receiving a file (`PROTOCOL.md` §10): into a temporary name beside its destination, renamed when all of it has come
-//! and its digest is right. Whatever goes wrong before leaves nothing behind.
+//! Receiving files and trees (`PROTOCOL.md` §10): items in, each entry made where it belongs. What cannot be made is told on
+//! flow 1 and left out, with what is in it; only what is wrong with the first entry, or with the stream, ends the transfer.
 
 use core::ffi::CStr;
 
-use crate::digest::Digest;
-use arrayvec::ArrayVec;
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
-use rustix::io::{Errno, IoSlice};
-use rustix::process::getpid;
-use vsock_shell_proto::fields::{FLAG_DIRECTORY, FLAG_SYNC};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use vsock_shell_proto::fields::flag;
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
-use vsock_shell_proto::items::{FileEnd, FileMeta, Item, ItemReader};
+use vsock_shell_proto::items::{Item, ItemReader, Kind, Meta, Stream, encode_problem, meta_flag};
 
-use super::identity::{Identity, Rights};
+use super::Core;
+use super::base::{Base, beneath, name as single_name};
+use super::identity::Rights;
+use super::landing::{Gathered, Landing, Made, Names, Spot, dress, make};
 use super::tasks::Step;
-use super::{Core, PIECES_MAX};
-use crate::clock::now_us;
-use crate::path::{self, PathBuffer};
-use crate::sys::random;
-use crate::sys::text::Text;
+use super::transfer::{Failed, GARBLED, Memory, Pending, exit_failed};
+use super::walk::{Levels, Name};
+use crate::sys::storage::Lease;
 
-/// Bytes of a file's name, with its NUL (NAME_MAX of the kernel).
-const NAME_MAX: usize = 256;
-/// Bytes of a temporary name, with its NUL.
-const TEMPORARY_LEN: usize = 24;
-/// Other temporary names that are tried where one exists.
-const TRIES: u32 = 16;
+const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
-/// What a transfer failed in, and why.
-#[derive(Clone, Copy)]
-pub struct Failed {
-    /// What was tried.
-    pub what: Text,
-    /// Why it failed.
-    pub errno: Errno,
-}
-
-impl Failed {
-    /// A failure to do `what`.
-    pub const fn new(what: &'static CStr, errno: Errno) -> Self {
-        Self { what: Text::new(what), errno }
-    }
-
-    /// The same, once it is known why.
-    pub fn to(what: &'static CStr) -> impl FnOnce(Errno) -> Self {
-        move |errno| Self::new(what, errno)
-    }
-}
-
-/// The stream breaks its rules, ends early, or brought something else than was sent.
-const GARBLED: Failed = Failed::new(c"use what arrived", Errno::BADMSG);
-
-/// Content that is written together.
-type Gathered<'i> = ArrayVec<&'i [u8], PIECES_MAX>;
-
-/// Where a file is to go.
+/// Where something is to go.
 pub struct Destination<'r> {
-    /// Its path, or the folder that it goes into.
+    /// Its path, or the directory that it goes into; none with [`flag::MEMORY`].
     pub path: &'r CStr,
-    /// Its name in that folder.
+    /// Its name in that directory.
     pub name: Option<&'r CStr>,
-    /// [`FLAG_SYNC`], [`FLAG_DIRECTORY`].
+    /// Bits of [`flag`].
     pub flags: u32,
 }
 
-/// A file on its way.
+/// A transfer on its way.
 pub struct Put {
     channel: ChannelId,
-    reader: ItemReader,
-    folder: OwnedFd,
-    name: ArrayVec<u8, NAME_MAX>,
-    file: OwnedFd,
-    /// The temporary name, while the file has it.
-    temporary: Option<[u8; TEMPORARY_LEN]>,
-    meta: Option<FileMeta>,
-    size: u64,
-    digest: Digest,
-    sync: bool,
-    /// With which the file gets its name.
     rights: Rights,
+    reader: ItemReader,
+    memory: Lease<Memory>,
+    /// A problem that is being told; nothing is taken meanwhile.
+    pending: Pending,
+    receiver: Receiver,
     end: Option<Result<(), Failed>>,
 }
 
+/// What is made of the items.
+struct Receiver {
+    place: Place,
+    flags: u32,
+    landing: Option<Landing>,
+    /// The name of what landing is, or of the entry before.
+    name: Name,
+    /// Directories inside each other that are left out.
+    left_out: usize,
+    names: Names,
+}
+
+/// Where the first entry goes.
+enum Place {
+    /// Into a directory, under this name.
+    In(OwnedFd, Name),
+    /// It is this directory.
+    Itself(OwnedFd),
+    /// A directory of this name may be made, and nothing else: this is wrong with the path.
+    OnlyDirectory(OwnedFd, Name, Errno),
+    /// It is written into what is there.
+    There(OwnedFd),
+    /// It stays in memory.
+    Memory,
+}
+
 impl Put {
-    /// Opens the destination's folder and a temporary file in it.
+    /// Opens where the first entry goes.
     ///
     /// # Errors
     /// What failed, before anything was received.
     #[inline(never)]
-    pub fn begin(channel: ChannelId, to: &Destination<'_>, identity: Identity) -> Result<Self, Failed> {
-        let (folder, name, file, temporary) = identity.rights.with(|| open(to, &identity.home))?;
-        Ok(Self {
-            channel,
-            reader: ItemReader::new(),
-            folder,
-            name,
-            file,
-            temporary: Some(temporary),
-            meta: None,
-            size: 0,
-            digest: Digest::new(),
-            sync: to.flags & FLAG_SYNC != 0,
-            end: None,
-            rights: identity.rights,
-        })
+    pub fn begin(
+        channel: ChannelId,
+        to: &Destination<'_>,
+        base: &Base,
+        rights: Rights,
+    ) -> Result<Self, Failed> {
+        let mut memory = Memory::lease()?;
+        memory.walk.clear(b"");
+        let place = rights.with(|| place(to, base))?;
+        let receiver = Receiver {
+            place,
+            flags: to.flags,
+            landing: None,
+            name: Name::new_const(),
+            left_out: 0,
+            names: Names::new(),
+        };
+        let reader = ItemReader::new(Stream::Tree);
+        Ok(Self { channel, rights, reader, memory, pending: Pending::default(), receiver, end: None })
     }
 
-    /// The transfer is over, well or not, and wants to be stepped to say so.
-    pub fn has_ended(&self) -> bool {
-        self.end.is_some()
+    /// It is over, well or not, or has something to tell, and wants to be stepped.
+    pub fn has_news(&self) -> bool {
+        self.end.is_some() || !self.pending.is_empty()
     }
 
-    /// Takes bytes of the file stream: all of them. A file takes everything at once; content is gathered and written
-    /// together.
+    /// It brings a program.
+    pub fn is_program(&self) -> bool {
+        matches!(self.receiver.place, Place::Memory)
+    }
+
+    /// The program that it brought.
+    pub fn into_program(mut self) -> Option<OwnedFd> {
+        let is_program = self.is_program() && matches!(self.end, Some(Ok(())));
+        self.receiver.landing.take().filter(|_| is_program).map(Landing::into_file)
+    }
+
+    /// Takes bytes of the stream: how many. A file takes everything at once; content is gathered and written together.
     pub fn take(&mut self, pieces: &mut dyn Iterator<Item = &[u8]>) -> usize {
+        let rights = core::mem::replace(&mut self.rights, Rights::OWN);
+        let taken = rights.with(|| self.take_pieces(pieces));
+        self.rights = rights;
+        taken
+    }
+
+    fn take_pieces(&mut self, pieces: &mut dyn Iterator<Item = &[u8]>) -> usize {
         let mut taken = 0;
         let mut gathered = Gathered::new_const();
         for mut piece in pieces {
-            taken += piece.len();
-            while self.end.is_none() && !piece.is_empty() {
-                let read = self.reader.read(piece).map_err(|_| GARBLED);
-                let handled = read.and_then(|(length, item)| {
-                    piece = piece.get(length..).unwrap_or_default();
-                    item.map_or(Ok(()), |item| self.handle(item, &mut gathered))
-                });
-                self.end = handled.err().map(Err).or(self.end);
+            while !piece.is_empty() && self.pending.is_empty() {
+                if self.end.is_some() {
+                    taken += piece.len();
+                    break;
+                }
+                let Memory { item, aside, walk, .. } = &mut *self.memory;
+                let levels = &mut walk.levels;
+                let (length, item) = match self.reader.read(item, piece) {
+                    Ok(read) => read,
+                    Err(_) => {
+                        self.end = Some(Err(GARBLED));
+                        continue;
+                    }
+                };
+                piece = piece.get(length..).unwrap_or_default();
+                taken += length;
+                let Some(item) = item else { break };
+                let is_first = levels.depth() == 0;
+                let in_file = self.reader.is_in_file();
+                let handled = self.receiver.handle(item, in_file, levels, &mut gathered);
+                if let Err(failed) = handled {
+                    if is_first {
+                        self.end = Some(Err(failed));
+                    } else {
+                        let text = failed.what.as_bytes();
+                        self.pending.set(encode_problem(aside, failed.number(), levels.path(), text));
+                    }
+                } else if self.reader.is_ended() {
+                    self.end = Some(self.receiver.finish());
+                }
             }
         }
-        if self.end.is_none()
-            && let Err(failed) = self.write(&mut gathered)
-        {
-            self.end = Some(Err(failed));
+        let Memory { aside, walk, .. } = &mut *self.memory;
+        if let Err(failed) = self.receiver.write(&walk.levels, &mut gathered) {
+            if walk.levels.depth() == 0 {
+                self.end = Some(Err(failed));
+            } else {
+                let text = failed.what.as_bytes();
+                self.pending.set(encode_problem(aside, failed.number(), walk.levels.path(), text));
+            }
         }
         taken
     }
 
-    fn handle<'i>(&mut self, item: Item<'i>, gathered: &mut Gathered<'i>) -> Result<(), Failed> {
-        match item {
-            Item::File(meta) => {
-                self.meta = Some(meta);
-                Ok(())
-            }
-            Item::Content(bytes) => {
-                self.digest.update(bytes);
-                self.size += bytes.len() as u64;
-                if gathered.is_full() {
-                    self.write(gathered)?;
-                }
-                let _ = gathered.try_push(bytes);
-                Ok(())
-            }
-            Item::Hole(length) => {
-                self.write(gathered)?;
-                let size = self.size.checked_add(length).filter(|&size| i64::try_from(size).is_ok());
-                self.size = size.ok_or(Failed::new(c"write", Errno::FBIG))?;
-                let file = self.file.as_fd();
-                rustix::fs::seek(file, rustix::fs::SeekFrom::Start(self.size))
-                    .and_then(|_| rustix::fs::ftruncate(file, self.size))
-                    .map_err(Failed::to(c"write"))
-            }
-            Item::End(end) => {
-                self.write(gathered)?;
-                self.finish(end)?;
-                self.end = Some(Ok(()));
-                Ok(())
-            }
-        }
-    }
-
-    /// Writes what was gathered.
-    fn write(&mut self, gathered: &mut Gathered<'_>) -> Result<(), Failed> {
-        while !gathered.is_empty() {
-            let mut slices = [IoSlice::new(&[]); PIECES_MAX];
-            for (slice, piece) in slices.iter_mut().zip(&*gathered) {
-                *slice = IoSlice::new(piece);
-            }
-            let mut left = match rustix::io::writev(&self.file, &slices) {
-                Ok(0) => return Err(Failed::new(c"write", Errno::NOSPC)),
-                Ok(written) => written,
-                Err(Errno::INTR) => 0,
-                Err(errno) => return Err(Failed::new(c"write", errno)),
-            };
-            // What was not written stands at the front.
-            gathered.retain(|piece| {
-                let part = left.min(piece.len());
-                left -= part;
-                *piece = piece.get(part..).unwrap_or_default();
-                !piece.is_empty()
-            });
-        }
-        Ok(())
-    }
-
-    /// Checks what came, gives it its mode and time, and puts it in its place.
-    fn finish(&mut self, end: FileEnd) -> Result<(), Failed> {
-        if end.size != self.size || end.digest != self.digest.finish() {
-            return Err(GARBLED);
-        }
-        let (file, folder) = (self.file.as_fd(), self.folder.as_fd());
-        if let Some(meta) = self.meta {
-            // The mode last: a file that is not writable can still be given its time.
-            if let Some(modified) = meta.modified {
-                let time = Timespec { tv_sec: modified.seconds, tv_nsec: i64::from(modified.nanoseconds) };
-                let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-                let times = Timestamps { last_access: omit, last_modification: time };
-                rustix::fs::futimens(file, &times).map_err(Failed::to(c"set the time"))?;
-            }
-            let mode = Mode::from_raw_mode(meta.mode);
-            rustix::fs::fchmod(file, mode).map_err(Failed::to(c"set the mode"))?;
-        }
-        if self.sync {
-            rustix::fs::fsync(file).map_err(Failed::to(c"flush"))?;
-        }
-        if let Some(temporary) = &self.temporary {
-            let rename = || rustix::fs::renameat(folder, c_str(temporary), folder, c_str(&self.name));
-            self.rights.with(rename).map_err(Failed::to(c"rename"))?;
-            self.temporary = None;
-        }
-        if self.sync {
-            let folder = rustix::fs::openat(folder, c".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-            folder.and_then(rustix::fs::fsync).map_err(Failed::to(c"flush the folder"))?;
-        }
-        Ok(())
-    }
-
-    /// Takes what waited, and tells the end.
+    /// Takes what waited, and tells what there is to tell.
     #[inline(never)]
     pub fn step(&mut self, core: &mut Core) -> Step {
+        if !self.pending.is_empty() {
+            return self.pending.send(core, self.channel, &self.memory.aside);
+        }
         if self.end.is_none() && !core.parked(self.channel, Flow::Input).is_empty() {
             let taken = self.take(&mut core.parked_pieces(self.channel, Flow::Input));
             core.consume(self.channel, Flow::Input, taken);
@@ -250,95 +196,264 @@ impl Put {
     }
 }
 
-/// Ends a transfer that failed.
-pub fn exit_failed(core: &mut Core, channel: ChannelId, failed: Failed) {
-    let errno = failed.errno.raw_os_error().unsigned_abs();
-    core.exit(channel, Outcome::Failed(errno), failed.what.as_bytes());
-}
-
 impl Drop for Put {
     fn drop(&mut self) {
-        if let Some(temporary) = self.temporary.take() {
-            // Where even this fails the file system is of no use any more.
-            let _ = rustix::fs::unlinkat(&self.folder, c_str(&temporary), AtFlags::empty());
+        self.receiver.discard(&self.memory.walk.levels);
+    }
+}
+
+impl Receiver {
+    /// Makes what an item says.
+    #[inline(never)]
+    fn handle<'i>(
+        &mut self,
+        item: Item<'_, 'i>,
+        in_file: bool,
+        levels: &mut Levels,
+        gathered: &mut Gathered<'i>,
+    ) -> Result<(), Failed> {
+        if let Item::Content(bytes) = item {
+            let Some(landing) = &mut self.landing else { return Ok(()) };
+            landing.add(bytes);
+            if gathered.is_full() {
+                self.write(levels, gathered)?;
+            }
+            let _ = gathered.try_push(bytes);
+            return Ok(());
+        }
+        self.write(levels, gathered)?;
+        match item {
+            Item::Entry { meta, name, target } => {
+                let is_inside = meta.kind() == Kind::Directory && meta.has(meta_flag::OPEN);
+                if self.left_out > 0 {
+                    self.left_out += usize::from(is_inside);
+                    return Ok(());
+                }
+                let made = self.entry(&meta, name, target, levels);
+                self.left_out = usize::from(made.is_err() && is_inside);
+                made
+            }
+            Item::Leave(_) if self.left_out > 0 => {
+                self.left_out -= 1;
+                Ok(())
+            }
+            Item::Leave(meta) => match levels.leave() {
+                Some((folder, is_new)) if self.dresses(is_new, &meta) => dress(folder.as_fd(), &meta),
+                _ => Ok(()),
+            },
+            Item::Attribute { .. } if self.left_out > 0 => Ok(()),
+            Item::Attribute { name, value } => {
+                let subject = match &self.landing {
+                    Some(landing) => Some(landing.file()),
+                    None => levels.top().filter(|_| !in_file),
+                };
+                let flags = rustix::fs::XattrFlags::empty();
+                let set =
+                    subject.map_or(Ok(()), |subject| rustix::fs::fsetxattr(subject, name, value, flags));
+                set.map_err(Failed::to(c"set an attribute"))
+            }
+            Item::Hole(length) => match &mut self.landing {
+                Some(landing) => landing.skip(length).inspect_err(|_| self.discard(levels)),
+                None => Ok(()),
+            },
+            Item::End(end) => {
+                let Some(landing) = &mut self.landing else { return Ok(()) };
+                let folder = self.place.folder(levels);
+                let name = CStr::from_bytes_until_nul(&self.name).unwrap_or_default();
+                let finished = landing.finish(folder, name, end);
+                if finished.is_err() {
+                    self.discard(levels);
+                } else if !matches!(self.place, Place::Memory) {
+                    self.landing = None;
+                }
+                finished
+            }
+            // The client tells its own.
+            Item::Problem { ends_file, .. } => {
+                if ends_file {
+                    self.discard(levels);
+                }
+                Ok(())
+            }
+            Item::Content(_) | Item::Want(_) => Ok(()),
+        }
+    }
+
+    /// Makes an entry.
+    #[inline(never)]
+    fn entry(&mut self, meta: &Meta, name: &CStr, target: &CStr, levels: &mut Levels) -> Result<(), Failed> {
+        let is_directory = meta.kind() == Kind::Directory;
+        if levels.depth() == 0 {
+            match &self.place {
+                Place::In(_, name) => self.name.clone_from(name),
+                Place::OnlyDirectory(_, name, _) if is_directory => self.name.clone_from(name),
+                Place::OnlyDirectory(_, _, errno) => return Err(Failed::new(c"open the folder", *errno)),
+                Place::Itself(folder) if is_directory => {
+                    let flags = FOLDER | OFlags::RDONLY;
+                    let opened = rustix::fs::openat(folder, c".", flags, Mode::empty());
+                    let opened = opened.map_err(Failed::to(c"open the folder"))?;
+                    return self.enter(opened, false, meta, levels);
+                }
+                Place::Itself(_) => return Err(Failed::new(c"write", Errno::ISDIR)),
+                Place::There(_) | Place::Memory
+                    if meta.kind() != Kind::File || !meta.has(meta_flag::OPEN) =>
+                {
+                    return Err(Failed::new(c"write", Errno::INVAL));
+                }
+                Place::There(file) => {
+                    let file = rustix::io::fcntl_dupfd_cloexec(file, 0).map_err(Failed::to(c"write"))?;
+                    self.landing = Some(Landing::of(file, *meta));
+                    return Ok(());
+                }
+                Place::Memory => {
+                    self.landing = Some(Landing::memory(*meta)?);
+                    return Ok(());
+                }
+            }
+        } else {
+            levels.name(name.to_bytes()).map_err(Failed::to(c"create"))?;
+            self.name = single_name(name.to_bytes()).map_err(Failed::to(c"create"))?;
+        }
+        let folder = self.place.folder(levels).ok_or(GARBLED)?;
+        let name = CStr::from_bytes_until_nul(&self.name).unwrap_or_default();
+        let spot = &mut Spot { folder, name, is_empty: levels.is_new(), names: &mut self.names };
+        match meta.kind() {
+            Kind::Directory => {
+                let mode = Mode::from_raw_mode(meta.mode & 0o777 | 0o700);
+                let is_new = match rustix::fs::mkdirat(folder, name, mode) {
+                    Ok(()) => true,
+                    Err(Errno::EXIST) => false,
+                    Err(errno) => return Err(Failed::new(c"create", errno)),
+                };
+                let flags = FOLDER | OFlags::RDONLY | OFlags::NOFOLLOW;
+                let opened = rustix::fs::openat(folder, name, flags, Mode::empty());
+                let opened = opened.map_err(Failed::to(c"enter"))?;
+                self.enter(opened, is_new, meta, levels)
+            }
+            Kind::File if meta.has(meta_flag::OPEN) => {
+                let is_kept = self.flags & flag::RESUME != 0;
+                self.landing = Some(Landing::create(spot, *meta, is_kept)?);
+                Ok(())
+            }
+            Kind::File if meta.has(meta_flag::LINK) => {
+                let first = levels.first().ok_or(Failed::new(c"link", Errno::NOENT))?;
+                let target = target.to_bytes();
+                let at = target.iter().rposition(|&byte| byte == b'/');
+                let (parent, last) = at.map_or((&b"."[..], target), |at| {
+                    (target.get(..at).unwrap_or_default(), target.get(at + 1..).unwrap_or_default())
+                });
+                let mut buffer = crate::path::PathBuffer::new();
+                let of =
+                    buffer.join(&[parent]).and_then(|parent| beneath(first, parent, OFlags::PATH | FOLDER));
+                let of = of.map_err(Failed::to(c"link"))?;
+                let last = single_name(last).map_err(Failed::to(c"link"))?;
+                let last = CStr::from_bytes_until_nul(&last).unwrap_or_default();
+                make(spot, meta, &Made::Link { folder: of.as_fd(), name: last })
+            }
+            Kind::File => {
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let file =
+                    rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(Failed::to(c"open"))?;
+                let stat = rustix::fs::fstat(&file).map_err(Failed::to(c"open"))?;
+                if Kind::of_mode(stat.st_mode) != Kind::File {
+                    return Err(Failed::new(c"open", Errno::INVAL));
+                }
+                dress(file.as_fd(), meta)
+            }
+            Kind::Symlink => make(spot, meta, &Made::Symlink(target)),
+            Kind::Fifo | Kind::Device => make(spot, meta, &Made::Node),
+            Kind::Other => Err(Failed::new(c"create", Errno::INVAL)),
+        }
+    }
+
+    /// A directory that was there stays as it is, unless metadata are what it is about.
+    fn dresses(&self, is_new: bool, meta: &Meta) -> bool {
+        is_new || meta.has(meta_flag::OWNER) || self.flags & flag::RESUME != 0
+    }
+
+    /// Goes into a directory, or is done with it.
+    fn enter(&self, folder: OwnedFd, is_new: bool, meta: &Meta, levels: &mut Levels) -> Result<(), Failed> {
+        if meta.has(meta_flag::OPEN) {
+            levels.enter(folder, is_new).map_err(Failed::to(c"go deeper"))
+        } else if self.dresses(is_new, meta) {
+            dress(folder.as_fd(), meta)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes what was gathered; what cannot be written is discarded.
+    fn write(&mut self, levels: &Levels, gathered: &mut Gathered<'_>) -> Result<(), Failed> {
+        let Some(landing) = self.landing.as_mut().filter(|_| !gathered.is_empty()) else { return Ok(()) };
+        landing.write(gathered).inspect_err(|_| {
+            gathered.clear();
+            self.discard(levels);
+        })
+    }
+
+    fn discard(&mut self, levels: &Levels) {
+        if let (Some(landing), Some(folder)) = (self.landing.take(), self.place.folder(levels)) {
+            landing.discard(folder);
+        }
+    }
+
+    /// Everything is in its place.
+    fn finish(&self) -> Result<(), Failed> {
+        if self.flags & flag::SYNC == 0 {
+            return Ok(());
+        }
+        let failed = Failed::to(c"flush");
+        match &self.place {
+            Place::In(folder, _) | Place::Itself(folder) | Place::OnlyDirectory(folder, ..) => {
+                let flags = FOLDER | OFlags::RDONLY;
+                let folder = rustix::fs::openat(folder, c".", flags, Mode::empty());
+                folder.and_then(rustix::fs::syncfs).map_err(failed)
+            }
+            Place::There(file) => rustix::fs::fsync(file).map_err(failed),
+            Place::Memory => Ok(()),
         }
     }
 }
 
-/// A folder, the name that the file gets in it, and a new file there under a temporary name.
-type Opened = (OwnedFd, ArrayVec<u8, NAME_MAX>, OwnedFd, [u8; TEMPORARY_LEN]);
-
-fn open(to: &Destination<'_>, home: &[u8]) -> Result<Opened, Failed> {
-    const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-    let base = open_home(home)?;
-    let path = to.path.to_bytes_with_nul();
-    let must_be_folder = to.flags & FLAG_DIRECTORY != 0 || path.ends_with(b"/\0");
-    let (folder, name) = match rustix::fs::openat(&base, to.path, FOLDER, Mode::empty()) {
-        Ok(folder) => {
-            let name =
-                to.name.map(CStr::to_bytes_with_nul).ok_or(Errno::ISDIR).map_err(Failed::to(c"write"))?;
-            (folder, name)
-        }
-        Err(errno) if must_be_folder => return Err(Failed::new(c"open the folder", errno)),
-        Err(_) => {
-            let at = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
-            let (parent, name) = path.split_at(at);
-            let mut buffer = PathBuffer::new();
-            let parent = buffer.join(&[if parent.is_empty() { b"." } else { parent }]);
-            let folder = parent.and_then(|parent| rustix::fs::openat(&base, parent, FOLDER, Mode::empty()));
-            (folder.map_err(Failed::to(c"open the folder"))?, name)
-        }
-    };
-    if matches!(name, b"\0" | b".\0" | b"..\0") || path::has(name, b'/') {
-        return Err(Failed::new(c"write", Errno::INVAL));
+impl Place {
+    /// The directory in which the entry is that comes next.
+    fn folder<'f>(&'f self, levels: &'f Levels) -> Option<BorrowedFd<'f>> {
+        levels.top().or_else(|| match self {
+            Self::In(folder, _) | Self::Itself(folder) | Self::OnlyDirectory(folder, ..) => {
+                Some(folder.as_fd())
+            }
+            Self::There(file) => Some(file.as_fd()),
+            Self::Memory => None,
+        })
     }
-    let name: ArrayVec<u8, NAME_MAX> =
-        name.try_into().map_err(|_| Failed::new(c"create", Errno::NAMETOOLONG))?;
-    // Neither a folder nor a device is to be replaced by a file.
-    if let Ok(there) = rustix::fs::statat(&folder, c_str(&name), AtFlags::SYMLINK_NOFOLLOW) {
-        match rustix::fs::FileType::from_raw_mode(there.st_mode) {
-            rustix::fs::FileType::RegularFile | rustix::fs::FileType::Symlink => {}
-            rustix::fs::FileType::Directory => return Err(Failed::new(c"write", Errno::ISDIR)),
-            _ => return Err(Failed::new(c"replace what is no regular file", Errno::EXIST)),
-        }
-    }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    for attempt in 0..TRIES {
-        let temporary = temporary_name(attempt);
-        match rustix::fs::openat(&folder, c_str(&temporary), flags, Mode::RUSR | Mode::WUSR) {
-            Ok(file) => return Ok((folder, name, file, temporary)),
-            Err(Errno::EXIST) => {}
-            Err(errno) => return Err(Failed::new(c"create", errno)),
-        }
-    }
-    Err(Failed::new(c"create", Errno::EXIST))
 }
 
-/// What relative paths begin at: the home directory, or `/` where there is none.
-pub fn open_home(home: &[u8]) -> Result<OwnedFd, Failed> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = |path: &CStr| rustix::fs::open(path, flags, Mode::empty());
-    let opened = PathBuffer::new().join(&[home]).and_then(open);
-    opened.or_else(|_| open(c"/")).map_err(Failed::to(c"open the home directory"))
-}
-
-/// A name that nobody else has, whatever the target's.
-fn temporary_name(attempt: u32) -> [u8; TEMPORARY_LEN] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    // The kernel's random bytes are those of the listener; the time and the process make them differ.
-    let own = u64::from(getpid().as_raw_pid().unsigned_abs()) << 32 | u64::from(attempt);
-    let number =
-        (random::seed() ^ now_us().rotate_left(20)).wrapping_add(own).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-            >> 8;
-    let mut name = *b".vsock-shell-xxxxxxxxxx\0";
-    for (at, place) in name.iter_mut().skip(13).take(10).enumerate() {
-        *place = DIGITS.get((number >> (at * 4)) as usize & 15).copied().unwrap_or(b'0');
-    }
-    name
-}
-
-/// A name that holds its NUL.
+/// Finds where the first entry goes.
 #[inline(never)]
-fn c_str(name: &[u8]) -> &CStr {
-    CStr::from_bytes_until_nul(name).unwrap_or_default()
+fn place(to: &Destination<'_>, base: &Base) -> Result<Place, Failed> {
+    if to.flags & flag::MEMORY != 0 {
+        return Ok(Place::Memory);
+    }
+    if to.flags & flag::IN_PLACE != 0 {
+        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOCTTY;
+        return base.at(to.path, flags).map(Place::There).map_err(Failed::to(c"open"));
+    }
+    let named = to.name.map(|name| single_name(name.to_bytes())).transpose().map_err(Failed::to(c"write"))?;
+    let errno = match base.at(to.path, OFlags::PATH | OFlags::DIRECTORY) {
+        Ok(folder) => {
+            return Ok(match named {
+                Some(name) => Place::In(folder, name),
+                None => Place::Itself(folder),
+            });
+        }
+        Err(errno) => errno,
+    };
+    if to.flags & flag::DIRECTORY != 0 {
+        return Err(Failed::new(c"open the folder", errno));
+    }
+    let path = to.path.to_bytes();
+    let (folder, name) = base.parent(to.path).map_err(|errno| {
+        Failed::new(if errno == Errno::INVAL { c"write" } else { c"open the folder" }, errno)
+    })?;
+    Ok(if path.ends_with(b"/") { Place::OnlyDirectory(folder, name, errno) } else { Place::In(folder, name) })
 }

@@ -5,28 +5,28 @@
 
 use core::ffi::CStr;
 
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 use vsock_shell_proto::code::RefusalCode;
-use vsock_shell_proto::fields::{FLAG_FORCE, Field, Fields, Malformed, tag};
+use vsock_shell_proto::fields::{Field, Fields, Malformed, flag, tag};
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow};
 use vsock_shell_proto::job::JobRequest;
 use vsock_shell_proto::limits::REQUEST_MAX;
 
-use super::answer::Answer;
+use super::base::Base;
 use super::exec::Exec;
-use super::get::Get;
-use super::identity::{Identity, NoUser};
+use super::get::{Get, Source};
+use super::identity::Identity;
 use super::job::{self, Slot};
-use super::power::{self, Asked};
 use super::put::{Destination, Put};
+use super::system;
 use super::tasks::Task;
 use super::watch::Watch;
-use super::{Core, Driver};
+use super::{Core, Driver, Programs};
 use crate::command::ExecRequest;
 use crate::config::Config;
 use crate::failure::{Failure, Step, Told};
 use crate::hangup::Target;
-use crate::init::power::Action;
 use crate::line::{Line, Part, text};
 use crate::root;
 use crate::spawn::spawn;
@@ -111,17 +111,23 @@ impl Requests {
         kind: ChannelKind,
         channel: ChannelId,
         core: &mut Core,
-        place: &Place<'_>,
+        place: &mut Place<'_>,
     ) -> Option<Task> {
         self.release(channel);
         root::follow();
         let request = self.buffer.get(..self.length).unwrap_or_default();
         let memory = &mut self.memory[..];
         let started = match kind {
+            ChannelKind::Exec | ChannelKind::Job if place.config.root.is_some() => {
+                core.refuse(channel, RefusalCode::Denied, 0, b"");
+                Err(())
+            }
             ChannelKind::Exec => start_exec(request, memory, channel, core, place),
-            ChannelKind::Put | ChannelKind::Get => start_transfer(kind, request, memory, channel, core),
+            ChannelKind::Put | ChannelKind::Get => {
+                start_transfer(kind, request, memory, channel, core, place)
+            }
             ChannelKind::Job => start_job(request, channel, core, place),
-            _ => start_system(request, memory, channel, core, place),
+            kind => system::start(kind == ChannelKind::Fs, request, memory, channel, core, place),
         };
         started.ok()
     }
@@ -142,12 +148,19 @@ impl Driver<'_> {
                     return;
                 }
             }
-            let place = Place { number: self.tasks.place(channel), watch: &self.watch, config: self.config };
-            match self.requests.start(kind, channel, &mut self.core, &place) {
+            let mut place = Place {
+                number: self.tasks.place(channel),
+                watch: &self.watch,
+                config: self.config,
+                programs: &mut self.programs,
+            };
+            match self.requests.start(kind, channel, &mut self.core, &mut place) {
                 Some(task) => {
                     // A command is accepted once it has been executed.
-                    if !matches!(task, Task::Exec(_)) {
-                        self.core.accept(channel, 0);
+                    match &task {
+                        Task::Exec(_) => {}
+                        Task::Put(put) if put.is_program() => self.core.accept(channel, u64::from(channel.0)),
+                        _ => self.core.accept(channel, 0),
                     }
                     self.tasks.replace(channel, task);
                     self.tasks.mark_ready(channel);
@@ -186,20 +199,33 @@ pub struct Place<'d> {
     pub watch: &'d Watch,
     /// How the agent was started.
     pub config: &'d Config,
+    /// Programs in memory.
+    pub programs: &'d mut Programs,
 }
 
 /// The channel was refused.
-type Started = Result<Task, ()>;
+pub(super) type Started = Result<Task, ()>;
 
+/// Starts a command.
 #[inline(never)]
-fn start_exec(
+pub(super) fn start_exec(
     request: &[u8],
     memory: &mut [u8],
     channel: ChannelId,
     core: &mut Core,
-    place: &Place<'_>,
+    place: &mut Place<'_>,
 ) -> Started {
-    let request = ExecRequest::parse(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
+    let mut request = ExecRequest::parse(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
+    let file = request.number.map(|number| {
+        let at = place.programs.iter().position(|(of, _)| u32::from(of.0) == number);
+        at.map(|at| place.programs.remove(at).1)
+    });
+    if let Some(None) = file {
+        core.refuse(channel, RefusalCode::NotFound, 0, b"no such program was put");
+        return Err(());
+    }
+    let file = file.flatten();
+    request.file = file.as_ref().map(AsFd::as_fd);
     let slot = match request.detach.map(|flags| Slot::take(place.config.realm, flags)) {
         Some(None) => {
             core.refuse(channel, RefusalCode::TooMany, 0, b"there is no room for another job");
@@ -221,34 +247,9 @@ fn start_exec(
     started.map_err(|Told| refuse_failure(core, channel, &failure))
 }
 
-fn start_system(
-    request: &[u8],
-    memory: &mut [u8],
-    channel: ChannelId,
-    core: &mut Core,
-    place: &Place<'_>,
-) -> Started {
-    let (verb, flags) = parse_verb(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
-    let Some(action) = Action::of_verb(verb) else {
-        if verb == c"info" {
-            return Ok(Task::Answer(Answer::info(channel, place.config.grace_ms)));
-        }
-        core.refuse(channel, RefusalCode::Unsupported, 0, b"");
-        return Err(());
-    };
-    match power::ask(action, flags & FLAG_FORCE != 0) {
-        Ok(Asked::Done) => Ok(Task::Answer(Answer::nothing(channel))),
-        Ok(Asked::Run(program)) => start_exec(program, memory, channel, core, place),
-        Err(errno) => {
-            core.refuse(channel, RefusalCode::System, number(errno), b"cannot end the machine");
-            Err(())
-        }
-    }
-}
-
 /// Asks something of a job, and watches it until that has ended.
 #[inline(never)]
-fn start_job(request: &[u8], channel: ChannelId, core: &mut Core, place: &Place<'_>) -> Started {
+fn start_job(request: &[u8], channel: ChannelId, core: &mut Core, place: &mut Place<'_>) -> Started {
     let request = parse_job(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
     let watched = job::visit(place.config.realm, &request).and_then(|(job, has_terminal)| {
         let exec = Exec::watching(channel, job, place.watch, place.number);
@@ -286,26 +287,36 @@ fn start_transfer(
     memory: &mut [u8],
     channel: ChannelId,
     core: &mut Core,
+    place: &mut Place<'_>,
 ) -> Started {
     let file = parse_file(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
-    let identity = Identity::of(file.user, memory).map_err(|NoUser(errno)| {
-        let user = file.user.unwrap_or_default().to_bytes();
-        let text = Line::of(&[text(c"cannot become user "), Part::Bytes(user)]);
-        core.refuse(channel, RefusalCode::NoUser, number(errno), text.as_bytes());
-    })?;
-    let begun = if kind == ChannelKind::Get {
-        Get::begin(channel, file.path, &identity).map(Task::Get)
-    } else {
-        let to = Destination { path: file.path, name: file.name, flags: file.flags };
-        Put::begin(channel, &to, identity).map(Task::Put)
-    };
+    let Identity { home, rights } = Identity::or_refuse(file.user, memory, channel, core)?;
+    let begun = rights.with(|| Base::open(place.config.root, &home)).and_then(|base| {
+        if kind == ChannelKind::Get {
+            let excludes = &mut Fields::new(request).flatten().filter_map(|field| match field.tag {
+                tag::EXCLUDE => field.string().ok(),
+                _ => None,
+            });
+            let source = Source { path: file.path, flags: file.flags, excludes };
+            Get::begin(channel, source, base, rights).map(Task::Get)
+        } else {
+            let to = Destination { path: file.path, name: file.name, flags: file.flags };
+            Put::begin(channel, &to, &base, rights).map(Task::Put)
+        }
+    });
     begun.map_err(|failed| {
         let text = Line::of(&[text(c"cannot "), Part::Bytes(failed.what.as_bytes())]);
-        core.refuse(channel, RefusalCode::System, number(failed.errno), text.as_bytes());
+        let code = match failed.errno {
+            Some(Errno::USERS) => RefusalCode::TooMany,
+            Some(Errno::TOOBIG) => RefusalCode::TooLarge,
+            _ => RefusalCode::System,
+        };
+        core.refuse(channel, code, failed.number(), text.as_bytes());
     })
 }
 
-fn number(errno: Errno) -> u32 {
+/// An errno, as the protocol has it.
+pub fn number(errno: Errno) -> u32 {
     errno.raw_os_error().unsigned_abs()
 }
 
@@ -323,7 +334,7 @@ fn once<T>(place: &mut Option<T>, value: Result<T, Malformed>) -> Result<(), Ref
 }
 
 /// What a tag that is not for this kind comes to (`R-9.1`).
-fn unknown(field: &Field<'_>) -> Result<(), RefusalCode> {
+pub fn unknown(field: &Field<'_>) -> Result<(), RefusalCode> {
     if field.is_optional() { Ok(()) } else { Err(RefusalCode::Unsupported) }
 }
 
@@ -336,11 +347,14 @@ fn parse_file(request: &[u8]) -> Result<FileRequest<'_>, RefusalCode> {
             tag::NAME => once(&mut name, field.string())?,
             tag::USER => once(&mut user, field.string())?,
             tag::FLAGS => once(&mut flags, field.number())?,
+            tag::EXCLUDE => drop(field.string().map_err(|_| RefusalCode::Malformed)?),
             _ => unknown(field)?,
         }
     }
-    let path = path.filter(|path: &&CStr| !path.is_empty()).ok_or(RefusalCode::Malformed)?;
-    Ok(FileRequest { path, name, user, flags: flags.unwrap_or(0) })
+    let flags = flags.unwrap_or(0);
+    let path = path.filter(|path: &&CStr| !path.is_empty() || flags & flag::MEMORY != 0);
+    let path = if flags & flag::MEMORY != 0 { c"" } else { path.ok_or(RefusalCode::Malformed)? };
+    Ok(FileRequest { path, name, user, flags })
 }
 
 fn parse_job(request: &[u8]) -> Result<JobRequest, RefusalCode> {
@@ -353,18 +367,4 @@ fn parse_job(request: &[u8]) -> Result<JobRequest, RefusalCode> {
         }
     }
     job.and_then(JobRequest::parse).ok_or(RefusalCode::Malformed)
-}
-
-/// The verb and the flags.
-fn parse_verb(request: &[u8]) -> Result<(&CStr, u32), RefusalCode> {
-    let (mut verb, mut flags) = (None, None);
-    for field in Fields::new(request) {
-        let Ok(field) = &field else { return Err(RefusalCode::Malformed) };
-        match field.tag {
-            tag::VERB => once(&mut verb, field.string())?,
-            tag::FLAGS => once(&mut flags, field.number())?,
-            _ => unknown(field)?,
-        }
-    }
-    Ok((verb.ok_or(RefusalCode::Malformed)?, flags.unwrap_or(0)))
 }

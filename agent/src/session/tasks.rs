@@ -13,10 +13,12 @@ use super::exec::Exec;
 use super::get::Get;
 use super::job::Slot;
 use super::put::Put;
+use super::remove::Remove;
 use super::watch::Readiness;
 use crate::sys::storage::Storage;
 
 /// What is done for a channel.
+#[allow(clippy::large_enum_variant, reason = "there is no heap; a place has room for each")]
 pub enum Task {
     /// Its request is being read.
     Request(ChannelKind),
@@ -26,7 +28,9 @@ pub enum Task {
     Put(Put),
     /// A file is sent.
     Get(Get),
-    /// A text is sent.
+    /// A tree is removed.
+    Remove(Remove),
+    /// An answer is sent.
     Answer(Answer),
 }
 
@@ -51,7 +55,7 @@ impl Task {
         match self {
             Self::Exec(exec) => exec.take(core, pieces),
             Self::Put(put) => put.take(&mut pieces.iter().copied()),
-            Self::Request(_) | Self::Get(_) | Self::Answer(_) => 0,
+            Self::Request(_) | Self::Get(_) | Self::Remove(_) | Self::Answer(_) => 0,
         }
     }
 
@@ -61,7 +65,7 @@ impl Task {
             Self::Exec(exec) => exec.stop(flow, core),
             Self::Get(get) => get.stop(),
             Self::Answer(answer) => answer.stop(),
-            Self::Request(_) | Self::Put(_) => {}
+            Self::Request(_) | Self::Put(_) | Self::Remove(_) => {}
         }
     }
 
@@ -72,6 +76,7 @@ impl Task {
             Self::Exec(exec) => exec.step(core),
             Self::Put(put) => put.step(core),
             Self::Get(get) => get.step(core),
+            Self::Remove(remove) => remove.step(core),
             Self::Answer(answer) => answer.step(core),
         }
     }
@@ -238,8 +243,8 @@ impl Tasks {
     pub fn set_ready(&mut self, place: usize, part: usize, readiness: Readiness) {
         if let Some(Some(Place { task: Task::Exec(exec), .. })) = self.places.get_mut(place) {
             exec.set_ready(part, readiness);
-            self.mark_place(place);
         }
+        self.mark_place(place);
     }
 
     /// A process was reaped that may be one of the commands.

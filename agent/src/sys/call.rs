@@ -12,7 +12,17 @@ use rustix::io::{Errno, Result};
 #[inline(never)]
 pub(super) unsafe fn call(number: u32, a: usize, b: usize, c: usize, d: usize) -> Result<usize> {
     // SAFETY: the caller's promise.
-    let result = unsafe { raw(number as usize, a, b, c, d) };
+    unsafe { call5(number, a, b, c, d, 0) }
+}
+
+/// The same with an argument more.
+///
+/// # Safety
+/// As for [`call`].
+#[inline(never)]
+pub(super) unsafe fn call5(number: u32, a: usize, b: usize, c: usize, d: usize, e: usize) -> Result<usize> {
+    // SAFETY: the caller's promise.
+    let result = unsafe { raw(number as usize, a, b, c, d, e) };
     // The kernel has no errno above 4095, and no result so near the end of the numbers.
     if result > -4096_isize as usize {
         Err(Errno::from_raw_os_error(result.wrapping_neg() as i32))
@@ -23,31 +33,31 @@ pub(super) unsafe fn call(number: u32, a: usize, b: usize, c: usize, d: usize) -
 
 /// `syscall(2)`, "Architecture calling conventions".
 #[cfg(target_arch = "x86_64")]
-unsafe fn raw(number: usize, a: usize, b: usize, c: usize, d: usize) -> usize {
+unsafe fn raw(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize) -> usize {
     let result;
     // SAFETY: the kernel changes these three registers and what the arguments point to.
     unsafe {
         core::arch::asm!("syscall", inlateout("rax") number => result, in("rdi") a, in("rsi") b, in("rdx") c,
-            in("r10") d, lateout("rcx") _, lateout("r11") _, options(nostack));
+            in("r10") d, in("r8") e, lateout("rcx") _, lateout("r11") _, options(nostack));
     }
     result
 }
 
 /// `syscall(2)`, "Architecture calling conventions".
 #[cfg(target_arch = "aarch64")]
-unsafe fn raw(number: usize, a: usize, b: usize, c: usize, d: usize) -> usize {
+unsafe fn raw(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize) -> usize {
     let result;
     // SAFETY: the kernel changes one register and what the arguments point to.
     unsafe {
         core::arch::asm!("svc 0", in("x8") number, inlateout("x0") a => result, in("x1") b, in("x2") c,
-            in("x3") d, options(nostack));
+            in("x3") d, in("x4") e, options(nostack));
     }
     result
 }
 
 /// By libc, whose start code is there on such an architecture.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-unsafe fn raw(number: usize, a: usize, b: usize, c: usize, d: usize) -> usize {
+unsafe fn raw(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize) -> usize {
     use core::ffi::{c_int, c_long};
     unsafe extern "C" {
         fn syscall(number: c_long, ...) -> c_long;
@@ -55,7 +65,7 @@ unsafe fn raw(number: usize, a: usize, b: usize, c: usize, d: usize) -> usize {
     }
     // SAFETY: the caller's promise; the pointer is this thread's errno.
     unsafe {
-        match syscall(number as c_long, a, b, c, d) {
+        match syscall(number as c_long, a, b, c, d, e) {
             -1 => (*__errno_location() as usize).wrapping_neg(),
             result => result as usize,
         }

@@ -2,7 +2,10 @@
 //!
 //! rustix would look into the vDSO, and what finds its function there takes 2 KiB of the file.
 
-use linux_raw_sys::general::{__NR_clock_gettime, CLOCK_BOOTTIME, CLOCK_MONOTONIC};
+use linux_raw_sys::general::{
+    __NR_clock_gettime, __NR_clock_settime, CLOCK_BOOTTIME, CLOCK_MONOTONIC, CLOCK_REALTIME,
+};
+use rustix::io::{Errno, Result};
 
 use super::call::call;
 
@@ -19,6 +22,23 @@ pub fn uptime_seconds() -> u64 {
 }
 
 /// Seconds and nanoseconds; the kernel's `timespec` of this call is two words of the machine.
+/// Seconds and nanoseconds since 1970.
+pub fn time() -> [u64; 2] {
+    read(CLOCK_REALTIME).map(|number| number as u64)
+}
+
+/// Sets that clock, `clock_settime(2)`.
+///
+/// # Errors
+/// EPERM without CAP_SYS_TIME; EINVAL for what is no time.
+pub fn set_time(time: [u64; 2]) -> Result<()> {
+    let [seconds, nanoseconds] = time.map(usize::try_from);
+    let time = [seconds.map_err(|_| Errno::INVAL)?, nanoseconds.map_err(|_| Errno::INVAL)?];
+    // SAFETY: the structure is valid for the call.
+    unsafe { call(__NR_clock_settime, CLOCK_REALTIME as usize, time.as_ptr().expose_provenance(), 0, 0) }
+        .map(|_| ())
+}
+
 fn read(clock: u32) -> [usize; 2] {
     let mut time = [0; 2];
     // SAFETY: the structure is valid for the call. There is no kernel that lacks these clocks.

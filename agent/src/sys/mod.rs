@@ -6,6 +6,7 @@
 mod call;
 pub mod clock;
 pub mod descriptor;
+pub mod directory;
 pub mod identity;
 #[cfg(all(target_feature = "crt-static", target_arch = "aarch64"))]
 mod memory;

@@ -2,11 +2,14 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
-use linux_raw_sys::general::{__NR_clone, __NR_close_range, __NR_execve};
+use linux_raw_sys::general::{
+    __NR_clone, __NR_close_range, __NR_execve, __NR_execveat, __NR_kill, AT_EMPTY_PATH,
+};
+use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::io::{Errno, Result};
 use rustix::process::{Pid, Signal};
 
-use super::call::call;
+use super::call::{call, call5};
 use super::pointers::Pointers;
 
 /// Which of the two processes one is after [`fork`].
@@ -33,6 +36,17 @@ pub fn execve(path: &CStr, argv: &Pointers<'_>, envp: &Pointers<'_>) -> Errno {
     unsafe { execve_raw(path, argv.as_ptr(), envp.as_ptr()) }
 }
 
+/// `execveat(2)` of an open file, which needs no name and no /proc. Returns only when it failed.
+pub fn execute_file(file: BorrowedFd<'_>, argv: &Pointers<'_>, envp: &Pointers<'_>) -> Errno {
+    // SAFETY: as above; the path is empty, and so the file itself is meant.
+    let result = unsafe {
+        let (argv, envp) = (argv.as_ptr().expose_provenance(), envp.as_ptr().expose_provenance());
+        let (file, path) = (file.as_raw_fd() as usize, c"".as_ptr().expose_provenance());
+        call5(__NR_execveat, file, path, argv, envp, AT_EMPTY_PATH as usize)
+    };
+    result.err().unwrap_or(Errno::INVAL)
+}
+
 /// The same with arrays of pointers.
 ///
 /// # Safety
@@ -48,6 +62,18 @@ pub(super) unsafe fn execve_raw(
         call(__NR_execve, path, argv.expose_provenance(), envp.expose_provenance(), 0)
     };
     result.err().unwrap_or(Errno::INVAL)
+}
+
+/// `kill(2)` of one process; signal 0 only asks whether it is there.
+///
+/// # Errors
+/// EINVAL for what is no process or no signal; of the call.
+pub fn kill(process: u64, signal: u64) -> Result<()> {
+    match (c_int::try_from(process), c_int::try_from(signal)) {
+        // SAFETY: no memory is involved.
+        (Ok(1..), Ok(_)) => unsafe { call(__NR_kill, process as usize, signal as usize, 0, 0) }.map(|_| ()),
+        _ => Err(Errno::INVAL),
+    }
 }
 
 /// Marks every descriptor from `first` on to be closed by `execve`. Since Linux 5.11.

@@ -1,13 +1,14 @@
-//! Static memory that is handed out once.
+//! Static memory that is handed out to one at a time.
 //!
 //! There is no heap: a ring, a pool or an arena is a `static` of the module that owns it, and the one who takes it
 //! has it for good. Initialise it with nothing but zero bytes, or the linker puts all of it into the file (a
 //! `const` assertion cannot see that; `cargo xtask size` does).
 
 use core::cell::UnsafeCell;
+use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// A value that exactly one caller can take.
+/// A value that exactly one caller can take for good, or lease for a while.
 ///
 /// A forked process has its own copy of both the value and of whether it was taken.
 pub struct Storage<T> {
@@ -15,7 +16,8 @@ pub struct Storage<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached only through the one `&mut` that `take` gives away, to whatever thread calls it.
+// SAFETY: the value is reached only through the one `&mut` that `take` gives away, or the one lease there is, by whatever
+// thread has it.
 unsafe impl<T: Send> Sync for Storage<T> {}
 
 impl<T> Storage<T> {
@@ -30,8 +32,13 @@ impl<T> Storage<T> {
         if self.is_taken() {
             return None;
         }
-        // SAFETY: `taken` was false and never becomes so again, so that no other reference exists.
+        // SAFETY: `taken` was false, so that nobody has the value, and never becomes so again, because there is no lease.
         Some(unsafe { &mut *self.value.get() })
+    }
+
+    /// The value, as it was left, unless somebody has it.
+    pub fn lease(&'static self) -> Option<Lease<T>> {
+        (!self.is_taken()).then(|| Lease(self))
     }
 
     /// Whether somebody has taken it before. The agent's file runs one thread, which can look first and write then: on some
@@ -50,9 +57,47 @@ impl<T> Storage<T> {
     }
 }
 
+/// A value that comes back when this is dropped.
+pub struct Lease<T: 'static>(&'static Storage<T>);
+
+impl<T> Deref for Lease<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: a lease is made where `taken` was false, so that it alone has the value, and it is borrowed.
+        unsafe { &*self.0.value.get() }
+    }
+}
+
+impl<T> DerefMut for Lease<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above, and it is borrowed for nobody else.
+        unsafe { &mut *self.0.value.get() }
+    }
+}
+
+impl<T> Drop for Lease<T> {
+    fn drop(&mut self) {
+        self.0.taken.store(false, Ordering::Release);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Storage;
+
+    #[test]
+    fn a_lease_ends_when_it_is_dropped() {
+        static PLACE: Storage<[u8; 4]> = Storage::new([0; 4]);
+        let mut lease = PLACE.lease();
+        if let Some(lease) = &mut lease {
+            lease[1] = 7;
+        }
+        assert!(PLACE.lease().is_none() && PLACE.take().is_none());
+        drop(lease);
+        assert_eq!(PLACE.lease().map(|lease| *lease), Some([0, 7, 0, 0]));
+        assert!(PLACE.take().is_some() && PLACE.lease().is_none());
+    }
 
     #[test]
     fn storage_is_handed_out_once() {

@@ -20,15 +20,17 @@ use crate::signals::{Caught, Signals};
 use crate::stdio::Source;
 use crate::target::Target;
 use crate::text;
+use crate::transfer::Loaded;
 
 /// Starts a command as a job.
 pub(super) fn begin(
     client: &mut Client,
     invocation: &RunInvocation,
+    loaded: Option<Loaded>,
     wants_terminal: bool,
 ) -> Result<Output, Error> {
     let mut signals = Signals::new(Caught::ENDS);
-    let mut command = command(client, invocation);
+    let mut command = command(client, invocation, loaded);
     if wants_terminal {
         command = command.terminal(own_terminal(None));
     }

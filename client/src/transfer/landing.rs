@@ -1,23 +1,28 @@
-//! Owns where a downloaded file lands: a temporary name beside its destination until it is complete, something that
-//! is there already and is no regular file, or standard output.
+//! Owns where one downloaded file lands: a temporary name in its directory until it is complete, something that is there
+//! already and is no regular file, or standard output.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
+use std::hash::Hasher as _;
 use std::io::{self, IoSlice, Write as _};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::rc::Rc;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use vsock_shell_proto::items::{FileMeta, Timestamp};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use twox_hash::XxHash3_64;
+use vsock_shell_proto::items::{Kind, Meta, meta_flag};
 
-use super::beside;
+use super::beneath::open_beneath;
+use super::destination::parent_of;
+use super::metadata::{dress, own};
 use crate::error::Error;
 use crate::stdio::Sink;
-
-/// Mode bits that are taken from a guest: it gives nobody here its rights.
-const TRUSTED_MODE: u32 = 0o777;
 
 /// How messages call it.
 const OUTPUT: &str = "standard output";
@@ -32,56 +37,129 @@ pub(super) struct Landing(To);
 
 enum To {
     /// A new file under a temporary name, and the name that it gets.
-    File { file: File, temporary: Temporary, path: PathBuf, is_synced: bool },
+    File { file: File, temporary: Temporary, folder: Rc<Folder>, name: OsString },
     /// A block device that is there.
     There { file: File, path: PathBuf },
     /// Standard output, or a pipe or a device that is there; what it has not taken, and how many zeros follow that.
     Stream { sink: Sink, name: OsString, is_ready: bool, waiting: Vec<u8>, zeros: u64 },
 }
 
-/// A file that is removed unless it is renamed.
-struct Temporary(Option<PathBuf>);
+/// A directory of this side, and how messages call it.
+pub(super) struct Folder {
+    pub(super) fd: OwnedFd,
+    pub(super) path: PathBuf,
+    /// It was made just now, and holds nothing but what was made in it.
+    pub(super) is_new: bool,
+}
+
+impl Folder {
+    /// Messages call what is in it by this path.
+    pub(super) fn path_of(&self, name: &OsStr) -> PathBuf {
+        if self.path == Path::new(".") { PathBuf::from(name) } else { self.path.join(name) }
+    }
+
+    /// Opens what has this name in it, and nothing else.
+    pub(super) fn open(&self, name: &OsStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+        open_beneath(self.fd.as_fd(), Path::new(name), flags | OFlags::NOFOLLOW, Mode::empty())
+    }
+}
+
+/// A file that is removed unless it is renamed, or kept.
+struct Temporary {
+    folder: Rc<Folder>,
+    name: OsString,
+    is_over: bool,
+}
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if let Some(path) = self.0.take() {
+        if !self.is_over {
             // Where even this fails the file system is of no use any more.
-            _ = fs::remove_file(path);
+            _ = rustix::fs::unlinkat(&self.folder.fd, &self.name, AtFlags::empty());
         }
     }
 }
 
-impl Landing {
-    /// Lands at `path`, or, where that is a directory, in it under `name`. A symbolic link at the end is followed.
-    pub(super) fn file(path: &Path, name: Option<&OsStr>, is_synced: bool) -> Result<Self, Error> {
-        let mut path = path.to_owned();
-        if path.is_dir() {
-            path.push(name.ok_or_else(|| Error::local("write", &path)(rustix::io::Errno::ISDIR.into()))?);
-        } else if path.as_os_str().is_empty() || path.as_os_str().as_bytes().ends_with(b"/") {
-            let errno = if path.exists() { rustix::io::Errno::NOTDIR } else { rustix::io::Errno::NOENT };
-            return Err(Error::local("write", &path)(errno.into()));
-        }
-        if let Some(there) = Self::there(&path)? {
-            return Ok(there);
-        }
-        path = followed(path);
+/// A name that nothing has: drawn once, and counted up.
+pub(super) fn fresh_name() -> OsString {
+    static FIRST: LazyLock<u64> = LazyLock::new(|| {
         let mut draw = [0; 8];
-        loop {
-            _ = rustix::rand::getrandom(&mut draw[..], rustix::rand::GetRandomFlags::empty());
-            let name = OsString::from(format!(".vsock-shell-{:016x}", u64::from_ne_bytes(draw)));
-            let temporary = beside(&path).join(name);
-            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary) {
-                Ok(file) => {
-                    return Ok(Self(To::File {
-                        file,
-                        temporary: Temporary(Some(temporary)),
-                        path,
-                        is_synced,
-                    }));
+        _ = rustix::rand::getrandom(&mut draw[..], rustix::rand::GetRandomFlags::empty());
+        u64::from_ne_bytes(draw)
+    });
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let number = FIRST.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
+    OsString::from(format!(".vsock-shell-{number:016x}"))
+}
+
+/// The name of what is kept of a file with this name until it is complete.
+pub(super) fn partial_name(name: &OsStr) -> OsString {
+    let mut digest = XxHash3_64::new();
+    digest.write(name.as_bytes());
+    OsString::from(format!(".vsock-shell-{:016x}.part", digest.finish()))
+}
+
+/// Neither a directory nor a device is to be replaced by something else.
+pub(super) fn can_replace(folder: &Folder, name: &OsStr, by: Kind) -> Result<(), Errno> {
+    if folder.is_new {
+        return Ok(());
+    }
+    let Ok(there) = rustix::fs::statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
+    match Kind::of_mode(there.st_mode) {
+        Kind::File | Kind::Symlink => Ok(()),
+        Kind::Directory => Err(Errno::ISDIR),
+        kind if kind == by => Ok(()),
+        _ => Err(Errno::EXIST),
+    }
+}
+
+impl Landing {
+    /// Lands in a directory under this name. With `is_kept`, what comes is kept where it does not become complete, and goes on
+    /// where it stopped.
+    pub(super) fn file(folder: &Rc<Folder>, name: &OsStr, meta: &Meta, is_kept: bool) -> Result<Self, Error> {
+        let path = folder.path_of(name);
+        can_replace(folder, name, Kind::File).map_err(|errno| Error::local("write", &path)(errno.into()))?;
+        let failed = |errno: Errno| Error::local("create", &path)(errno.into());
+        let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let create =
+            |name: &OsStr| open_beneath(folder.fd.as_fd(), Path::new(name), create, Mode::RUSR | Mode::WUSR);
+        let (file, temporary) = if is_kept {
+            let temporary = partial_name(name);
+            let file = if meta.offset > 0 {
+                open_partial(folder, &temporary, meta)
+            } else {
+                _ = rustix::fs::unlinkat(&folder.fd, &temporary, AtFlags::empty());
+                create(&temporary)
+            };
+            (file.map_err(failed)?, temporary)
+        } else {
+            loop {
+                let temporary = fresh_name();
+                match create(&temporary) {
+                    Err(Errno::EXIST) => {}
+                    created => break (created.map_err(failed)?, temporary),
                 }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Error::local("create", &path)(error)),
             }
+        };
+        // Before the content: giving a file away takes its capabilities. Whether it could is told at the end.
+        _ = own(file.as_fd(), meta);
+        let temporary = Temporary { folder: Rc::clone(folder), name: temporary, is_over: is_kept };
+        let (folder, name) = (Rc::clone(folder), name.to_owned());
+        Ok(Self(To::File { file: File::from(file), temporary, folder, name }))
+    }
+
+    /// What is there is no use to anybody: it is removed, although it would be kept.
+    pub(super) fn reject(&mut self) {
+        if let To::File { temporary, .. } = &mut self.0 {
+            temporary.is_over = false;
+        }
+    }
+
+    /// The file, where it is one.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match &self.0 {
+            To::File { file, .. } => Some(file.as_fd()),
+            _ => None,
         }
     }
 
@@ -112,13 +190,13 @@ impl Landing {
     /// Takes content, all of it. Afterwards [`Self::is_blocked`] may hold.
     pub(super) fn write(&mut self, mut pieces: &mut [IoSlice<'_>]) -> Result<(), Error> {
         match &mut self.0 {
-            To::File { file, path, .. } | To::There { file, path } => {
+            To::File { file, .. } | To::There { file, .. } => {
                 while !pieces.is_empty() {
                     match file.write_vectored(pieces) {
-                        Ok(0) => return Err(Error::local("write", &*path)(io::ErrorKind::WriteZero.into())),
+                        Ok(0) => return Err(self.failed("write", io::ErrorKind::WriteZero.into())),
                         Ok(written) => IoSlice::advance_slices(&mut pieces, written),
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => return Err(Error::local("write", &*path)(error)),
+                        Err(error) => return Err(self.failed("write", error)),
                     }
                 }
                 Ok(())
@@ -133,9 +211,9 @@ impl Landing {
     /// Takes a hole of `length` bytes that ends at `end`.
     pub(super) fn skip(&mut self, length: u64, end: u64) -> Result<(), Error> {
         match &mut self.0 {
-            To::File { file, path, .. } => {
-                let seek = io::Seek::seek(file, io::SeekFrom::Start(end)).and_then(|_| file.set_len(end));
-                seek.map_err(Error::local("write", &*path))
+            To::File { file, .. } => {
+                let sought = io::Seek::seek(file, io::SeekFrom::Start(end)).and_then(|_| file.set_len(end));
+                sought.map_err(|error| self.failed("write", error))
             }
             // What has no holes gets zeros. The guest can announce more than anybody wants: they are made as they go.
             To::Stream { zeros, .. } => {
@@ -188,6 +266,11 @@ impl Landing {
         matches!(&self.0, To::Stream { waiting, zeros, .. } if !waiting.is_empty() || *zeros > 0)
     }
 
+    /// It takes what it gets when it wants to.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.0, To::Stream { .. })
+    }
+
     /// What to wait for while it is blocked.
     pub(super) fn sink(&self) -> Option<BorrowedFd<'_>> {
         match &self.0 {
@@ -202,33 +285,59 @@ impl Landing {
         }
     }
 
-    /// The file is complete: it gets its mode, its time and its name.
-    pub(super) fn finish(&mut self, meta: FileMeta) -> Result<(), Error> {
-        let To::File { file, temporary, path, is_synced } = &mut self.0 else { return Ok(()) };
-        let failed = |what| Error::local(what, &*path);
-        if let Some(time) = meta.modified.and_then(system_time) {
-            file.set_modified(time).map_err(failed("set the time of"))?;
-        }
-        let mode = Permissions::from_mode(meta.mode & TRUSTED_MODE);
-        file.set_permissions(mode).map_err(failed("set the mode of"))?;
-        if *is_synced {
-            file.sync_all().map_err(failed("flush"))?;
-        }
-        if let Some(name) = &temporary.0 {
-            fs::rename(name, &*path).map_err(failed("rename to"))?;
-            temporary.0 = None;
-        }
-        if *is_synced {
-            File::open(beside(path))
-                .and_then(|folder| folder.sync_all())
-                .map_err(failed("flush the folder of"))?;
-        }
+    /// The file is complete: it gets its metadata and its name.
+    pub(super) fn finish(&mut self, meta: &Meta) -> Result<(), Error> {
+        let To::File { file, temporary, folder, name } = &mut self.0 else { return Ok(()) };
+        let path = folder.path_of(name);
+        let failed = |what: &'static str| {
+            let path = &path;
+            move |errno: Errno| Error::local(what, path)(errno.into())
+        };
+        dress(file.as_fd(), meta).map_err(|(what, errno)| {
+            Error::local(
+                match what {
+                    "set the mode" => "set the mode of",
+                    "set the time" => "set the time of",
+                    _ => "set the owner of",
+                },
+                &path,
+            )(errno.into())
+        })?;
+        rustix::fs::renameat(&folder.fd, &temporary.name, &folder.fd, &*name).map_err(failed("rename to"))?;
+        temporary.is_over = true;
         Ok(())
+    }
+
+    fn failed(&self, what: &'static str, error: io::Error) -> Error {
+        let path = match &self.0 {
+            To::File { folder, name, .. } => folder.path_of(name),
+            To::There { path, .. } => path.clone(),
+            To::Stream { name, .. } => PathBuf::from(name),
+        };
+        Error::local(what, path)(error)
     }
 }
 
+/// Opens what was kept, cut to the offset.
+fn open_partial(folder: &Folder, name: &OsStr, meta: &Meta) -> Result<OwnedFd, Errno> {
+    let offset = meta.offset;
+    let file = folder.open(name, OFlags::WRONLY | OFlags::NONBLOCK)?;
+    let stat = rustix::fs::fstat(&file)?;
+    // Nobody else has put it there, and nobody else can have it open: another one's file would stay that one's.
+    let owner = if meta.has(meta_flag::OWNER) { meta.owner } else { u32::MAX };
+    let is_ours = stat.st_mode & 0o170_077 == 0o100_000
+        && stat.st_nlink == 1
+        && (stat.st_uid == rustix::process::geteuid().as_raw() || stat.st_uid == owner);
+    if !is_ours || u64::try_from(stat.st_size).unwrap_or(0) < offset {
+        return Err(Errno::NODATA);
+    }
+    rustix::fs::ftruncate(&file, offset)?;
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(offset))?;
+    Ok(file)
+}
+
 /// Where symbolic links at its end lead, also when nothing is there yet. Links that lead around in circles stay.
-fn followed(path: PathBuf) -> PathBuf {
+pub(super) fn followed(path: PathBuf) -> PathBuf {
     /// As the kernel has it, `path_resolution(7)`.
     const LINKS_MAX: usize = 40;
     if let Ok(real) = fs::canonicalize(&path) {
@@ -237,7 +346,7 @@ fn followed(path: PathBuf) -> PathBuf {
     let mut end = path.clone();
     for _ in 0..LINKS_MAX {
         match fs::read_link(&end) {
-            Ok(link) => end = beside(&end).join(link),
+            Ok(link) => end = parent_of(&end).join(link),
             Err(_) => return end,
         }
     }
@@ -248,13 +357,6 @@ fn followed(path: PathBuf) -> PathBuf {
 fn is_descriptor(path: &Path) -> bool {
     ["/dev/stdout", "/dev/stderr"].iter().any(|name| path == Path::new(name))
         || ["/dev/fd", "/proc/self/fd"].iter().any(|folder| path.starts_with(folder))
-}
-
-fn system_time(time: Timestamp) -> Option<SystemTime> {
-    let seconds = Duration::from_secs(time.seconds.unsigned_abs());
-    let whole =
-        if time.seconds < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
-    whole?.checked_add(Duration::from_nanos(time.nanoseconds.into()))
 }
 
 #[cfg(test)]

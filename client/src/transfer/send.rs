@@ -1,104 +1,103 @@
-//! Owns the upload of one file: read straight into the ring, behind the header of its item.
+//! Owns uploads: entries of this side become items. Content is read straight into the ring, behind the header of its item.
+//!
+//! ```text
+//!            ┌───────────── directory ─────────────┐
+//!            v                                      │
+//!   Next ──> ENTRY ──file──> Content ──> Attributes ──> END or LEAVE ──> Next ──> Sent
+//! ```
 
 use std::cell::Cell;
+use std::collections::HashSet;
+use std::ffi::CString;
 use std::fs::File;
 use std::hash::Hasher as _;
-use std::io::{self, IoSliceMut, Read as _};
+use std::io::{self, IoSliceMut, Read as _, Seek as _};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
 use twox_hash::XxHash3_64;
 use vsock_shell_proto::code::CloseCode;
 use vsock_shell_proto::frame::{ChannelKind, Flow, Outcome};
-use vsock_shell_proto::items::{CONTENT_MAX, FileEnd, FileMeta, ITEM_HEADER_LEN, Timestamp, content_header};
+use vsock_shell_proto::items::{
+    CONTENT_MAX, FileEnd, ITEM_HEADER_LEN, ITEM_MAX, Item, ItemReader, Meta, Stream, VALUE_MAX,
+    content_header, encode_attribute, encode_end, encode_entry, encode_hole, encode_leave, encode_problem,
+};
 use vsock_shell_proto::mux::Event;
 
-use super::open_source;
+use super::compare::{Known, Plan};
+use super::metadata::meta_of;
+use super::report::Report;
+use super::source::{Content, Found, Origin, Tree, attribute_names};
 use crate::call::Call;
 use crate::connection::Core;
-use crate::drive::{STEP_ROUNDS, Task};
+use crate::drive::Task;
 use crate::error::Error;
-use crate::progress::Progress;
 use crate::signals::Signals;
-use crate::stdio::Source;
 
 /// Content in an item: whole pages, so that the file is read and written at page boundaries, and with its headers no more
 /// than a Unix socket keeps in one buffer of its own (`unix_stream_sendmsg`).
 const CONTENT_LEN: usize = 32 * 1024;
 const _: () = assert!(CONTENT_LEN <= CONTENT_MAX);
-/// The mode of what has none of its own.
-const STREAM_MODE: u32 = 0o644;
 
-/// Where the content comes from.
-pub(super) struct Origin {
-    from: From,
-    meta: FileMeta,
-    name: String,
-}
+/// Bounds what one step does, so that the stream is not kept waiting: some dozen small files, or a few pieces of a large one.
+const ROUNDS: usize = 64;
 
-enum From {
-    /// Reading it never waits for somebody.
-    File(File),
-    Stream {
-        source: Source,
-        is_ready: bool,
-    },
-}
-
-impl Origin {
-    /// A file, or something that is read like one (a device, a pipe).
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let file = open_source(path)?;
-        let failed = || Error::local("read", path);
-        let there = file.metadata().map_err(failed())?;
-        if there.is_dir() {
-            return Err(failed()(rustix::io::Errno::ISDIR.into()));
-        }
-        let modified = Timestamp { seconds: there.mtime(), nanoseconds: there.mtime_nsec() as u32 };
-        let size = Some(there.len()).filter(|&size| there.is_file() && size > 0);
-        let meta =
-            FileMeta { mode: there.mode(), size, modified: Some(modified).filter(|_| there.is_file()) };
-        let name = crate::text::escape(path.as_os_str().as_encoded_bytes()).into_owned();
-        let kind = there.file_type();
-        let from = if kind.is_file() || kind.is_block_device() {
-            From::File(file)
-        } else {
-            From::Stream { source: Source::new(file.as_fd()).map_err(failed())?, is_ready: true }
-        };
-        Ok(Self { from, meta, name })
-    }
-
-    /// Standard input.
-    pub(super) fn stdin() -> Result<Self, Error> {
-        let source = Source::stdin().map_err(Error::local("use", "standard input"))?;
-        let meta = FileMeta { mode: STREAM_MODE, size: None, modified: None };
-        Ok(Self { from: From::Stream { source, is_ready: true }, meta, name: "standard input".to_owned() })
-    }
-
-    /// Bytes that are expected.
-    pub(super) fn size(&self) -> Option<u64> {
-        self.meta.size
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
-    File,
+    /// What was found, or the next entry.
+    Next(Option<Found>),
     Content,
+    /// Those names, from the last on.
+    Attributes(Vec<CString>),
     End,
+    Leave,
     Sent,
+}
+
+/// A file on its way.
+struct Open {
+    content: Content,
+    meta: Meta,
+    position: u64,
+    /// Up to here there is content; behind may be a hole.
+    extent: u64,
 }
 
 pub(super) struct Send<'s> {
     call: Call<'s>,
-    origin: Origin,
+    report: &'s mut Report,
+    tree: Tree,
+    /// As messages call what was named.
+    name: String,
+    plan: &'s Plan,
+    /// Holes are zeros to what is written in place.
+    has_holes: bool,
+    preserves: bool,
+    /// What was met, where that is asked for.
+    came: Option<HashSet<Vec<u8>>>,
     part: Part,
-    size: u64,
+    file: Option<Open>,
     digest: XxHash3_64,
-    progress: Progress,
+    /// An item, and how much of it was sent.
+    item: Vec<u8>,
+    pending: std::ops::Range<usize>,
+    /// What the guest could not keep.
+    problems: ItemReader,
+    memory: Vec<u8>,
     polled: Cell<bool>,
+}
+
+/// How something is sent.
+pub(super) struct Manner<'s> {
+    /// With owners, attributes and links.
+    pub(super) preserves: bool,
+    /// With holes.
+    pub(super) has_holes: bool,
+    /// What was sent is told.
+    pub(super) remembers: bool,
+    /// What the guest has of it.
+    pub(super) plan: &'s Plan,
 }
 
 impl<'s> Send<'s> {
@@ -106,84 +105,195 @@ impl<'s> Send<'s> {
         core: &mut Core,
         request: Vec<u8>,
         origin: Origin,
+        manner: &Manner<'s>,
         signals: Option<&'s mut Signals>,
-        progress: Progress,
+        report: &'s mut Report,
     ) -> Result<Self, Error> {
         Ok(Self {
             call: Call::open(core, ChannelKind::Put, request, signals)?,
-            origin,
-            part: Part::File,
-            size: 0,
+            report,
+            tree: origin.tree,
+            name: origin.name,
+            plan: manner.plan,
+            has_holes: manner.has_holes,
+            preserves: manner.preserves,
+            came: manner.remembers.then(HashSet::new),
+            part: Part::Next(Some(origin.first)),
+            file: None,
             digest: XxHash3_64::new(),
-            progress,
+            item: vec![0; ITEM_MAX],
+            pending: 0..0,
+            problems: ItemReader::new(Stream::Problems),
+            memory: vec![0; VALUE_MAX],
             polled: Cell::new(false),
         })
     }
 
-    /// What came of it.
-    pub(super) fn finish(self, core: &mut Core, driven: Result<(), Error>) -> Result<(), Error> {
+    /// What came of it: the value of ACCEPTED, and what was sent.
+    pub(super) fn finish(
+        self,
+        core: &mut Core,
+        driven: Result<(), Error>,
+    ) -> Result<(u64, HashSet<Vec<u8>>), Error> {
+        let value = self.call.value();
         match self.call.finish(core, driven)? {
-            Outcome::Exited(0) => {
-                self.progress.finish();
-                Ok(())
-            }
+            Outcome::Exited(0) => Ok((value, self.came.unwrap_or_default())),
             _ => Err(Error::Reset(CloseCode::Internal)),
         }
     }
 
-    /// Sends a whole item, or nothing of it; whether it did.
-    fn send_whole(&self, core: &mut Core, item: &[u8]) -> bool {
-        core.writable(self.call.channel(), Flow::Input) >= item.len()
-            && core.send(self.call.channel(), Flow::Input, item) > 0
+    fn pend(&mut self, write: impl FnOnce(&mut [u8]) -> usize) {
+        let length = write(&mut self.item);
+        debug_assert!(length > 0, "an item fits");
+        self.pending = 0..length;
     }
 
-    /// Moves on by one item; whether it could.
-    fn send_item(&mut self, core: &mut Core) -> Result<bool, Error> {
-        match self.part {
-            Part::File => {
-                let sent = self.send_whole(core, &self.origin.meta.encode());
-                if sent {
-                    self.part = Part::Content;
-                }
-                Ok(sent)
-            }
-            Part::Content => self.send_content(core),
-            Part::End => {
-                let end = FileEnd { digest: self.digest.finish(), size: self.size };
-                let sent = self.send_whole(core, &end.encode());
-                if sent {
-                    self.part = Part::Sent;
-                    core.finish(self.call.channel(), Flow::Input);
-                }
-                Ok(sent)
-            }
-            Part::Sent => Ok(false),
+    /// Moves on; whether it could.
+    fn advance(&mut self, core: &mut Core) -> Result<bool, Error> {
+        if !self.pending.is_empty() {
+            let item = self.item.get(self.pending.clone()).unwrap_or_default();
+            let sent = core.send(self.call.channel(), Flow::Input, item);
+            self.pending.start += sent;
+            return Ok(sent > 0);
         }
+        match &mut self.part {
+            Part::Next(found) => match found.take() {
+                Some(found) => self.present(found)?,
+                None if self.tree.depth() == 0 => {
+                    core.finish(self.call.channel(), Flow::Input);
+                    self.part = Part::Sent;
+                }
+                None => self.next(),
+            },
+            Part::Content => return self.send_content(core),
+            Part::Attributes(names) => match names.pop() {
+                Some(name) => self.attribute(&name),
+                None if self.file.is_some() => self.part = Part::End,
+                None => self.part = Part::Leave,
+            },
+            Part::End => self.end(),
+            Part::Leave => {
+                self.part = Part::Next(None);
+                if let Some(meta) = self.tree.leave() {
+                    self.report.directory();
+                    self.pend(|out| encode_leave(out, &meta));
+                }
+            }
+            Part::Sent => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn next(&mut self) {
+        let next = self.tree.next();
+        if let (Some(came), false) = (&mut self.came, matches!(next, Ok(Found::End))) {
+            came.insert(self.tree.path().to_owned());
+        }
+        match next {
+            Ok(Found::End) => self.begin_attributes(Part::Leave),
+            Ok(found) => self.part = Part::Next(Some(found)),
+            Err((what, errno)) => self.report.failed(self.tree.path(), what, errno),
+        }
+    }
+
+    /// Sends the ENTRY of what was found.
+    fn present(&mut self, found: Found) -> Result<(), Error> {
+        match found {
+            Found::End => {}
+            Found::LeftOut("") => {}
+            Found::LeftOut(why) => self.report.note(why),
+            Found::Directory { meta } => self.entry(&meta, b""),
+            Found::Other { meta, target } => {
+                self.report.other();
+                self.entry(&meta, &target);
+            }
+            Found::File { content, mut meta } => {
+                let (mut extent, mut position) = (u64::MAX, 0);
+                if let Content::File(file) = &content {
+                    let is_sparse =
+                        meta.expected().is_some_and(|size| meta.blocks.saturating_mul(512) < size);
+                    match self.plan.known(self.tree.path()) {
+                        Some(Known::Same) => {
+                            self.report.unchanged();
+                            meta.flags &= !vsock_shell_proto::items::meta_flag::OPEN;
+                            self.entry(&meta, b"");
+                            return Ok(());
+                        }
+                        Some(&Known::Begun { length, digest }) if is_prefix(file, length, digest) => {
+                            position = length;
+                        }
+                        _ => {}
+                    }
+                    if is_sparse && self.has_holes {
+                        extent = position;
+                    }
+                    meta.offset = position;
+                    let mut file = file;
+                    file.seek(io::SeekFrom::Start(position)).map_err(Error::local("read", &self.name))?;
+                    self.report.progress().advance(position);
+                }
+                self.digest = XxHash3_64::new();
+                self.entry(&meta, b"");
+                self.part = Part::Content;
+                self.file = Some(Open { content, meta, position, extent });
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, meta: &Meta, target: &[u8]) {
+        let name = self.tree.name().to_owned();
+        self.pend(|out| encode_entry(out, meta, name.to_bytes(), target));
     }
 
     fn send_content(&mut self, core: &mut Core) -> Result<bool, Error> {
-        if matches!(self.origin.from, From::Stream { is_ready: false, .. })
-            || core.writable(self.call.channel(), Flow::Input) <= ITEM_HEADER_LEN
+        let Some(open) = &mut self.file else { return Ok(false) };
+        // What is appended meanwhile is told, and not sent.
+        let left = open.meta.expected().map_or(u64::MAX, |size| size.saturating_sub(open.position));
+        if left == 0 {
+            self.begin_attributes(Part::End);
+            return Ok(true);
+        }
+        if let Content::File(file) = &open.content
+            && open.position >= open.extent
+        {
+            match next_extent(file, open.position, left) {
+                Ok((data, extent)) => {
+                    open.extent = extent;
+                    let hole = data - open.position;
+                    open.position = data;
+                    if hole > 0 {
+                        self.report.progress().advance(hole);
+                        self.pend(|out| encode_hole(out, hole));
+                    }
+                }
+                Err(errno) => self.abandon(errno.into())?,
+            }
+            return Ok(true);
+        }
+        let channel = self.call.channel();
+        if matches!(open.content, Content::Stream { is_ready: false, .. })
+            || core.writable(channel, Flow::Input) <= ITEM_HEADER_LEN
         {
             return Ok(false);
         }
-        let Some(places) = core.reserve(self.call.channel(), Flow::Input, ITEM_HEADER_LEN + CONTENT_LEN)
-        else {
+        let most = left.min(open.extent.saturating_sub(open.position)).min(CONTENT_LEN as u64) as usize;
+        let Some(places) = core.reserve(channel, Flow::Input, ITEM_HEADER_LEN + most) else {
             return Ok(false);
         };
         let (mut header, content) = places.split(ITEM_HEADER_LEN);
-        let read = match &mut self.origin.from {
-            From::File(file) => {
+        let read = match &mut open.content {
+            Content::File(file) => {
                 file.read_vectored(&mut [IoSliceMut::new(content.first), IoSliceMut::new(content.second)])
             }
-            From::Stream { source, .. } => {
+            Content::Stream { source, .. } => {
                 source.read(if content.first.is_empty() { &mut *content.second } else { &mut *content.first })
             }
         };
         match read {
             Ok(0) => {
                 core.commit(0);
-                self.part = Part::End;
+                self.begin_attributes(Part::End);
                 Ok(true)
             }
             Ok(length) => {
@@ -192,29 +302,142 @@ impl<'s> Send<'s> {
                 let second = content.second.get(..length - first.len()).unwrap_or_default();
                 self.digest.write(first);
                 self.digest.write(second);
-                self.size += length as u64;
+                open.position += length as u64;
                 core.commit(ITEM_HEADER_LEN + length);
-                self.progress.advance(length as u64);
+                self.report.advance(length as u64);
                 Ok(true)
             }
             Err(error) => {
                 core.commit(0);
-                match (error.kind(), &mut self.origin.from) {
+                match (error.kind(), &mut open.content) {
                     (io::ErrorKind::Interrupted, _) => Ok(true),
-                    (io::ErrorKind::WouldBlock, From::Stream { is_ready, .. }) => {
+                    (io::ErrorKind::WouldBlock, Content::Stream { is_ready, .. }) => {
                         *is_ready = false;
                         Ok(false)
                     }
-                    _ => Err(Error::local("read", &self.origin.name)(error)),
+                    _ => self.abandon(error).map(|()| true),
                 }
             }
         }
     }
+
+    /// The file cannot be read on. Inside a tree the guest discards it, and the rest is sent.
+    fn abandon(&mut self, error: io::Error) -> Result<(), Error> {
+        if self.tree.depth() == 0 {
+            return Err(Error::local("read", &self.name)(error));
+        }
+        self.file = None;
+        self.part = Part::Next(None);
+        let text = format!("cannot read: {}", crate::text::reason(&error));
+        let path = self.tree.path().to_owned();
+        self.report.problem(&path, text);
+        let errno = error.raw_os_error().unwrap_or(0).unsigned_abs();
+        self.pend(|out| encode_problem(out, errno, &path, b"read"));
+        Ok(())
+    }
+
+    /// Goes on with the attributes where they are sent, and with `part` behind them.
+    fn begin_attributes(&mut self, part: Part) {
+        self.part = part;
+        let subject = match &self.file {
+            Some(Open { content: Content::File(file), .. }) => Some(file.as_fd()),
+            Some(_) => None,
+            None => self.tree.folder(),
+        };
+        match subject.filter(|_| self.preserves).map(attribute_names) {
+            Some(Ok(names)) if !names.is_empty() => self.part = Part::Attributes(names),
+            Some(Err(errno)) => self.report.failed(self.tree.path(), "list the attributes", errno),
+            _ => {}
+        }
+    }
+
+    fn attribute(&mut self, name: &CString) {
+        let subject = match &self.file {
+            Some(Open { content: Content::File(file), .. }) => Some(file.as_fd()),
+            _ => self.tree.folder(),
+        };
+        let Some(subject) = subject else { return };
+        let read = |place: &mut [u8]| rustix::fs::fgetxattr(subject, name, place);
+        match encode_attribute(&mut self.item, name.as_bytes(), read) {
+            Ok(length) => self.pending = 0..length,
+            // It is gone.
+            Err(Errno::NODATA) => {}
+            Err(errno) => self.report.failed(self.tree.path(), "read an attribute", errno),
+        }
+    }
+
+    fn end(&mut self) {
+        self.part = Part::Next(None);
+        let Some(Open { content, meta, position, .. }) = self.file.take() else { return };
+        let end = FileEnd { digest: self.digest.finish(), size: position };
+        self.pend(|out| encode_end(out, &end));
+        self.report.file();
+        if let (Content::File(file), Some(_), true) = (&content, meta.expected(), meta.modified.is_known())
+            && let Ok(now) = rustix::fs::fstat(file)
+            && (meta_of(&now).size, meta_of(&now).modified) != (meta.size, meta.modified)
+        {
+            self.report.problem(self.tree.path(), "changed while it was read".to_owned());
+        }
+    }
+
+    /// Takes what the guest tells of what it could not keep.
+    fn take_problems(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            let (taken, item) = self.problems.read(&mut self.memory, bytes).map_err(Error::Items)?;
+            bytes = bytes.get(taken..).unwrap_or_default();
+            if let Some(Item::Problem { errno, path, text, .. }) = item {
+                self.report.told(errno, path.to_bytes(), text);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Finds the content from `position` on, and its end; where there is none, both are the end of the file.
+fn next_extent(file: &File, position: u64, left: u64) -> Result<(u64, u64), Errno> {
+    let end = position.saturating_add(left);
+    let data = match rustix::fs::seek(file, SeekFrom::Data(position)) {
+        Ok(data) => data.min(end),
+        Err(Errno::NXIO) => end,
+        // A file system that knows no holes.
+        Err(Errno::INVAL) => {
+            rustix::fs::seek(file, SeekFrom::Start(position))?;
+            return Ok((position, u64::MAX));
+        }
+        Err(errno) => return Err(errno),
+    };
+    let extent = if data < end { rustix::fs::seek(file, SeekFrom::Hole(data))?.min(end) } else { end };
+    rustix::fs::seek(file, SeekFrom::Start(data))?;
+    Ok((data, extent))
+}
+
+/// The first `length` bytes of a file have this digest.
+fn is_prefix(mut file: &File, length: u64, digest: u64) -> bool {
+    let mut own = XxHash3_64::new();
+    let mut left = length;
+    let mut piece = vec![0; 128 * 1024];
+    while left > 0 {
+        let part = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        match file.read(piece.get_mut(..part).unwrap_or_default()) {
+            Ok(0) => return false,
+            Ok(taken) => {
+                own.write(piece.get(..taken).unwrap_or_default());
+                left -= taken as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
+    }
+    own.finish() == digest
 }
 
 impl Task for Send<'_> {
-    fn take(&mut self, _: &mut Core, _: Flow, pieces: &[&[u8]]) -> usize {
-        // Nothing is said on a put but how it ended.
+    fn take(&mut self, _: &mut Core, flow: Flow, pieces: &[&[u8]]) -> usize {
+        for piece in pieces.iter().filter(|_| flow == Flow::Output) {
+            if let Err(error) = self.take_problems(piece) {
+                self.call.fail(error);
+            }
+        }
         pieces.iter().map(|piece| piece.len()).sum()
     }
 
@@ -228,8 +451,8 @@ impl Task for Send<'_> {
 
     fn step(&mut self, core: &mut Core) -> Result<bool, Error> {
         let mut moved = self.call.step(core)?;
-        for _ in 0..STEP_ROUNDS {
-            if self.is_done(core) || !self.send_item(core)? {
+        for _ in 0..ROUNDS {
+            if self.is_done(core) || !self.advance(core)? {
                 break;
             }
             moved = true;
@@ -247,7 +470,7 @@ impl Task for Send<'_> {
 
     fn interests<'f>(&'f self, core: &Core, fds: &mut Vec<PollFd<'f>>) {
         self.polled.set(false);
-        if let From::Stream { source, is_ready: false } = &self.origin.from
+        if let Some(Open { content: Content::Stream { source, is_ready: false }, .. }) = &self.file
             && core.writable(self.call.channel(), Flow::Input) > ITEM_HEADER_LEN
         {
             self.polled.set(true);
@@ -259,12 +482,12 @@ impl Task for Send<'_> {
     }
 
     fn tell(&mut self, news: &str) {
-        self.progress.say(news);
+        self.report.say(news);
     }
 
     fn set_ready(&mut self, ready: &[PollFlags]) {
         let mut ready = ready.iter().map(|flags| !flags.is_empty());
-        if let From::Stream { is_ready, .. } = &mut self.origin.from
+        if let Some(Open { content: Content::Stream { is_ready, .. }, .. }) = &mut self.file
             && self.polled.get()
         {
             *is_ready |= ready.next().unwrap_or(false);

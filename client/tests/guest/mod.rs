@@ -8,6 +8,7 @@ pub mod jobs;
 pub mod processes;
 pub mod proxy;
 pub mod pty;
+pub mod tree;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -62,6 +63,12 @@ pub fn payload(length: u64) -> Vec<u8> {
     (0..length).map(payload_byte).collect()
 }
 
+/// A file of so many bytes whose blocks are really there, so that it moves byte by byte and not as one hole.
+pub fn solid_file(path: &Path, length: u64) {
+    let file = File::create(path).unwrap();
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, length).unwrap();
+}
+
 /// Both are the same; tells where they differ, not all that they hold.
 #[track_caller]
 pub fn assert_same(got: &[u8], expected: &[u8]) {
@@ -87,9 +94,19 @@ pub struct Directory(PathBuf);
 impl Directory {
     /// A new one, which every user may enter.
     pub fn new() -> Self {
+        Self::inside(&std::env::temp_dir())
+    }
+
+    /// A new one in memory, where there is a place for that: a disk takes minutes for what has very many files.
+    pub fn in_memory() -> Self {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { Self::inside(memory) } else { Self::new() }
+    }
+
+    fn inside(folder: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("vsock-shell-{}-{number}", std::process::id()));
+        let path = folder.join(format!("vsock-shell-{}-{number}", std::process::id()));
         std::fs::create_dir(&path).unwrap();
         Self(path)
     }

@@ -1,0 +1,411 @@
+//! Where what is received gets its name: everything is made under a temporary name in the directory it belongs in, dressed
+//! with its metadata, and renamed (`R-10.4`).
+
+use core::ffi::CStr;
+
+use arrayvec::ArrayVec;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, FileType, Gid, MemfdFlags, Mode, OFlags, SeekFrom, Timespec, Timestamps, UTIME_OMIT, Uid,
+};
+use rustix::io::{Errno, IoSlice};
+use rustix::process::{geteuid, getpid};
+use vsock_shell_proto::items::{FileEnd, Kind, MODE_BITS, Meta, meta_flag};
+
+use super::PIECES_MAX;
+use super::transfer::{Failed, GARBLED};
+use crate::clock::now_us;
+use crate::digest::Digest;
+use crate::sys::{self, random};
+
+/// What temporary names begin with.
+const PREFIX: [u8; 13] = *b".vsock-shell-";
+/// Bytes of a temporary name, with its NUL.
+const TEMPORARY_LEN: usize = 32;
+/// Other temporary names that are tried where one exists.
+const TRIES: u32 = 16;
+/// The bits of a mode that give a program rights of its owner.
+const SET_ID: u32 = 0o6000;
+
+/// Content that is written together.
+pub type Gathered<'i> = ArrayVec<&'i [u8], PIECES_MAX>;
+
+/// A name that something has until it gets its own.
+#[derive(Clone, Copy)]
+pub struct Temporary([u8; TEMPORARY_LEN]);
+
+impl Temporary {
+    fn of(number: u64, digits: usize) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut name = [0; TEMPORARY_LEN];
+        let (prefix, rest) = name.split_at_mut(PREFIX.len());
+        prefix.copy_from_slice(&PREFIX);
+        for (at, place) in rest.iter_mut().take(digits).enumerate() {
+            *place = DIGITS.get((number >> (at * 4)) as usize & 15).copied().unwrap_or(b'0');
+        }
+        Self(name)
+    }
+
+    /// For a system call.
+    pub fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
+    }
+}
+
+/// Names that nobody else has, one after the other.
+pub struct Names(u64);
+
+impl Names {
+    /// The kernel's random bytes are those of the listener; the time and the process make them differ.
+    pub fn new() -> Self {
+        let own = u64::from(getpid().as_raw_pid().unsigned_abs()) << 32;
+        Self((random::seed() ^ now_us().rotate_left(20)).wrapping_add(own))
+    }
+
+    fn draw(&mut self) -> Temporary {
+        self.0 = self.0.wrapping_add(1);
+        Temporary::of(self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 8, 10)
+    }
+
+    /// Makes something under a name that nothing has.
+    fn try_each<T>(
+        &mut self,
+        make: &mut dyn FnMut(&CStr) -> Result<T, Errno>,
+    ) -> Result<(T, Temporary), Errno> {
+        for _ in 0..TRIES {
+            let temporary = self.draw();
+            match make(temporary.as_c_str()) {
+                Ok(made) => return Ok((made, temporary)),
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Err(Errno::EXIST)
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Where something is to be made.
+pub struct Spot<'s> {
+    /// In this directory.
+    pub folder: BorrowedFd<'s>,
+    /// Under this name.
+    pub name: &'s CStr,
+    /// The directory holds nothing but what was made here.
+    pub is_empty: bool,
+    /// For the meantime.
+    pub names: &'s mut Names,
+}
+
+/// The name of what is kept of a file with this name (`R-10.10`).
+pub fn partial_name(name: &[u8]) -> Temporary {
+    let mut digest = Digest::new();
+    digest.update(name);
+    Temporary::of(digest.finish(), 16)
+}
+
+/// A file that is being received.
+pub struct Landing {
+    file: OwnedFd,
+    /// The name that it has; none where it is written in place.
+    temporary: Option<Temporary>,
+    meta: Meta,
+    size: u64,
+    digest: Digest,
+    /// What has come is kept where it does not become complete.
+    is_kept: bool,
+}
+
+impl Landing {
+    /// A file that will be in this spot; with `is_kept`, what there is of it already.
+    ///
+    /// # Errors
+    /// What failed.
+    #[inline(never)]
+    pub fn create(spot: &mut Spot<'_>, meta: Meta, is_kept: bool) -> Result<Self, Failed> {
+        can_replace(spot, Kind::File)?;
+        let folder = spot.folder;
+        let (file, temporary) = if is_kept {
+            let partial = partial_name(spot.name.to_bytes_with_nul());
+            (open_partial(folder, &partial, &meta)?, partial)
+        } else if meta.offset > 0 {
+            return Err(Failed::new(c"go on", Errno::NODATA));
+        } else {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let open = &mut |name: &CStr| rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR);
+            spot.names.try_each(open).map_err(Failed::to(c"create"))?
+        };
+        let mut landing = Self::of(file, meta);
+        landing.temporary = Some(temporary);
+        landing.is_kept = is_kept;
+        if meta.has(meta_flag::OWNER) {
+            // Before the content: giving a file away takes its capabilities.
+            let _ = own(landing.file.as_fd(), &meta);
+        }
+        Ok(landing)
+    }
+
+    /// A file that is there, and is written from its beginning.
+    pub fn of(file: OwnedFd, meta: Meta) -> Self {
+        let size = meta.offset;
+        Self { file, temporary: None, meta, size, digest: Digest::new(), is_kept: false }
+    }
+
+    /// A file in memory.
+    ///
+    /// # Errors
+    /// See `memfd_create(2)`.
+    pub fn memory(meta: Meta) -> Result<Self, Failed> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::EXEC;
+        let create = |flags| rustix::fs::memfd_create(c"vsock-shell", flags);
+        // Before Linux 6.3 every file in memory can be executed.
+        let file = create(flags).or_else(|_| create(MemfdFlags::CLOEXEC));
+        Ok(Self::of(file.map_err(Failed::to(c"create a file in memory"))?, meta))
+    }
+
+    /// Its descriptor.
+    pub fn into_file(self) -> OwnedFd {
+        self.file
+    }
+
+    /// The same, to set attributes.
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Counts content that is written next.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.digest.update(bytes);
+        self.size += bytes.len() as u64;
+    }
+
+    /// Leaves a hole.
+    ///
+    /// # Errors
+    /// EFBIG; EINVAL where it is written in place, and a device would keep what it has.
+    pub fn skip(&mut self, length: u64) -> Result<(), Failed> {
+        if self.temporary.is_none() {
+            return Err(Failed::new(c"leave a hole", Errno::INVAL));
+        }
+        let size = self.size.checked_add(length).filter(|&size| i64::try_from(size).is_ok());
+        self.size = size.ok_or(Failed::new(c"write", Errno::FBIG))?;
+        rustix::fs::seek(&self.file, SeekFrom::Start(self.size)).map_err(Failed::to(c"write"))?;
+        // A file that ends with it has to have its size.
+        rustix::fs::ftruncate(&self.file, self.size).map_err(Failed::to(c"write"))
+    }
+
+    /// Writes what was gathered.
+    ///
+    /// # Errors
+    /// See `write(2)`.
+    pub fn write(&mut self, gathered: &mut Gathered<'_>) -> Result<(), Failed> {
+        while !gathered.is_empty() {
+            let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+            for (slice, piece) in slices.iter_mut().zip(&*gathered) {
+                *slice = IoSlice::new(piece);
+            }
+            let slices = slices.get(..gathered.len()).unwrap_or_default();
+            let mut left = match rustix::io::writev(&self.file, slices) {
+                Ok(0) => return Err(Failed::new(c"write", Errno::NOSPC)),
+                Ok(written) => written,
+                Err(Errno::INTR) => 0,
+                Err(errno) => return Err(Failed::new(c"write", errno)),
+            };
+            // What was not written stands at the front.
+            gathered.retain(|piece| {
+                let part = left.min(piece.len());
+                left -= part;
+                *piece = piece.get(part..).unwrap_or_default();
+                !piece.is_empty()
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks what came, gives it its metadata, and puts it in its place.
+    ///
+    /// # Errors
+    /// [`GARBLED`]; or what failed.
+    pub fn finish(
+        &mut self,
+        folder: Option<BorrowedFd<'_>>,
+        name: &CStr,
+        end: FileEnd,
+    ) -> Result<(), Failed> {
+        if end.size != self.size || end.digest != self.digest.finish() {
+            self.is_kept = false;
+            return Err(GARBLED);
+        }
+        let (Some(temporary), Some(folder)) = (&self.temporary, folder) else { return Ok(()) };
+        dress(self.file.as_fd(), &self.meta)?;
+        rustix::fs::renameat(folder, temporary.as_c_str(), folder, name).map_err(Failed::to(c"rename"))?;
+        self.temporary = None;
+        Ok(())
+    }
+
+    /// Removes it, unless what has come of it is kept.
+    pub fn discard(self, folder: BorrowedFd<'_>) {
+        if let Some(temporary) = self.temporary.filter(|_| !self.is_kept || self.size == 0) {
+            // Where even this fails the file system is of no use any more.
+            let _ = rustix::fs::unlinkat(folder, temporary.as_c_str(), AtFlags::empty());
+        }
+    }
+}
+
+/// Opens what was kept, cut to the offset, or a new file where nothing was.
+fn open_partial(folder: BorrowedFd<'_>, partial: &Temporary, meta: &Meta) -> Result<OwnedFd, Failed> {
+    let (name, offset) = (partial.as_c_str(), meta.offset);
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    if offset > 0 {
+        let file = rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(Failed::to(c"go on"))?;
+        let stat = rustix::fs::fstat(&file).map_err(Failed::to(c"go on"))?;
+        // Nobody else has put it there, and nobody else can have it open: another one's file would stay that one's.
+        let owner = if meta.has(meta_flag::OWNER) { meta.owner } else { u32::MAX };
+        let is_ours = stat.st_mode & 0o170_077 == 0o100_000
+            && stat.st_nlink == 1
+            && (stat.st_uid == sys::identity::file_user() || stat.st_uid == owner);
+        if !is_ours || (stat.st_size as u64) < offset {
+            return Err(Failed::new(c"go on", Errno::NODATA));
+        }
+        rustix::fs::ftruncate(&file, offset)
+            .and_then(|()| rustix::fs::seek(&file, SeekFrom::Start(offset)))
+            .map_err(Failed::to(c"go on"))?;
+        return Ok(file);
+    }
+    let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
+    rustix::fs::openat(folder, name, flags | OFlags::CREATE | OFlags::EXCL, Mode::RUSR | Mode::WUSR)
+        .map_err(Failed::to(c"create"))
+}
+
+/// Neither a directory nor a device is to be replaced by something else.
+fn can_replace(spot: &Spot<'_>, by: Kind) -> Result<(), Failed> {
+    if spot.is_empty {
+        return Ok(());
+    }
+    let there = rustix::fs::statat(spot.folder, spot.name, AtFlags::SYMLINK_NOFOLLOW);
+    match there.map(|there| Kind::of_mode(there.st_mode)) {
+        Err(_) | Ok(Kind::File | Kind::Symlink) => Ok(()),
+        Ok(Kind::Directory) => Err(Failed::new(c"write", Errno::ISDIR)),
+        Ok(kind) if kind == by => Ok(()),
+        Ok(_) => Err(Failed::new(c"replace what is no regular file", Errno::EXIST)),
+    }
+}
+
+/// What is made at once, besides files and directories.
+pub enum Made<'n> {
+    /// Another name of a file.
+    Link {
+        /// In this directory.
+        folder: BorrowedFd<'n>,
+        /// Of this name.
+        name: &'n CStr,
+    },
+    /// A symbolic link.
+    Symlink(&'n CStr),
+    /// A FIFO or a device.
+    Node,
+}
+
+/// Makes it under a temporary name, and renames it.
+///
+/// # Errors
+/// What failed.
+#[inline(never)]
+pub fn make(spot: &mut Spot<'_>, meta: &Meta, made: &Made<'_>) -> Result<(), Failed> {
+    can_replace(spot, meta.kind())?;
+    let (folder, name) = (spot.folder, spot.name);
+    let make = &mut |temporary: &CStr| match made {
+        Made::Link { folder: of, name } => rustix::fs::linkat(of, *name, folder, temporary, AtFlags::empty()),
+        Made::Symlink(target) => rustix::fs::symlinkat(*target, folder, temporary),
+        Made::Node => {
+            // Its mode is set as it is made, because a name could be another thing afterwards.
+            let mask = rustix::process::umask(Mode::empty());
+            let kind = FileType::from_raw_mode(meta.mode);
+            let mode = Mode::from_raw_mode(meta.mode & MODE_BITS & !SET_ID);
+            let device = rustix::fs::makedev(meta.size as u32, (meta.size >> 32) as u32);
+            let device = if meta.kind() == Kind::Device { device } else { 0 };
+            let made = rustix::fs::mknodat(folder, temporary, kind, mode, device);
+            rustix::process::umask(mask);
+            made
+        }
+    };
+    let ((), temporary) = spot.names.try_each(make).map_err(Failed::to(c"create"))?;
+    let temporary = temporary.as_c_str();
+    let dressed = match made {
+        Made::Link { .. } => Ok(()),
+        _ => dress_name(folder, temporary, meta),
+    };
+    let renamed = dressed
+        .and_then(|()| rustix::fs::renameat(folder, temporary, folder, name).map_err(Failed::to(c"rename")));
+    if renamed.is_err() || matches!(made, Made::Link { .. }) {
+        // Renaming one name of a file to another does nothing, `rename(2)`.
+        let _ = rustix::fs::unlinkat(folder, temporary, AtFlags::empty());
+    }
+    renamed
+}
+
+/// Gives a file or a directory its owner, mode and time, in this order: an owner takes bits from the mode.
+///
+/// # Errors
+/// What failed.
+pub fn dress(file: BorrowedFd<'_>, meta: &Meta) -> Result<(), Failed> {
+    let mut mode = meta.mode & MODE_BITS;
+    if meta.has(meta_flag::OWNER)
+        && let Err(errno) = own(file, meta)
+    {
+        // Rights of an owner that it has not.
+        mode &= !SET_ID;
+        if geteuid().is_root() {
+            let _ = rustix::fs::fchmod(file, Mode::from_raw_mode(mode));
+            return Err(Failed::new(c"set the owner", errno));
+        }
+    }
+    rustix::fs::fchmod(file, Mode::from_raw_mode(mode)).map_err(Failed::to(c"set the mode"))?;
+    match times(meta) {
+        Some(times) => rustix::fs::futimens(file, &times).map_err(Failed::to(c"set the time")),
+        None => Ok(()),
+    }
+}
+
+/// The same for what is not opened, which has its mode.
+fn dress_name(folder: BorrowedFd<'_>, name: &CStr, meta: &Meta) -> Result<(), Failed> {
+    if meta.has(meta_flag::OWNER) && geteuid().is_root() {
+        let (owner, group) = owner_of(meta);
+        rustix::fs::chownat(folder, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(Failed::to(c"set the owner"))?;
+    }
+    match times(meta) {
+        Some(times) => rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(Failed::to(c"set the time")),
+        None => Ok(()),
+    }
+}
+
+fn own(file: BorrowedFd<'_>, meta: &Meta) -> Result<(), Errno> {
+    let there = rustix::fs::fstat(file)?;
+    if (there.st_uid, there.st_gid) == (meta.owner, meta.group) {
+        // Even to the same owner, giving a file away takes its capabilities.
+        return Ok(());
+    }
+    let (owner, group) = owner_of(meta);
+    rustix::fs::fchown(file, owner, group)
+}
+
+fn owner_of(meta: &Meta) -> (Option<Uid>, Option<Gid>) {
+    // All ones mean nobody to `chown(2)`.
+    let uid = (meta.owner != u32::MAX).then(|| Uid::from_raw(meta.owner));
+    let gid = (meta.group != u32::MAX).then(|| Gid::from_raw(meta.group));
+    (uid, gid)
+}
+
+fn times(meta: &Meta) -> Option<Timestamps> {
+    let modified = meta.modified;
+    let time = Timespec { tv_sec: modified.seconds, tv_nsec: i64::from(modified.nanoseconds) };
+    let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    modified.is_known().then_some(Timestamps { last_access: omit, last_modification: time })
+}

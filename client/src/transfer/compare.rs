@@ -1,0 +1,424 @@
+//! Owns what `--resume`, `--checksum` and `--delete` need to know: what is on the other side already, asked for all files
+//! together and not one by one.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::hash::Hasher as _;
+use std::io::Read as _;
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use twox_hash::XxHash3_64;
+use vsock_shell_proto::fields::flag;
+use vsock_shell_proto::items::{Kind, Meta, UNKNOWN, meta_flag};
+
+use super::beneath::open_beneath;
+use super::destination::Place;
+use super::fetch::Answer;
+use super::landing::partial_name;
+use super::metadata::meta_of;
+use super::receive::Scene;
+use super::report::Report;
+use super::source::{Content, Found, Origin};
+use super::wants::Wanted;
+use crate::client::Client;
+use crate::error::{Error, Failure};
+use crate::invocation::CopyOptions;
+use crate::signals::Signals;
+
+const ENOENT: u32 = rustix::io::Errno::NOENT.raw_os_error().unsigned_abs();
+const ENOTEMPTY: u32 = rustix::io::Errno::NOTEMPTY.raw_os_error().unsigned_abs();
+
+/// What the guest has of a file.
+pub(super) enum Known {
+    /// All of it.
+    Same,
+    /// Its beginning.
+    Begun { length: u64, digest: u64 },
+}
+
+/// What the guest has of the files that are sent, by their paths from the first directory on.
+#[derive(Default)]
+pub(super) struct Plan(HashMap<Vec<u8>, Known>);
+
+impl Plan {
+    pub(super) fn known(&self, path: &[u8]) -> Option<&Known> {
+        self.0.get(path)
+    }
+}
+
+/// A file here that may be there too.
+struct Candidate {
+    path: Vec<u8>,
+    meta: Meta,
+}
+
+/// Joins a guest's directory and a path in it.
+pub(crate) fn join(base: &OsStr, path: &[u8]) -> OsString {
+    let mut joined = base.as_bytes().to_vec();
+    if !path.is_empty() {
+        if !joined.is_empty() && !joined.ends_with(b"/") {
+            joined.push(b'/');
+        }
+        joined.extend_from_slice(path);
+    }
+    OsString::from_vec(joined)
+}
+
+fn want(path: &OsStr, flags: u32, length: u64, digest: u64) -> Result<Wanted, Error> {
+    let path = CString::new(super::guest_path(path).as_bytes()).map_err(|_| Error::Nul)?;
+    Ok(Wanted { path, flags, length, digest })
+}
+
+/// XXH3-64 of all bytes of a file from here on, holes being zeros.
+fn digest(mut file: File) -> std::io::Result<(u64, u64)> {
+    let mut digest = XxHash3_64::new();
+    let mut piece = vec![0; 256 * 1024];
+    let mut length = 0;
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok((length, digest.finish())),
+            Ok(taken) => {
+                digest.write(piece.get(..taken).unwrap_or_default());
+                length += taken as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Client {
+    /// What is at a path of the guest's; `None` where nothing is.
+    pub(crate) fn stat(
+        &mut self,
+        path: &OsStr,
+        signals: Option<&mut Signals>,
+    ) -> Result<Option<Meta>, Error> {
+        match self.fetch(path, flag::META, &[], signals) {
+            Ok(answers) => Ok(answers.into_iter().find_map(|answer| match answer {
+                Answer::Entry(entry) => Some(entry.meta),
+                _ => None,
+            })),
+            Err(Error::Refused(refusal)) if refusal.errno == ENOENT => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where an upload ends up: in a directory of that name under its own, or under that name.
+    pub(super) fn end_of(
+        &mut self,
+        path: &OsStr,
+        name: Option<&OsStr>,
+        signals: &mut Signals,
+    ) -> Result<OsString, Error> {
+        let there = self.stat(path, Some(signals))?;
+        Ok(match (name, there.map(|meta| meta.kind())) {
+            (Some(name), Some(Kind::Directory)) => join(path, name.as_bytes()),
+            _ => path.to_owned(),
+        })
+    }
+
+    /// Asks what the guest has of what is to be sent to `base`.
+    pub(super) fn plan(
+        &mut self,
+        source: &Path,
+        base: &OsStr,
+        options: &CopyOptions,
+        signals: &mut Signals,
+    ) -> Result<Plan, Error> {
+        let candidates = candidates(source, options)?;
+        let mut wanted = Vec::with_capacity(candidates.len());
+        for Candidate { path, meta } in &candidates {
+            let there = join(base, path);
+            let digest = if options.is_checked { flag::DIGEST } else { 0 };
+            let size = meta.expected().unwrap_or(0);
+            wanted.push(want(&there, flag::META | flag::NO_FOLLOW | digest, size, 0)?);
+            if options.is_resumed {
+                wanted.push(want(&there, flag::META | flag::PARTIAL | flag::DIGEST, UNKNOWN, 0)?);
+            }
+        }
+        let mut answers =
+            self.fetch_list(OsStr::new("."), 0, wanted, Some(signals))?.into_iter().filter(is_answer);
+        let mut plan = Plan::default();
+        for Candidate { path, meta } in candidates {
+            let there = answers.next();
+            let partial = if options.is_resumed { answers.next() } else { None };
+            let size = meta.expected().unwrap_or(0);
+            let known = match (there, partial) {
+                (Some(Answer::Entry(there)), _)
+                    if options.is_resumed
+                        && there.meta.size == size
+                        && there.meta.modified == meta.modified =>
+                {
+                    Some(Known::Same)
+                }
+                (Some(Answer::Entry(there)), _)
+                    if options.is_checked
+                        && there.meta.size == size
+                        && there.meta.kind() == Kind::File
+                        && there.end.is_some_and(|end| is_same(source, &path, end.digest)) =>
+                {
+                    Some(Known::Same)
+                }
+                (_, Some(Answer::Entry(partial))) => partial
+                    .end
+                    .filter(|end| end.size > 0 && end.size <= size)
+                    .map(|end| Known::Begun { length: end.size, digest: end.digest }),
+                _ => None,
+            };
+            if let Some(known) = known {
+                plan.0.insert(path, known);
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Removes what the guest has beneath `base` and `came` has not.
+    pub(super) fn remove_others(
+        &mut self,
+        base: &OsStr,
+        came: &HashSet<Vec<u8>>,
+        options: &CopyOptions,
+        signals: &mut Signals,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let flags = flag::TREE | flag::META | flag::NO_FOLLOW;
+        let listed = self.fetch(base, flags, &options.excludes, Some(signals))?;
+        let paths = listed.into_iter().filter_map(|answer| match answer {
+            Answer::Entry(entry) if !entry.path.is_empty() => Some(entry.path),
+            _ => None,
+        });
+        for path in too_much(paths, came, options) {
+            let at = join(base, &path);
+            let removed = if options.excludes.is_empty() {
+                self.remove_tree(&at, Some(signals))
+            } else {
+                signals.ended()?;
+                self.remove(&at).map(|()| Vec::new())
+            };
+            match removed {
+                // What is excluded is in it.
+                Err(Error::Failed(Failure { errno: ENOTEMPTY, .. })) => {}
+                Ok(problems) => {
+                    for (inside, failure) in &problems {
+                        let path = join(OsStr::from_bytes(&path), inside);
+                        report.told(failure.errno, path.as_bytes(), &failure.text);
+                    }
+                    if problems.is_empty() {
+                        report.removed();
+                    }
+                }
+                Err(error @ (Error::Refused(_) | Error::Failed(_))) => {
+                    report.problem(&path, error.to_string());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// What a download needs: what is to be asked for, and what is made of it.
+    pub(super) fn scenes(
+        &mut self,
+        path: &OsStr,
+        place: &Place,
+        flags: u32,
+        options: &CopyOptions,
+        signals: &mut Signals,
+        report: &mut Report,
+    ) -> Result<(Vec<Wanted>, VecDeque<Scene>), Error> {
+        let listed = self.fetch(path, flags | flag::META, &options.excludes, Some(signals))?;
+        let mut scenes = VecDeque::with_capacity(listed.len());
+        let mut wanted = Vec::new();
+        let mut links = HashSet::new();
+        for answer in listed {
+            match answer {
+                Answer::Leave(meta) => scenes.push_back(Scene::Leave(meta)),
+                Answer::Attribute(name, value) => scenes.push_back(Scene::Attribute { name, value }),
+                Answer::Problem(path, Failure { errno, text }) => report.told(errno, &path, &text),
+                Answer::Entry(entry) => {
+                    let mut meta = entry.meta;
+                    let name = entry.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+                    let name = CString::new(name).map_err(|_| Error::Garbled)?;
+                    let target = CString::new(entry.target).map_err(|_| Error::Garbled)?;
+                    match meta.kind() {
+                        Kind::File => {}
+                        Kind::Other => {
+                            report.note("a socket was left out, as nobody would serve it");
+                            continue;
+                        }
+                        Kind::Device if !options.is_preserving => {
+                            report.note("a device was left out; -p copies devices");
+                            continue;
+                        }
+                        _ => {
+                            scenes.push_back(Scene::Entry { meta, name, target });
+                            continue;
+                        }
+                    }
+                    if meta.has(meta_flag::IDENTITY) && !links.insert((meta.device, meta.inode)) {
+                        meta.flags |= meta_flag::LINK;
+                        scenes.push_back(Scene::Entry { meta, name, target });
+                        continue;
+                    }
+                    match here(place, &entry.path, &meta, options) {
+                        Some(Here::Same) => scenes.push_back(Scene::Same { meta, name }),
+                        here => {
+                            let (length, digest, is_whole) = match here {
+                                Some(Here::Whole(digest)) => (meta.size, digest, true),
+                                Some(Here::Begun(length, digest)) => (length, digest, false),
+                                _ => (0, 0, false),
+                            };
+                            let no_follow = if entry.path.is_empty() { 0 } else { flag::NO_FOLLOW };
+                            wanted.push(want(&join(path, &entry.path), no_follow, length, digest)?);
+                            scenes.push_back(Scene::Answer { name, is_whole });
+                        }
+                    }
+                }
+            }
+        }
+        Ok((wanted, scenes))
+    }
+}
+
+/// It answers a want, and tells not only something besides.
+fn is_answer(answer: &Answer) -> bool {
+    match answer {
+        Answer::Entry(_) => true,
+        Answer::Problem(_, failure) => failure.errno != 0,
+        Answer::Attribute(..) | Answer::Leave(_) => false,
+    }
+}
+
+/// The paths that are not in `came`, in the order in which they are removed. Where nothing is excluded, without those that are
+/// inside another one, which goes as a whole; else each for itself, and a directory behind what is in it.
+fn too_much(
+    paths: impl Iterator<Item = Vec<u8>>,
+    came: &HashSet<Vec<u8>>,
+    options: &CopyOptions,
+) -> Vec<Vec<u8>> {
+    let parent_came = |path: &[u8]| match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => came.contains(path.get(..at).unwrap_or_default()),
+        None => true,
+    };
+    let others = paths.filter(|path| !came.contains(path));
+    if options.excludes.is_empty() {
+        return others.filter(|path| parent_came(path)).collect();
+    }
+    let mut others: Vec<_> = others.collect();
+    others.reverse();
+    others
+}
+
+/// All regular files that would be sent.
+fn candidates(source: &Path, options: &CopyOptions) -> Result<Vec<Candidate>, Error> {
+    let origin = Origin::open(source, options.is_recursive, options.is_preserving, &options.excludes)?;
+    let mut tree = origin.tree;
+    let mut candidates = Vec::new();
+    let mut found = Ok(origin.first);
+    loop {
+        match found {
+            Ok(Found::File { content: Content::File(_), meta }) if meta.expected().is_some() => {
+                candidates.push(Candidate { path: tree.path().to_vec(), meta });
+            }
+            Ok(Found::End) => drop(tree.leave()),
+            // What cannot be read is told when it is sent.
+            _ => {}
+        }
+        if tree.depth() == 0 {
+            return Ok(candidates);
+        }
+        found = tree.next();
+    }
+}
+
+fn is_same(source: &Path, path: &[u8], there: u64) -> bool {
+    let path = if path.is_empty() { source.to_owned() } else { source.join(OsStr::from_bytes(path)) };
+    File::open(path).and_then(digest).is_ok_and(|(_, here)| here == there)
+}
+
+/// What is here of a file that is to come.
+enum Here {
+    Same,
+    Whole(u64),
+    Begun(u64, u64),
+}
+
+fn here(place: &Place, path: &[u8], meta: &Meta, options: &CopyOptions) -> Option<Here> {
+    let (folder, mut at) = match place {
+        Place::In(folder, name) | Place::OnlyDirectory(folder, name, _) => (folder, PathBuf::from(name)),
+        Place::Itself(folder) => (folder, PathBuf::new()),
+        Place::There(_) => return None,
+    };
+    if !path.is_empty() {
+        at.push(OsStr::from_bytes(path));
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let open = |path: &Path| {
+        let file = open_beneath(folder.fd.as_fd(), path, flags, Mode::empty()).ok()?;
+        let there = meta_of(&rustix::fs::fstat(&file).ok()?);
+        (there.kind() == Kind::File).then_some((File::from(file), there))
+    };
+    if let Some((file, there)) = open(&at).filter(|(_, there)| there.size == meta.size) {
+        if options.is_resumed && there.modified == meta.modified {
+            return Some(Here::Same);
+        }
+        if options.is_checked && meta.size > 0 {
+            return digest(file).ok().map(|(_, digest)| Here::Whole(digest));
+        }
+    }
+    if !options.is_resumed {
+        return None;
+    }
+    let partial = at.with_file_name(partial_name(at.file_name()?));
+    let (length, digest) = digest(open(&partial)?.0).ok()?;
+    (length > 0 && length <= meta.size).then_some(Here::Begun(length, digest))
+}
+
+/// Removes what is here beneath the destination and did not come.
+pub(super) fn remove_others_here(
+    place: &Place,
+    came: &HashSet<Vec<u8>>,
+    options: &CopyOptions,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let base = match place {
+        Place::In(folder, name) | Place::OnlyDirectory(folder, name, _) => folder.path_of(name),
+        Place::Itself(folder) => folder.path.clone(),
+        Place::There(_) => return Ok(()),
+    };
+    // As a tree that would be sent: links are not followed, and what is excluded is not seen.
+    let mut path = base.clone().into_os_string();
+    path.push("/");
+    let mut tree = Origin::open(Path::new(&path), true, true, &options.excludes)?.tree;
+    let mut paths = Vec::new();
+    while tree.depth() > 0 {
+        match tree.next() {
+            Ok(Found::End) => drop(tree.leave()),
+            Ok(Found::LeftOut("")) => {}
+            Ok(_) => paths.push(tree.path().to_vec()),
+            // What cannot be opened can be removed.
+            Err(_) => paths.push(tree.path().to_vec()),
+        }
+    }
+    for path in too_much(paths.into_iter(), came, options) {
+        let at = base.join(OsStr::from_bytes(&path));
+        let is_directory = std::fs::symlink_metadata(&at).is_ok_and(|there| there.is_dir());
+        let removed = match (is_directory, options.excludes.is_empty()) {
+            (true, true) => std::fs::remove_dir_all(&at),
+            (true, false) => std::fs::remove_dir(&at),
+            (false, _) => std::fs::remove_file(&at),
+        };
+        match removed {
+            Ok(()) => report.removed(),
+            // What is excluded is in it.
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
+            Err(error) => report.problem(&path, format!("cannot remove: {}", crate::text::reason(&error))),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,351 @@
+//! Owns reading files and metadata of a guest into memory: lists of what is wanted, answered one after the other.
+
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt as _;
+
+use rustix::event::{PollFd, PollFlags};
+use vsock_shell_proto::code::{CloseCode, RefusalCode};
+use vsock_shell_proto::fields::{flag, tag};
+use vsock_shell_proto::frame::{ChannelKind, Flow, Outcome};
+use vsock_shell_proto::items::{FileEnd, Item, ItemReader, Meta, Stream, VALUE_MAX};
+use vsock_shell_proto::mux::Event;
+
+use super::guest_path;
+use super::wants::{Wanted, Wants};
+use crate::call::Call;
+use crate::client::Client;
+use crate::connection::Core;
+use crate::drive::{Task, drive};
+use crate::error::{Error, Failure};
+use crate::request::Request;
+use crate::signals::Signals;
+
+/// An entry of a guest, as it came.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// What is known of it.
+    pub meta: Meta,
+    /// Where it is, from the first directory on; empty for the first entry. Hostile bytes.
+    pub path: Vec<u8>,
+    /// Where a symbolic link leads. Hostile bytes.
+    pub target: Vec<u8>,
+    /// Its content, where that was asked for.
+    pub content: Vec<u8>,
+    /// Its digest and size, where those were asked for or content came.
+    pub end: Option<FileEnd>,
+}
+
+/// What an answer consists of.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// An entry, or one inside it.
+    Entry(Fetched),
+    /// An extended attribute of the directory that was entered last, where those were asked for.
+    Attribute(CString, Vec<u8>),
+    /// The directory that was entered last is complete.
+    Leave(Meta),
+    /// What is wanted cannot be had, or something in it: by its path, and why.
+    Problem(Vec<u8>, Failure),
+}
+
+impl Answer {
+    /// The bytes of a regular file.
+    pub(super) fn size(&self) -> Option<u64> {
+        match self {
+            Self::Entry(entry) => entry.meta.expected(),
+            _ => None,
+        }
+    }
+}
+
+/// Bytes that are kept of all answers together: a guest could send without end.
+const KEPT_MAX: usize = 1 << 30;
+
+struct Fetch<'s> {
+    call: Call<'s>,
+    wants: Option<Wants>,
+    reader: ItemReader,
+    memory: Vec<u8>,
+    path: Vec<u8>,
+    lengths: Vec<usize>,
+    answers: Vec<Answer>,
+    kept: usize,
+}
+
+impl Client {
+    /// Reads what is at `path`, with bits of [`flag`]: a tree with [`flag::TREE`], metadata alone with [`flag::META`].
+    ///
+    /// # Errors
+    /// The guest refused or failed, the connection was lost, or a signal arrived.
+    pub fn fetch(
+        &mut self,
+        path: &OsStr,
+        flags: u32,
+        excludes: &[std::ffi::OsString],
+        signals: Option<&mut Signals>,
+    ) -> Result<Vec<Answer>, Error> {
+        let request = self.get_request(path, flags, excludes)?;
+        self.run_fetch(ChannelKind::Get, request, None, Stream::Tree, signals)
+    }
+
+    /// Reads all that is wanted, from `path` on. Answers come in the order of the wants.
+    ///
+    /// # Errors
+    /// As for [`Self::fetch`].
+    pub(crate) fn fetch_list(
+        &mut self,
+        path: &OsStr,
+        flags: u32,
+        wanted: Vec<Wanted>,
+        signals: Option<&mut Signals>,
+    ) -> Result<Vec<Answer>, Error> {
+        let request = self.get_request(path, flags | flag::LIST, &[])?;
+        self.run_fetch(ChannelKind::Get, request, Some(Wants::new(wanted)), Stream::List, signals)
+    }
+
+    /// The contents of the files of these names in one directory, or why there is none.
+    ///
+    /// # Errors
+    /// As for [`Self::fetch`].
+    pub(crate) fn fetch_contents(
+        &mut self,
+        folder: &OsStr,
+        names: &[CString],
+    ) -> Result<Vec<Result<Vec<u8>, Failure>>, Error> {
+        let wanted = names.iter().map(|name| Wanted { path: name.clone(), ..Wanted::default() }).collect();
+        let answers = self.fetch_list(folder, 0, wanted, None)?;
+        let content = |answer| match answer {
+            Answer::Entry(entry) => Some(Ok(entry.content)),
+            Answer::Problem(_, failure) if failure.errno != 0 => Some(Err(failure)),
+            Answer::Problem(..) | Answer::Attribute(..) | Answer::Leave(_) => None,
+        };
+        Ok(answers.into_iter().filter_map(content).collect())
+    }
+
+    /// Removes what is at `path`, with what is in it: what in it could not be, by its path from there on.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where it cannot be removed at all; as for [`Self::fetch`].
+    pub fn remove_tree(
+        &mut self,
+        path: &OsStr,
+        signals: Option<&mut Signals>,
+    ) -> Result<Vec<(Vec<u8>, Failure)>, Error> {
+        let mut request = Request::default();
+        request.string(tag::VERB, &[OsStr::new("remove")])?;
+        request.string(tag::PATH, &[guest_path(path)])?;
+        request.bytes(tag::FLAGS, &flag::TREE.to_le_bytes())?;
+        self.name_user(&mut request)?;
+        let request = request.into_bytes();
+        let told = match self.run_fetch(ChannelKind::Fs, request, None, Stream::Problems, signals) {
+            Err(Error::Refused(refusal)) if refusal.code == RefusalCode::System => {
+                let text = [b"remove ", path.as_bytes()].concat();
+                return Err(Failure { errno: refusal.errno, text }.into());
+            }
+            told => told?,
+        };
+        let problem = |answer| match answer {
+            Answer::Problem(path, failure) => Some((path, failure)),
+            _ => None,
+        };
+        Ok(told.into_iter().filter_map(problem).collect())
+    }
+
+    fn run_fetch(
+        &mut self,
+        kind: ChannelKind,
+        request: Vec<u8>,
+        wants: Option<Wants>,
+        of: Stream,
+        signals: Option<&mut Signals>,
+    ) -> Result<Vec<Answer>, Error> {
+        let core = &mut self.connection.core;
+        let mut fetch = Fetch {
+            call: Call::open(core, kind, request, signals)?,
+            wants,
+            reader: ItemReader::new(of),
+            memory: vec![0; VALUE_MAX],
+            path: Vec::new(),
+            lengths: Vec::new(),
+            answers: Vec::new(),
+            kept: 0,
+        };
+        let driven = drive(&mut self.connection, &mut fetch);
+        let is_ended = fetch.reader.is_ended();
+        match fetch.call.finish(&mut self.connection.core, driven)? {
+            Outcome::Exited(0) if is_ended => Ok(fetch.answers),
+            _ => Err(Error::Reset(CloseCode::Internal)),
+        }
+    }
+
+    pub(super) fn get_request(
+        &self,
+        path: &OsStr,
+        flags: u32,
+        excludes: &[std::ffi::OsString],
+    ) -> Result<Vec<u8>, Error> {
+        let mut request = Request::default();
+        request.string(tag::PATH, &[guest_path(path)])?;
+        request.bytes(tag::FLAGS, &flags.to_le_bytes())?;
+        for pattern in excludes {
+            request.string(tag::EXCLUDE, &[pattern])?;
+        }
+        self.name_user(&mut request)?;
+        Ok(request.into_bytes())
+    }
+}
+
+impl Fetch<'_> {
+    fn keep(&mut self, answer: Answer, length: usize) -> Result<(), Error> {
+        self.kept += length;
+        if self.kept > KEPT_MAX {
+            return Err(Error::TooMuch);
+        }
+        self.answers.push(answer);
+        Ok(())
+    }
+
+    fn latest(&mut self) -> Option<&mut Fetched> {
+        match self.answers.last_mut() {
+            Some(Answer::Entry(entry)) => Some(entry),
+            _ => None,
+        }
+    }
+
+    fn read(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        let mut memory = std::mem::take(&mut self.memory);
+        while !bytes.is_empty() {
+            let (taken, item) = self.reader.read(&mut memory, bytes).map_err(Error::Items)?;
+            bytes = bytes.get(taken..).unwrap_or_default();
+            if let Some(item) = item {
+                self.handle(item)?;
+            }
+        }
+        self.memory = memory;
+        Ok(())
+    }
+
+    fn handle(&mut self, item: Item<'_, '_>) -> Result<(), Error> {
+        match item {
+            Item::Entry { meta, name, target } => {
+                self.path.truncate(self.lengths.last().copied().unwrap_or(0));
+                if !self.path.is_empty() {
+                    self.path.push(b'/');
+                }
+                self.path.extend_from_slice(name.to_bytes());
+                if self.reader.depth() > self.lengths.len() {
+                    self.lengths.push(self.path.len());
+                }
+                let entry = Fetched {
+                    meta,
+                    path: self.path.clone(),
+                    target: target.to_bytes().to_vec(),
+                    content: Vec::new(),
+                    end: None,
+                };
+                let length = entry.path.len() + entry.target.len() + size_of::<Fetched>();
+                self.keep(Answer::Entry(entry), length)
+            }
+            Item::Content(content) => {
+                self.kept += content.len();
+                if self.kept > KEPT_MAX {
+                    return Err(Error::TooMuch);
+                }
+                if let Some(entry) = self.latest() {
+                    entry.content.extend_from_slice(content);
+                }
+                Ok(())
+            }
+            Item::Hole(length) => {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                self.kept = self.kept.saturating_add(length);
+                if self.kept > KEPT_MAX {
+                    return Err(Error::TooMuch);
+                }
+                if let Some(entry) = self.latest() {
+                    entry.content.resize(entry.content.len() + length, 0);
+                }
+                Ok(())
+            }
+            Item::End(end) => {
+                if let Some(entry) = self.latest() {
+                    entry.end = Some(end);
+                }
+                Ok(())
+            }
+            Item::Leave(meta) => {
+                self.lengths.pop();
+                self.path.truncate(self.lengths.last().copied().unwrap_or(0));
+                self.keep(Answer::Leave(meta), size_of::<Answer>())
+            }
+            Item::Attribute { name, value } => {
+                if self.reader.is_in_file() {
+                    return Ok(());
+                }
+                self.keep(
+                    Answer::Attribute(name.to_owned(), value.to_vec()),
+                    name.count_bytes() + value.len(),
+                )
+            }
+            Item::Problem { errno, path, text, ends_file } => {
+                if ends_file {
+                    self.answers.pop();
+                }
+                let failure = Failure { errno, text: text.to_vec() };
+                self.keep(Answer::Problem(path.to_bytes().to_vec(), failure), text.len())
+            }
+            Item::Want(_) => Err(Error::Garbled),
+        }
+    }
+}
+
+impl Task for Fetch<'_> {
+    fn take(&mut self, _: &mut Core, flow: Flow, pieces: &[&[u8]]) -> usize {
+        for piece in pieces.iter().filter(|_| flow == Flow::Output) {
+            if !self.call.has_failed()
+                && let Err(error) = self.read(piece)
+            {
+                self.call.fail(error);
+            }
+        }
+        pieces.iter().map(|piece| piece.len()).sum()
+    }
+
+    fn handle(&mut self, core: &mut Core, event: Event<'_>) {
+        self.call.handle(core, event);
+    }
+
+    fn prepare(&mut self) -> Result<(), Error> {
+        self.call.prepare()
+    }
+
+    fn step(&mut self, core: &mut Core) -> Result<bool, Error> {
+        let mut moved = self.call.step(core)?;
+        if let Some(wants) = self.wants.as_mut().filter(|_| !self.call.is_over()) {
+            moved |= wants.send(core, self.call.channel());
+        }
+        Ok(moved)
+    }
+
+    fn has_outcome(&self) -> bool {
+        self.call.has_outcome()
+    }
+
+    fn is_done(&self, _: &Core) -> bool {
+        self.call.is_over()
+    }
+
+    fn interests<'f>(&'f self, _: &Core, fds: &mut Vec<PollFd<'f>>) {
+        if let Some(signals) = self.call.signal_fd() {
+            fds.push(PollFd::from_borrowed_fd(signals, PollFlags::IN));
+        }
+    }
+
+    fn tell(&mut self, news: &str) {
+        crate::text::say(news);
+    }
+
+    fn set_ready(&mut self, ready: &[PollFlags]) {
+        self.call.set_signalled(ready.first().is_some_and(|flags| !flags.is_empty()));
+    }
+}

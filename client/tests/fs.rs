@@ -1,0 +1,269 @@
+//! Files of a guest without a program in it: `fs`.
+
+mod guest;
+
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use guest::{Directory, Finished, Guest, TARGET, agent_binary, client, is_root, names};
+use serde_json::Value;
+
+/// Runs a verb on these paths, with options before them.
+#[track_caller]
+fn verb(guest: &Guest, verb: &str, options: &[&str], paths: &[&Path]) -> Finished {
+    let options = options.iter().map(OsStr::new);
+    let words = [OsStr::new("fs"), OsStr::new(verb)].into_iter().chain(options).chain([OsStr::new(TARGET)]);
+    guest.run(words.chain(paths.iter().map(|path| path.as_os_str())))
+}
+
+#[track_caller]
+fn json(finished: &Finished) -> Value {
+    serde_json::from_str(finished.stdout()).unwrap_or_else(|error| panic!("{error}: {finished:?}"))
+}
+
+fn mode(path: &Path) -> u32 {
+    path.symlink_metadata().unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn r_9_12_mkdir_makes_directories_and_with_p_those_that_lead_there() {
+    let guest = Guest::start();
+    let path = |name: &str| guest.directory.path(name);
+    verb(&guest, "mkdir", &[], &[&path("a"), &path("b")]).succeeded();
+    assert!(path("a").is_dir() && path("b").is_dir());
+    verb(&guest, "mkdir", &[], &[&path("c/d")])
+        .failed(1, &["cannot make the directory", "c/d", "No such file"]);
+    verb(&guest, "mkdir", &[], &[&path("a")]).failed(1, &["File exists"]);
+    for _ in 0..2 {
+        verb(&guest, "mkdir", &["-p"], &[&path("c/d//e/")]).succeeded();
+        assert!(path("c/d/e").is_dir());
+    }
+    let file = guest.directory.file("file", b"");
+    verb(&guest, "mkdir", &["-p"], &[&file]).failed(1, &["File exists"]);
+    verb(&guest, "mkdir", &["-p"], &[&file.join("x")]).failed(1, &["Not a directory"]);
+}
+
+#[test]
+fn r_9_12_rm_removes_files_links_and_empty_directories() {
+    let guest = Guest::start();
+    let (file, empty) = (guest.directory.file("file", b"x"), guest.directory.subdirectory("empty"));
+    let (full, link) = (guest.directory.subdirectory("full"), guest.directory.path("link"));
+    fs::write(full.join("x"), "").unwrap();
+    symlink(&full, &link).unwrap();
+    verb(&guest, "rm", &[], &[&file, &empty, &link]).succeeded();
+    assert!(!file.exists() && !empty.exists() && link.symlink_metadata().is_err());
+    assert_eq!(names(&full), ["x"], "a link is not followed");
+    verb(&guest, "rm", &[], &[&full]).failed(1, &["cannot remove", "full", "Directory not empty"]);
+}
+
+#[test]
+fn r_9_12_mv_ln_and_chmod() {
+    let guest = Guest::start();
+    let [from, to, link] = ["from", "to", "link"].map(|name| guest.directory.path(name));
+    fs::write(&from, "content").unwrap();
+    fs::write(&to, "replaced").unwrap();
+    verb(&guest, "mv", &[], &[&from, &to]).succeeded();
+    assert_eq!((fs::read_to_string(&to).unwrap(), from.exists()), ("content".into(), false));
+    verb(&guest, "mv", &[], &[&from, &to]).failed(1, &["cannot rename", "from", "No such file"]);
+
+    verb(&guest, "ln", &["-s"], &[Path::new("to"), &link]).succeeded();
+    assert_eq!(fs::read_link(&link).unwrap(), Path::new("to"));
+    verb(&guest, "ln", &["-s"], &[Path::new("to"), &link])
+        .failed(1, &["cannot make the link", "File exists"]);
+
+    // Through the link.
+    verb(&guest, "chmod", &[], &[Path::new("4751"), &link]).succeeded();
+    assert_eq!(mode(&to), 0o4751);
+    verb(&guest, "chmod", &[], &[Path::new("600"), &from]).failed(1, &["cannot set the mode of", "from"]);
+}
+
+#[test]
+fn r_9_12_df_tells_how_full_a_file_system_is() {
+    let guest = Guest::start();
+    let here = rustix::fs::statfs(guest.directory.path(".")).unwrap();
+    let told = json(&verb(&guest, "df", &["--json"], &[&guest.directory.path("."), Path::new("/proc")]));
+    assert_eq!((&told[0]["blocks"], &told[0]["block_size"]), (&here.f_blocks.into(), &here.f_bsize.into()));
+    assert_eq!((&told[1]["type"], &told[1]["blocks"]), (&0x9fa0.into(), &0.into()));
+    let table = verb(&guest, "df", &[], &[]);
+    let lines: Vec<&str> = table.succeeded().lines().collect();
+    assert!(lines.len() == 2 && lines[1].ends_with("%  /"), "{lines:?}");
+    verb(&guest, "df", &[], &[&guest.directory.path("none")]).failed(1, &["cannot look at", "none"]);
+}
+
+#[test]
+fn each_failure_is_told_and_the_rest_goes_on() {
+    let guest = Guest::start();
+    let [first, last] = ["first", "last"].map(|name| guest.directory.file(name, b""));
+    let [none, hostile] =
+        [OsStr::new("none"), OsStr::from_bytes(b"\x1b]0;x\x07\xff")].map(|name| guest.directory.path(name));
+    let finished = verb(&guest, "rm", &["--json"], &[&first, &none, &hostile, &last]);
+    assert_eq!(finished.status(), 1);
+    assert!(!first.exists() && !last.exists());
+    let lines: Vec<&str> = finished.stderr().lines().collect();
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.starts_with("vsock-shell: unix:")), "{lines:?}");
+    assert!(lines[1].ends_with("/\\x1b]0;x\\x07\\xff: No such file or directory"), "{lines:?}");
+    let told = json(&finished);
+    let failed: Vec<bool> = told.as_array().unwrap().iter().map(|one| !one["error"].is_null()).collect();
+    assert_eq!(failed, [false, true, true, false]);
+    assert!(told[2]["name"].as_str().unwrap().ends_with("\\x1b]0;x\\x07\\xff"));
+}
+
+#[test]
+fn a_name_that_is_too_long_or_holds_blanks_is_nothing_special() {
+    let guest = Guest::start();
+    let odd = guest.directory.path("a b\nc");
+    verb(&guest, "mkdir", &[], &[&odd]).succeeded();
+    verb(&guest, "rm", &[], &[&odd]).succeeded();
+    verb(&guest, "mkdir", &[], &[&guest.directory.path("x".repeat(256))]).failed(1, &["File name too long"]);
+    let long = guest.directory.path("x/".repeat(3000));
+    verb(&guest, "mkdir", &[], &[&long]).failed(1, &["File name too long"]);
+}
+
+#[test]
+fn an_agent_that_cannot_be_reached_is_255() {
+    let directory = Directory::new();
+    let target = format!("unix:{}", directory.path("none").display());
+    for words in
+        [&["fs", "rm", "--timeout", "0", &target, "/none"][..], &["sys", "env", "--timeout", "0", &target]]
+    {
+        let output = client(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(255), "{output:?}");
+        assert_eq!(String::from_utf8(output.stderr).unwrap().lines().count(), 1);
+    }
+}
+
+#[test]
+fn a_user_has_the_rights_of_that_user() {
+    if !is_root() {
+        return;
+    }
+    let guest = Guest::start();
+    let (closed, open) = (guest.directory.subdirectory("closed"), guest.directory.subdirectory("open"));
+    fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
+    let target = format!("nobody@{}", guest.target());
+    let run = |verb: &str, path: &Path| guest.run(["fs", verb, &target, path.to_str().unwrap()]);
+    run("mkdir", &closed.join("x")).failed(1, &["Permission denied"]);
+    run("df", &closed.join("x")).failed(1, &["Permission denied"]);
+    run("mkdir", &open.join("x")).succeeded();
+    let nobody = Command::new("id").args(["-u", "nobody"]).output().unwrap().stdout;
+    let owner = open.join("x").metadata().unwrap().uid();
+    assert_eq!(owner.to_string(), String::from_utf8(nobody).unwrap().trim());
+    let nobodys = guest.run(["-l", "no-such-user", "fs", "rm", TARGET, "/none"]);
+    nobodys.failed(255, &["no-such-user"]);
+}
+
+#[test]
+fn a_read_only_file_system_is_told() {
+    let guest = Guest::start_by(|directory| {
+        let frozen = directory.subdirectory("frozen");
+        let script = "mount -t tmpfs -o ro none \"$1\" && shift && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-ec", script, "sh"]);
+        command.arg(frozen).arg(agent_binary());
+        command
+    });
+    let inside = guest.directory.path("frozen/x");
+    verb(&guest, "mkdir", &["-p"], &[&inside]).failed(1, &["Read-only file system"]);
+    verb(&guest, "ln", &["-s"], &[Path::new("x"), &inside]).failed(1, &["Read-only file system"]);
+}
+
+#[test]
+fn ls_lists_directories_and_what_is_named() {
+    let guest = Guest::start();
+    let folder = guest.directory.subdirectory("folder");
+    for name in ["b", "a", ".hidden", "\u{1b}[31m"] {
+        fs::write(folder.join(name), name).unwrap();
+    }
+    fs::create_dir(folder.join("inner")).unwrap();
+    fs::write(folder.join("inner/not shown"), "").unwrap();
+    symlink("a", folder.join("link")).unwrap();
+    assert_eq!(verb(&guest, "ls", &[], &[&folder]).succeeded(), "\\x1b[31m\n.hidden\na\nb\ninner\nlink\n");
+    let long = verb(&guest, "ls", &["-l"], &[&folder]).succeeded().to_owned();
+    assert!(long.lines().any(|line| line.starts_with("l") && line.ends_with("link -> a")), "{long}");
+    assert!(long.lines().any(|line| line.starts_with("drwx") && line.ends_with(" inner")), "{long}");
+    let one = verb(&guest, "ls", &[], &[&folder.join("a")]).succeeded().to_owned();
+    assert_eq!(one, format!("{}\n", folder.join("a").display()));
+    let itself = verb(&guest, "ls", &["-d"], &[&folder]).succeeded().to_owned();
+    assert_eq!(itself, format!("{}\n", folder.display()));
+    let several = verb(&guest, "ls", &[], &[&folder.join("inner"), Path::new("/none"), &folder]);
+    assert_eq!(several.status(), 1);
+    assert!(several.stderr().contains("cannot look at /none: No such file or directory"), "{several:?}");
+    assert!(several.stdout().contains(&format!("{}/inner:\nnot shown\n\n", folder.display())));
+    let value = json(&verb(&guest, "ls", &["--json"], &[&folder]));
+    assert_eq!(value[0]["entries"].as_array().unwrap().len(), 6);
+    assert_eq!(value[0]["entries"][2]["size"], 1);
+}
+
+#[test]
+fn stat_tells_what_lstat_does() {
+    let guest = Guest::start();
+    let file = guest.directory.file("file", b"12345");
+    fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+    symlink("file", guest.directory.path("link")).unwrap();
+    let there = file.metadata().unwrap();
+    let value = json(&verb(&guest, "stat", &["--json"], &[&file, &guest.directory.path("link")]));
+    let of_file = &value[0];
+    assert_eq!(
+        (&of_file["size"], &of_file["mode"], &of_file["type"]),
+        (&5.into(), &0o640.into(), &"file".into())
+    );
+    assert_eq!(of_file["inode"], there.ino());
+    assert_eq!(of_file["modified_seconds"], there.mtime());
+    assert_eq!(of_file["modified_nanoseconds"], there.mtime_nsec());
+    assert_eq!((&value[1]["type"], &value[1]["target"]), (&"link".into(), &"file".into()));
+    let text = verb(&guest, "stat", &[], &[&file]).succeeded().to_owned();
+    assert!(text.contains("size: 5\n") && text.contains("mode: 0640 (-rw-r-----)\n"), "{text}");
+    verb(&guest, "stat", &[], &[Path::new("/none")]).failed(1, &["cannot look at /none"]);
+}
+
+#[test]
+fn cat_pours_files_out_as_they_are() {
+    let guest = Guest::start();
+    let one = guest.directory.file("one", b"\x1b\xff1\n");
+    let other = guest.directory.file("other", &guest::payload(300_000));
+    let finished = verb(&guest, "cat", &[], &[&one, Path::new("/none"), &other]);
+    assert_eq!(finished.status(), 1);
+    assert_eq!(finished.0.stdout, [b"\x1b\xff1\n".to_vec(), guest::payload(300_000)].concat());
+    assert!(finished.stderr().contains("cannot read /none: No such file or directory"));
+    let proc = verb(&guest, "cat", &[], &[Path::new("/proc/self/comm")]).succeeded().to_owned();
+    assert!(proc.starts_with("vsock-shell-age"), "{proc}");
+    let folder = guest.directory.path("");
+    verb(&guest, "cat", &[], &[&folder]).failed(1, &["Is a directory"]);
+    let value = json(&verb(&guest, "cat", &["--json"], &[&one, Path::new("/proc/self/comm")]));
+    assert_eq!(value[0]["content_base64"], "G/8xCg==");
+    assert_eq!(value[1]["content"], "vsock-shell-age\n");
+}
+
+#[test]
+fn rm_r_removes_what_is_in_it_and_tells_what_it_cannot() {
+    let guest = Guest::start();
+    let tree = guest.directory.path("tree");
+    for folder in 0..20 {
+        let folder = tree.join(format!("{folder}/a/b"));
+        fs::create_dir_all(&folder).unwrap();
+        for file in 0..30 {
+            fs::write(folder.join(file.to_string()), "").unwrap();
+        }
+        symlink("/etc", folder.join("link")).unwrap();
+    }
+    let kept = guest.directory.file("kept", b"");
+    symlink(&kept, tree.join("out")).unwrap();
+    verb(&guest, "rm", &[], &[&tree]).failed(1, &["Directory not empty"]);
+    verb(&guest, "rm", &["-r"], &[&tree]).succeeded();
+    assert!(!tree.exists() && kept.exists() && Path::new("/etc").exists());
+    let deep = guest.directory.path("deep");
+    fs::create_dir_all(deep.join("d/".repeat(127))).unwrap();
+    verb(&guest, "rm", &["-r"], &[&deep]).succeeded();
+    let too_deep = guest.directory.path("too");
+    fs::create_dir_all(too_deep.join("d/".repeat(140))).unwrap();
+    verb(&guest, "rm", &["-r"], &[&too_deep]).failed(1, &["cannot remove", "d/d/d/d", "File name too long"]);
+    // A file and a link to a directory are removed like without it.
+    symlink("/etc", guest.directory.path("link")).unwrap();
+    verb(&guest, "rm", &["-r"], &[&kept, &guest.directory.path("link")]).succeeded();
+    assert!(!kept.exists() && Path::new("/etc").is_dir());
+}
