@@ -14,6 +14,7 @@ mod compare;
 mod destination;
 mod fetch;
 mod landing;
+mod links;
 mod load;
 mod metadata;
 mod planting;
@@ -447,7 +448,7 @@ impl<'c> Guests<'c> {
         report.begin(path, None, true);
         let get = getting.get_request(path, get_flags(path, options), &options.excludes)?;
         let put = putting.put_request(destination, options)?;
-        let done = relay((&mut getting, get), (&mut putting, put), options.trusts, signals, report);
+        let done = relay((&mut getting, get), (&mut putting, put), options, signals, report);
         getting.close();
         putting.close();
         report.end();

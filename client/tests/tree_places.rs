@@ -245,7 +245,9 @@ fn excludes_mean_the_same_everywhere() {
     fs::write(tree.join("[q]"), "q").unwrap();
     symlink("target", tree.join("link.o")).unwrap();
     let all = paths(&tree);
-    let cases: [(&[&str], &dyn Fn(&str) -> bool); 9] = [
+    /// What is left out by some patterns.
+    type Case<'c> = (&'c [&'c str], &'c dyn Fn(&str) -> bool);
+    let cases: [Case<'_>; 9] = [
         (&["*.o"], &|path| path.ends_with(".o")),
         (&["target"], &|path| path.starts_with("target/") || path == "src/target"),
         (&["target/"], &|path| path.starts_with("target/")),

@@ -59,7 +59,7 @@ impl Answer {
 }
 
 /// Bytes that are kept of all answers together: a guest could send without end.
-const KEPT_MAX: usize = 1 << 30;
+const KEPT_MAX: usize = 256 << 20;
 
 struct Fetch<'s> {
     call: Call<'s>,

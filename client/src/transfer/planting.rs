@@ -4,7 +4,7 @@
 //! The guest names single components only (the reader of items sees to that); a directory is entered by its descriptor and
 //! never through a link, so that nothing it has sent before leads anywhere else.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::{CStr, OsStr, OsString};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,21 +14,20 @@ use std::rc::Rc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
-use vsock_shell_proto::items::{Kind, MODE_BITS, Meta, meta_flag};
+use vsock_shell_proto::items::{ItemError, Kind, MODE_BITS, Meta, meta_flag};
 
 use super::beneath::{FOLDER, open_beneath};
 use super::destination::Place;
 use super::landing::{Folder, Landing, can_replace, fresh_name};
+use super::links::Links;
 use super::metadata::{SET_ID, dress, dress_name};
 use super::report::Report;
 use super::source::os;
 use crate::error::Error;
 use crate::invocation::CopyOptions;
 
-/// Bytes of paths that are remembered: a guest may send any number of entries.
-const KEPT_MAX: usize = 1 << 30;
-/// What remembering a path takes besides it.
-const KEPT_EACH: usize = 64;
+/// Bytes of paths that are kept of what came.
+const CAME_MAX: usize = 64 << 20;
 /// Attributes that give rights, which a guest has not to give (`xattr(7)`).
 const PRIVILEGED: [&[u8]; 2] = [b"security.", b"trusted."];
 
@@ -46,11 +45,10 @@ pub(super) struct Planting<'o> {
     /// The entry is there as it should be.
     is_same: bool,
     /// Where files of more names than one are.
-    links: HashMap<(u64, u64), Vec<u8>>,
-    /// Bytes of paths that are remembered.
-    kept: usize,
+    links: Links,
     /// What came, where everything else is to be removed.
     came: Option<HashSet<Vec<u8>>>,
+    came_bytes: usize,
 }
 
 struct Level {
@@ -77,9 +75,9 @@ impl<'o> Planting<'o> {
             meta: None,
             left_out: 0,
             is_same: false,
-            links: HashMap::new(),
-            kept: 0,
+            links: Links::new(),
             came: options.deletes.then(HashSet::new),
+            came_bytes: 0,
         }
     }
 
@@ -161,12 +159,16 @@ impl<'o> Planting<'o> {
             }
             self.path.extend_from_slice(name.to_bytes());
             if let Some(came) = &mut self.came {
-                self.kept += self.path.len() + KEPT_EACH;
-                if self.kept > KEPT_MAX {
+                self.came_bytes += self.path.len();
+                if self.came_bytes > CAME_MAX {
                     return Err(Error::TooMuch);
                 }
                 came.insert(self.path.clone());
             }
+        }
+        if self.levels.is_empty() && !self.options.is_recursive && meta.kind() != Kind::File {
+            // It was asked for the content of a file, and not for a link that leads on, say.
+            return Err(Error::Items(ItemError::Malformed));
         }
         let Some(spot) = self.spot(meta, name)? else { return self.make_itself(meta, report) };
         match meta.kind() {
@@ -278,27 +280,19 @@ impl<'o> Planting<'o> {
     /// A file is there as it should be, and only gets its metadata.
     fn same(&mut self, spot: &Spot, meta: &Meta, report: &mut Report) -> Result<(), Error> {
         let path = spot.folder.path_of(&spot.name);
-        let meta = self.trusted(meta, report);
+        let meta = &self.trusted(meta, report);
         let file = spot.folder.open(&spot.name, OFlags::RDONLY | OFlags::NONBLOCK);
         let file = file.map_err(|errno| Error::local("open", &path)(errno.into()))?;
         report.unchanged();
-        self.remember(&meta);
-        dress(file.as_fd(), &meta).map_err(|(what, errno)| Error::About { what, on: shown(&path), errno })
+        self.links.remember(meta, &self.path);
+        dress(file.as_fd(), meta).map_err(|(what, errno)| Error::About { what, on: shown(&path), errno })
     }
 
     fn file(&mut self, spot: &Spot, meta: &Meta, report: &mut Report) -> Result<(), Error> {
         let trusted = self.trusted(meta, report);
         self.landing = Some(Landing::file(&spot.folder, &spot.name, &trusted, self.options.is_resumed)?);
-        self.remember(meta);
+        self.links.remember(meta, &self.path);
         Ok(())
-    }
-
-    /// Remembers where a file of several names is. One that is not becomes a file for each name.
-    fn remember(&mut self, meta: &Meta) {
-        if meta.has(meta_flag::IDENTITY) && self.kept < KEPT_MAX {
-            self.kept += self.path.len() + KEPT_EACH;
-            self.links.insert((meta.device, meta.inode), self.path.clone());
-        }
     }
 
     /// The file is complete.
@@ -329,7 +323,7 @@ impl<'o> Planting<'o> {
         let path = spot.folder.path_of(&spot.name);
         let failed = |errno: Errno| Error::local("link", &path)(errno.into());
         let first = self.levels.first().ok_or(Error::Garbled)?;
-        let target = self.links.get(&(meta.device, meta.inode)).ok_or_else(|| failed(Errno::NOENT))?;
+        let target = self.links.find(meta).ok_or_else(|| failed(Errno::NOENT))?;
         let target = Path::new(OsStr::from_bytes(target));
         let (parent, name) =
             (target.parent().unwrap_or_else(|| Path::new("")), target.file_name().ok_or(Error::Garbled)?);

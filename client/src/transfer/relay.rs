@@ -1,20 +1,21 @@
 //! Owns copies from guest to guest: the tree stream of one is poured into the other, item by item, so that the second one gets
 //! no more than a guest is trusted with, and hard links by their paths.
 
-use std::collections::HashMap;
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 
 use vsock_shell_proto::frame::ChannelKind;
 use vsock_shell_proto::items::{
-    ITEM_MAX, Item, ItemReader, Kind, Meta, Stream, VALUE_MAX, content_header, encode_attribute, encode_end,
-    encode_entry, encode_hole, encode_leave, encode_problem, meta_flag,
+    ITEM_MAX, Item, ItemError, ItemReader, Kind, Meta, Stream, VALUE_MAX, content_header, encode_attribute,
+    encode_end, encode_entry, encode_hole, encode_leave, encode_problem, meta_flag,
 };
 
+use super::links::Links;
 use super::metadata::SET_ID;
 use super::report::Report;
 use crate::command::Streams;
 use crate::error::{Error, Failure};
+use crate::invocation::CopyOptions;
 use crate::run::{Input, Output, Run};
 use crate::signals::{Caught, Signals};
 use crate::stdio::{Sink, Source};
@@ -22,8 +23,6 @@ use crate::{client::Client, drive::drive};
 
 /// The errno of a guest that finds nobody who reads what it sends.
 const EPIPE: u32 = rustix::io::Errno::PIPE.raw_os_error().unsigned_abs();
-/// Files of more names than one that are remembered.
-const LINKS_MAX: usize = 1 << 20;
 
 /// What failed in a copy, by the operand that it is about.
 pub(super) enum Failing {
@@ -40,11 +39,11 @@ impl From<Error> for Failing {
 /// What goes between two guests.
 struct Filter<'r> {
     report: &'r mut Report,
-    trusts: bool,
+    options: &'r CopyOptions,
     /// The path of the latest entry, and the lengths of those of the directories that it is in.
     path: Vec<u8>,
     lengths: Vec<usize>,
-    links: HashMap<(u64, u64), Vec<u8>>,
+    links: Links,
     item: Vec<u8>,
 }
 
@@ -52,7 +51,7 @@ struct Filter<'r> {
 pub(super) fn relay(
     (getting, get): (&mut Client, Vec<u8>),
     (putting, put): (&mut Client, Vec<u8>),
-    trusts: bool,
+    options: &CopyOptions,
     signals: &mut Signals,
     report: &mut Report,
 ) -> Result<(), Failing> {
@@ -81,10 +80,10 @@ pub(super) fn relay(
         });
         let filtered = Filter {
             report,
-            trusts,
+            options,
             path: Vec::new(),
             lengths: Vec::new(),
-            links: HashMap::new(),
+            links: Links::new(),
             item: vec![0; ITEM_MAX],
         }
         .run(from_get, into_put);
@@ -154,6 +153,14 @@ impl Filter<'_> {
             while !rest.is_empty() {
                 let (taken, item) = reader.read(&mut memory, rest).map_err(Error::Items)?;
                 rest = rest.get(taken..).unwrap_or_default();
+                if let Some(Item::Entry { meta, name, .. }) = &item
+                    && name.is_empty()
+                    && !self.options.is_recursive
+                    && meta.kind() != Kind::File
+                {
+                    // It was asked for the content of a file.
+                    return Err(Error::Items(ItemError::Malformed));
+                }
                 if let Some(item) = item {
                     self.pass(item, reader.depth(), &mut out);
                 }
@@ -171,14 +178,13 @@ impl Filter<'_> {
                 self.enter(name.to_bytes(), depth);
                 let Some(mut meta) = self.trusted(&meta) else { return };
                 let mut target = target.to_bytes();
-                let file = (meta.device, meta.inode);
                 if meta.has(meta_flag::LINK) {
-                    match self.links.get(&file) {
+                    match self.links.find(&meta) {
                         Some(path) => target = path,
                         None => return self.report.failed(&self.path, "link", rustix::io::Errno::NOENT),
                     }
-                } else if meta.has(meta_flag::IDENTITY) && self.links.len() < LINKS_MAX {
-                    self.links.insert(file, self.path.clone());
+                } else {
+                    self.links.remember(&meta, &self.path);
                 }
                 meta.offset = 0;
                 encode_entry(&mut self.item, &meta, name.to_bytes(), target)
@@ -202,7 +208,7 @@ impl Filter<'_> {
             Item::Attribute { name, value } => {
                 let is_privileged =
                     [&b"security."[..], b"trusted."].iter().any(|prefix| name.to_bytes().starts_with(prefix));
-                if is_privileged && !self.trusts {
+                if is_privileged && !self.options.trusts {
                     self.report.note("attributes that give rights were left out; --trust-guest keeps them");
                     return;
                 }
@@ -242,7 +248,7 @@ impl Filter<'_> {
     /// As much of the metadata as a guest is trusted with; `None` where the entry is left out.
     fn trusted(&mut self, meta: &Meta) -> Option<Meta> {
         let mut meta = *meta;
-        if self.trusts {
+        if self.options.trusts {
             return Some(meta);
         }
         if meta.kind() == Kind::Device {

@@ -11,8 +11,9 @@ use crate::error::{Error, errno_text};
 use crate::progress::Progress;
 use crate::text::{self, escape};
 
-/// Problems that are kept for the summary; a guest may have any number.
+/// Problems that are kept for the summary, and bytes of them; a guest may have any number, of any length.
 const KEPT_PROBLEMS_MAX: usize = 10_000;
+const KEPT_BYTES_MAX: usize = 8 << 20;
 
 /// What went wrong with one entry.
 struct Problem {
@@ -34,6 +35,7 @@ pub struct Report {
     unchanged: u64,
     removed: u64,
     problems: Vec<Problem>,
+    kept_bytes: usize,
     problem_count: u64,
     /// What was left out or taken away, and how often.
     notes: BTreeMap<&'static str, u64>,
@@ -55,6 +57,7 @@ impl Report {
             unchanged: 0,
             removed: 0,
             problems: Vec::new(),
+            kept_bytes: 0,
             problem_count: 0,
             notes: BTreeMap::new(),
         }
@@ -133,8 +136,14 @@ impl Report {
             (path, operand) => format!("{}/{}", operand.trim_end_matches('/'), escape(path)),
         };
         self.progress.say(&format!("{path}: {text}"));
-        if self.problems.len() < KEPT_PROBLEMS_MAX {
-            self.problems.push(Problem { path, text });
+        self.keep(Problem { path, text });
+    }
+
+    fn keep(&mut self, problem: Problem) {
+        let bytes = self.kept_bytes + problem.path.len() + problem.text.len();
+        if self.problems.len() < KEPT_PROBLEMS_MAX && bytes <= KEPT_BYTES_MAX {
+            self.kept_bytes = bytes;
+            self.problems.push(problem);
         }
     }
 
@@ -160,10 +169,8 @@ impl Report {
     /// An operand failed as a whole; whoever calls tells it.
     pub(crate) fn operand_failed(&mut self, operand: &OsStr, error: &Error) {
         self.problem_count += 1;
-        if self.problems.len() < KEPT_PROBLEMS_MAX {
-            let path = escape(operand.as_bytes()).into_owned();
-            self.problems.push(Problem { path, text: error.to_string() });
-        }
+        let path = escape(operand.as_bytes()).into_owned();
+        self.keep(Problem { path, text: error.to_string() });
     }
 
     /// Nothing went wrong.

@@ -4,6 +4,7 @@
 //! else the one beside the client. Everything a test starts is ended, by its process id, when its value is dropped.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod fake;
 pub mod jobs;
 pub mod processes;
 pub mod proxy;

@@ -1,0 +1,276 @@
+//! An agent that serves the files beneath one directory (`--root`): whatever a client asks for or sends, nothing leads out.
+
+mod guest;
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use guest::{Guest, agent_binary, names};
+use vsock_shell_proto::items::{
+    ITEM_MAX, Meta, Timestamp, UNKNOWN, Want, encode_entry, encode_leave, encode_want, meta_flag,
+};
+
+/// An agent that serves `root`, beside which there is `outside` with a file.
+fn rooted() -> (Guest, PathBuf, PathBuf) {
+    let guest = Guest::start_by(|directory| {
+        let root = directory.subdirectory("root");
+        let mut command = Command::new(agent_binary());
+        command.args(["--grace=0".as_ref(), OsStr::new("--root"), root.as_os_str()]);
+        command
+    });
+    let (root, outside) = (guest.directory.path("root"), guest.directory.subdirectory("outside"));
+    fs::write(outside.join("kept"), "kept").unwrap();
+    fs::create_dir(root.join("d")).unwrap();
+    fs::write(root.join("d/f"), "inside").unwrap();
+    symlink(&outside, root.join("out")).unwrap();
+    symlink("../outside", root.join("up")).unwrap();
+    symlink("d", root.join("in")).unwrap();
+    symlink(outside.join("kept"), root.join("file")).unwrap();
+    (guest, root, outside)
+}
+
+#[track_caller]
+fn is_untouched(outside: &Path) {
+    assert_eq!(names(outside), ["kept"]);
+    assert_eq!(fs::read(outside.join("kept")).unwrap(), b"kept");
+}
+
+#[test]
+fn paths_start_in_the_directory_with_and_without_a_slash() {
+    let (guest, root, _) = rooted();
+    for path in ["d/f", "/d/f", "//d/f", "./d/./f", "d//f"] {
+        let to = guest.directory.path("to");
+        guest.cp([guest.remote(path), to.clone().into()]).succeeded();
+        assert_eq!(fs::read(&to).unwrap(), b"inside");
+        let from = guest.directory.file("from", path.as_bytes());
+        guest.cp([from.into_os_string(), guest.remote(format!("{path}-new"))]).succeeded();
+        assert_eq!(fs::read(root.join("d/f-new")).unwrap(), path.as_bytes());
+        fs::remove_file(root.join("d/f-new")).unwrap();
+    }
+    // All of it, as a tree: links are copied, and not followed.
+    let to = guest.directory.path("all");
+    guest.cp([OsString::from("-r"), guest.remote("/"), to.clone().into()]).succeeded();
+    assert_eq!(names(&to), ["d", "file", "in", "out", "up"]);
+    assert_eq!(fs::read_link(to.join("up")).unwrap(), Path::new("../outside"));
+}
+
+#[test]
+fn no_path_leads_out() {
+    let (guest, _, outside) = rooted();
+    let from = guest.directory.file("from", b"evil");
+    let tree = guest.directory.subdirectory("tree");
+    fs::write(tree.join("evil"), "evil").unwrap();
+    let to = guest.directory.path("to");
+    let mut paths: Vec<_> = [
+        "../outside/kept",
+        "/../outside/kept",
+        "d/../../outside/kept",
+        "out/kept",
+        "up/kept",
+        "file",
+        "in/f",
+        "..",
+        "d/../..",
+        "out",
+        "up",
+        "out/",
+    ]
+    .map(PathBuf::from)
+    .into();
+    // A path of the machine is none here.
+    paths.push(outside.join("kept"));
+    for path in &paths {
+        // Down, what is there as a file or as a tree; only a link at the end is itself part of a tree.
+        let file = guest.cp([guest.remote(path), to.clone().into()]);
+        assert_eq!(file.status(), 255, "{path:?}");
+        assert!(!to.exists(), "{path:?}");
+        let end = path.join(".");
+        let tree_there = guest.cp([OsString::from("-r"), guest.remote(&end), to.clone().into()]);
+        assert_eq!(tree_there.status(), 255, "{path:?}");
+        assert!(!to.exists(), "{path:?}");
+        // Up.
+        for options in [&[][..], &["--in-place"], &["--resume"]] {
+            let options = options.iter().map(OsString::from);
+            let there = path.join("new");
+            guest.cp(options.chain([from.clone().into(), guest.remote(&there)])).failed(255, &[]);
+        }
+        guest.cp([OsString::from("--in-place"), from.clone().into(), guest.remote(path)]).failed(255, &[]);
+        guest
+            .cp([OsString::from("-r"), tree.clone().into(), guest.remote(path.join("new"))])
+            .failed(255, &[]);
+        is_untouched(&outside);
+    }
+    // A directory that is reached through a link is none to put something in.
+    for link in ["out", "up"] {
+        let finished = guest.cp([from.clone().into(), guest.remote(format!("{link}/"))]);
+        finished.failed(255, &[]);
+        is_untouched(&outside);
+    }
+    assert_eq!(names(guest.directory.path("")), ["from", "log", "outside", "root", "socket", "tree"]);
+}
+
+#[test]
+fn a_link_where_a_file_goes_is_replaced_and_not_followed() {
+    let (guest, root, outside) = rooted();
+    let from = guest.directory.file("from", b"new");
+    guest.cp([from.into_os_string(), guest.remote("file")]).succeeded();
+    is_untouched(&outside);
+    assert!(fs::symlink_metadata(root.join("file")).unwrap().is_file());
+    // A directory of that name that leads out takes nothing.
+    let tree = guest.directory.subdirectory("up");
+    fs::write(tree.join("evil"), "evil").unwrap();
+    guest.cp([OsString::from("-r"), tree.into_os_string(), guest.remote("/")]).failed(255, &["cannot enter"]);
+    is_untouched(&outside);
+}
+
+fn frame(kind: u8, flow: u8, payload: &[u8]) -> Vec<u8> {
+    [&[kind, flow, 2, 0], &(payload.len() as u32).to_le_bytes()[..], payload].concat()
+}
+
+fn field(tag: u8, value: &[u8]) -> Vec<u8> {
+    [&[tag, value.len() as u8, 0, 0], value].concat()
+}
+
+/// Says a request and what follows it on flow 0 by hand; all that the agent says until it has ended the channel.
+fn said(guest: &Guest, number: u64, kind: u8, request: &[u8], stream: &[u8]) -> Vec<u8> {
+    assert!(stream.len() < 4096, "the first credit");
+    let mut hello = [0; 32];
+    hello[16] = 64;
+    let mut hello = frame(0x01, 0, &hello);
+    hello[2] = 0;
+    let frames = [
+        hello,
+        frame(0x10, 0, &[kind, 0, 0, 0, 0, 0, 0, 0]),
+        frame(0x13, 3, request),
+        frame(0x14, 3, &[]),
+        frame(0x13, 0, stream),
+        frame(0x14, 0, &[]),
+    ]
+    .concat();
+    let mut session = guest.session(number);
+    let record = [&[1, 0, 0, 0], &(frames.len() as u32).to_le_bytes()[..], &frames].concat();
+    session.write_all(&record).unwrap();
+    let mut heard = Vec::new();
+    let release = frame(0x1B, 0, &[]);
+    while !heard.windows(8).any(|window| window == release) {
+        let mut piece = [0; 4096];
+        let count = session.read(&mut piece).unwrap();
+        assert!(count > 0, "closed after {heard:?}");
+        heard.extend_from_slice(&piece[..count]);
+    }
+    heard
+}
+
+fn composed(compose: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {
+    let mut item = vec![0; ITEM_MAX];
+    let length = compose(&mut item);
+    item.truncate(length);
+    item
+}
+
+fn entry(mode: u32, flags: u32, name: &[u8], target: &[u8]) -> Vec<u8> {
+    let meta = Meta { mode, flags, size: UNKNOWN, ..Meta::file(0, 0, Timestamp::NONE) };
+    composed(|out| encode_entry(out, &meta, name, target))
+}
+
+fn folder(name: &[u8]) -> Vec<u8> {
+    entry(0o040_755, meta_flag::OPEN, name, b"")
+}
+
+fn leave() -> Vec<u8> {
+    let meta = Meta { mode: 0o040_755, flags: 0, ..Meta::file(0, 0, Timestamp::NONE) };
+    composed(|out| encode_leave(out, &meta))
+}
+
+#[test]
+fn hard_links_of_a_hostile_client_stay_inside() {
+    let (guest, root, outside) = rooted();
+    let link = |name: &[u8], target: &[u8]| entry(0o100_644, meta_flag::LINK, name, target);
+    let absolute = outside.join("kept");
+    let absolute = std::os::unix::ffi::OsStrExt::as_bytes(absolute.as_os_str());
+    let stream = [
+        folder(b""),
+        link(b"a", b"../outside/kept"),
+        link(b"b", b"../../outside/kept"),
+        link(b"c", absolute),
+        link(b"e", b"d/../../outside/kept"),
+        link(b"g", b"l/kept"),
+        entry(0o120_777, 0, b"l", b"../../outside"),
+        link(b"h", b"l/kept"),
+        link(b"i", b".."),
+        link(b"j", b"l/.."),
+        link(b"k", b""),
+        leave(),
+    ]
+    .concat();
+    let request = [field(0x10, b"new\0"), field(0x12, &[0; 4])].concat();
+    said(&guest, 1, 2, &request, &stream);
+    assert_eq!(names(root.join("new")), ["l"]);
+    is_untouched(&outside);
+    use std::os::unix::fs::MetadataExt as _;
+    assert_eq!(fs::metadata(outside.join("kept")).unwrap().nlink(), 1);
+}
+
+#[test]
+fn links_that_a_hostile_client_plants_are_not_gone_through() {
+    let (guest, root, outside) = rooted();
+    let stream = [
+        folder(b""),
+        entry(0o120_777, 0, b"l", b"../../outside"),
+        folder(b"l"),
+        entry(0o100_644, 0, b"kept", b""),
+        entry(0o120_777, 0, b"evil", b"x"),
+        folder(b"deeper"),
+        leave(),
+        leave(),
+        leave(),
+    ]
+    .concat();
+    let request = [field(0x10, b"new\0"), field(0x12, &[0; 4])].concat();
+    said(&guest, 2, 2, &request, &stream);
+    assert_eq!(names(root.join("new")), ["l"]);
+    is_untouched(&outside);
+    // Metadata alone are set of nothing outside either.
+    let stream = [folder(b""), entry(0o100_777, 0, b"file", b""), leave()].concat();
+    said(&guest, 3, 2, &[field(0x10, b".\0"), field(0x12, &[0; 4])].concat(), &stream);
+    use std::os::unix::fs::PermissionsExt as _;
+    assert_ne!(fs::metadata(outside.join("kept")).unwrap().permissions().mode() & 0o7777, 0o777);
+    // Nor does a name of more than one component lead anywhere.
+    for (number, name) in
+        [&b"../outside/evil\0"[..], b"..\0", b"out/evil\0", b"/evil\0"].into_iter().enumerate()
+    {
+        let request = [field(0x10, b"d\0"), field(0x11, name), field(0x12, &[0; 4])].concat();
+        said(&guest, 10 + number as u64, 2, &request, &entry(0o120_777, 0, b"", b"x"));
+        is_untouched(&outside);
+    }
+    assert_eq!(names(root.join("d")), ["f"]);
+    assert!(!guest.directory.path("evil").exists());
+}
+
+#[test]
+fn wants_of_a_list_stay_inside() {
+    let (guest, _, outside) = rooted();
+    let wants = [c"../outside/kept", c"out/kept", c"up/kept", c"file", c"d/../../outside/kept", c"in/f"];
+    let absolute =
+        std::ffi::CString::new(outside.join("kept").into_os_string().into_encoded_bytes()).unwrap();
+    let wants = wants.into_iter().chain([absolute.as_c_str()]);
+    let want = |path| composed(|out| encode_want(out, &Want { length: 0, digest: 0, flags: 0, path }));
+    const LIST: u32 = 1 << 7;
+    let stream: Vec<u8> = wants.flat_map(want).chain(want(c"d/f")).collect();
+    for (number, path) in [&b".\0"[..], b"/\0"].into_iter().enumerate() {
+        let request = [field(0x10, path), field(0x12, &LIST.to_le_bytes())].concat();
+        let heard = said(&guest, 20 + number as u64, 3, &request, &stream);
+        // A BYTES item with what is outside.
+        assert!(!heard.windows(12).any(|window| window == b"\x02\x04\0\0\0\0\0\0kept"), "{heard:?}");
+        assert!(heard.windows(14).any(|window| window == b"\x02\x06\0\0\0\0\0\0inside"), "{heard:?}");
+    }
+    // From a directory inside nothing leads above that.
+    let request = [field(0x10, b"d\0"), field(0x12, &LIST.to_le_bytes())].concat();
+    let heard = said(&guest, 30, 3, &request, &[want(c"../d/f"), want(c"f")].concat());
+    assert_eq!(heard.windows(14).filter(|window| *window == b"\x02\x06\0\0\0\0\0\0inside").count(), 1);
+    guest.is_idle();
+}
