@@ -93,7 +93,7 @@ impl Client {
         let mut plan = Plan::default();
         let mut base = None;
         if options.is_resumed || options.is_checked || options.deletes {
-            let end = self.end_of(&to.path, to.name.as_deref(), signals)?;
+            let end = self.end_of(&to.path, to.name.as_deref(), options.is_resumed, signals)?;
             if options.is_resumed || options.is_checked {
                 plan = self.plan(source, &end, options, signals)?;
             }
@@ -180,7 +180,7 @@ impl Client {
         report: &mut Report,
     ) -> Result<(), Error> {
         // Waiting for somebody who reads a pipe is what a signal may end at once: this before it is caught.
-        let place = Place::find(to, file_name(path))?;
+        let place = Place::find(to, file_name(path), options.is_resumed)?;
         self.get_to(path, place, options, signals, report, true).map_err(|error| match error {
             Error::Refused(refusal) if refusal.errno == EISDIR => Error::IsDirectory,
             error => error,

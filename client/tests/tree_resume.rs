@@ -139,6 +139,34 @@ fn what_was_begun_is_gone_on_with_after_a_kill_of_either_side() {
 }
 
 #[test]
+fn the_same_words_again_go_on_where_they_stopped() {
+    let guest = Guest::start();
+    let from = guest.directory.path("from");
+    large_tree(&from);
+    for way in [Way::Up, Way::Down] {
+        let to = guest.directory.path("to");
+        let (source, destination) = match way {
+            Way::Up => (from.as_os_str().to_owned(), guest.remote(&to)),
+            Way::Down => (guest.remote(&from), to.as_os_str().to_owned()),
+        };
+        let words = ["cp", "-r", "--resume"].map(OsString::from).into_iter().chain([source, destination]);
+        let words: Vec<_> = words.collect();
+        let mut running = Running::start(&mut guest.client(&words));
+        until("a part is there", || begun(&to) > 2 << 20);
+        kill_client(&running);
+        assert_ne!(running.end().code(), Some(0));
+        guest.is_idle();
+        guest.run(&words).succeeded();
+        assert_same_trees(&listing(&to, false), &listing(&from, false));
+        // Nothing tells any more that it was not complete: as cp has it, the next one goes into it.
+        assert_eq!(partial(&guest.directory.path("")), None, "{way:?}");
+        guest.run(&words).succeeded();
+        assert_same_trees(&listing(&to.join("from"), false), &listing(&from, false));
+        fs::remove_dir_all(&to).unwrap();
+    }
+}
+
+#[test]
 fn what_is_there_is_checked_before_it_is_gone_on_with() {
     let guest = Guest::start();
     let from = guest.directory.path("from");

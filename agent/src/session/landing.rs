@@ -109,6 +109,22 @@ pub fn partial_name(name: &[u8]) -> Temporary {
     Temporary::of(digest.finish(), 16)
 }
 
+/// Marks a directory as one that is not complete (`R-10.10`): the next copy goes on in it. Where that cannot be it does not.
+pub fn mark(folder: BorrowedFd<'_>, name: &[u8]) {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let _ = rustix::fs::openat(folder, partial_name(name).as_c_str(), flags, Mode::RUSR | Mode::WUSR);
+}
+
+/// It is complete.
+pub fn unmark(folder: BorrowedFd<'_>, name: &[u8]) {
+    let _ = rustix::fs::unlinkat(folder, partial_name(name).as_c_str(), AtFlags::empty());
+}
+
+/// It was marked.
+pub fn is_marked(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
+    rustix::fs::statat(folder, partial_name(name).as_c_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+}
+
 /// A file that is being received.
 pub struct Landing {
     file: OwnedFd,

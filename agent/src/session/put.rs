@@ -13,7 +13,7 @@ use vsock_shell_proto::items::{Item, ItemReader, Kind, Meta, Stream, encode_prob
 use super::Core;
 use super::base::{Base, beneath, name as single_name};
 use super::identity::Rights;
-use super::landing::{Gathered, Landing, Made, Names, Spot, dress, make};
+use super::landing::{Gathered, Landing, Made, Names, Spot, dress, is_marked, make, mark, unmark};
 use super::tasks::Step;
 use super::transfer::{Failed, GARBLED, Memory, Pending, exit_failed};
 use super::walk::{Levels, Name};
@@ -53,6 +53,8 @@ struct Receiver {
     /// Directories inside each other that are left out.
     left_out: usize,
     names: Names,
+    /// Something is missing in what was made.
+    has_failed: bool,
 }
 
 /// Where the first entry goes.
@@ -91,6 +93,7 @@ impl Put {
             name: Name::new_const(),
             left_out: 0,
             names: Names::new(),
+            has_failed: false,
         };
         let reader = ItemReader::new(Stream::Tree);
         Ok(Self { channel, rights, reader, memory, pending: Pending::default(), receiver, end: None })
@@ -145,6 +148,7 @@ impl Put {
                 let in_file = self.reader.is_in_file();
                 let handled = self.receiver.handle(item, in_file, levels, &mut gathered);
                 if let Err(failed) = handled {
+                    self.receiver.has_failed = true;
                     if is_first {
                         self.end = Some(Err(failed));
                     } else {
@@ -158,6 +162,7 @@ impl Put {
         }
         let Memory { aside, walk, .. } = &mut *self.memory;
         if let Err(failed) = self.receiver.write(&walk.levels, &mut gathered) {
+            self.receiver.has_failed = true;
             if walk.levels.depth() == 0 {
                 self.end = Some(Err(failed));
             } else {
@@ -237,10 +242,18 @@ impl Receiver {
                 self.left_out -= 1;
                 Ok(())
             }
-            Item::Leave(meta) => match levels.leave() {
-                Some((folder, is_new)) if self.dresses(is_new, &meta) => dress(folder.as_fd(), &meta),
-                _ => Ok(()),
-            },
+            Item::Leave(meta) => {
+                let left = levels.leave();
+                if let (Place::In(folder, name) | Place::OnlyDirectory(folder, name, _), 0, false) =
+                    (&self.place, levels.depth(), self.has_failed)
+                {
+                    unmark(folder.as_fd(), name);
+                }
+                match left {
+                    Some((folder, is_new)) if self.dresses(is_new, &meta) => dress(folder.as_fd(), &meta),
+                    _ => Ok(()),
+                }
+            }
             Item::Attribute { .. } if self.left_out > 0 => Ok(()),
             Item::Attribute { name, value } => {
                 let subject = match &self.landing {
@@ -328,6 +341,9 @@ impl Receiver {
                 let flags = FOLDER | OFlags::RDONLY | OFlags::NOFOLLOW;
                 let opened = rustix::fs::openat(folder, name, flags, Mode::empty());
                 let opened = opened.map_err(Failed::to(c"enter"))?;
+                if is_new && levels.depth() == 0 && self.flags & flag::RESUME != 0 {
+                    mark(folder, &self.name);
+                }
                 self.enter(opened, is_new, meta, levels)
             }
             Kind::File if meta.has(meta_flag::OPEN) => {
@@ -441,6 +457,12 @@ fn place(to: &Destination<'_>, base: &Base) -> Result<Place, Failed> {
     let named = to.name.map(|name| single_name(name.to_bytes())).transpose().map_err(Failed::to(c"write"))?;
     let errno = match base.at(to.path, OFlags::PATH | OFlags::DIRECTORY) {
         Ok(folder) => {
+            if to.flags & flag::RESUME != 0
+                && let Ok((parent, name)) = base.parent(to.path)
+                && is_marked(parent.as_fd(), &name)
+            {
+                return Ok(Place::In(parent, name));
+            }
             return Ok(match named {
                 Some(name) => Place::In(folder, name),
                 None => Place::Itself(folder),

@@ -113,9 +113,18 @@ impl Client {
         &mut self,
         path: &OsStr,
         name: Option<&OsStr>,
+        is_resumed: bool,
         signals: &mut Signals,
     ) -> Result<OsString, Error> {
         let there = self.stat(path, Some(signals))?;
+        if is_resumed && there.is_some() {
+            // A copy before has not completed it.
+            let mark = want(path, flag::META | flag::PARTIAL, 0, 0)?;
+            let answers = self.fetch_list(OsStr::new("."), 0, vec![mark], Some(signals))?;
+            if matches!(answers[..], [Answer::Entry(_)]) {
+                return Ok(path.to_owned());
+            }
+        }
         Ok(match (name, there.map(|meta| meta.kind())) {
             (Some(name), Some(Kind::Directory)) => join(path, name.as_bytes()),
             _ => path.to_owned(),

@@ -10,7 +10,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::beneath::FOLDER;
-use super::landing::{Folder, Landing, followed};
+use super::landing::{Folder, Landing, followed, is_marked};
 use crate::error::Error;
 
 /// Where the first entry goes.
@@ -27,11 +27,12 @@ pub(super) enum Place {
 
 impl Place {
     /// Finds where `to` is, or, where that is a directory, `name` in it.
-    pub(super) fn find(to: &Path, name: Option<&OsStr>) -> Result<Self, Error> {
+    pub(super) fn find(to: &Path, name: Option<&OsStr>, is_resumed: bool) -> Result<Self, Error> {
         if let Some(there) = Landing::there(to)? {
             return Ok(Self::There(Some(there)));
         }
-        if to.is_dir() {
+        // One that a copy before has not completed is gone on with, and not gone into.
+        if to.is_dir() && !(is_resumed && is_marked(to)) {
             let folder = Rc::new(Folder { fd: open(to)?, path: to.to_owned(), is_new: false });
             let Some(name) = name else { return Ok(Self::Itself(folder)) };
             return match Landing::there(&to.join(name))? {

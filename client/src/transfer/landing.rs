@@ -99,6 +99,28 @@ pub(super) fn partial_name(name: &OsStr) -> OsString {
     OsString::from(format!(".vsock-shell-{:016x}.part", digest.finish()))
 }
 
+/// Marks a directory as one that is not complete: the next copy with `--resume` goes on in it.
+pub(super) fn mark(folder: &Folder, name: &OsStr) {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    // Where that cannot be the next copy goes beside it.
+    _ = open_beneath(
+        folder.fd.as_fd(),
+        Path::new(&partial_name(name)),
+        flags | OFlags::NOFOLLOW,
+        Mode::RUSR | Mode::WUSR,
+    );
+}
+
+/// It is complete.
+pub(super) fn unmark(folder: &Folder, name: &OsStr) {
+    _ = rustix::fs::unlinkat(&folder.fd, partial_name(name), AtFlags::empty());
+}
+
+/// It was marked.
+pub(super) fn is_marked(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| parent_of(path).join(partial_name(name)).symlink_metadata().is_ok())
+}
+
 /// Neither a directory nor a device is to be replaced by something else.
 pub(super) fn can_replace(folder: &Folder, name: &OsStr, by: Kind) -> Result<(), Errno> {
     if folder.is_new {

@@ -18,7 +18,7 @@ use vsock_shell_proto::items::{ItemError, Kind, MODE_BITS, Meta, meta_flag};
 
 use super::beneath::{FOLDER, open_beneath};
 use super::destination::Place;
-use super::landing::{Folder, Landing, can_replace, fresh_name};
+use super::landing::{Folder, Landing, can_replace, fresh_name, mark, unmark};
 use super::links::Links;
 use super::metadata::{SET_ID, dress, dress_name};
 use super::report::Report;
@@ -242,6 +242,9 @@ impl<'o> Planting<'o> {
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let fd = spot.folder.open(&spot.name, flags).map_err(failed("enter"))?;
+        if is_new && self.levels.is_empty() && self.options.is_resumed {
+            mark(&spot.folder, &spot.name);
+        }
         self.enter(Folder { fd, path, is_new }, meta, report)
     }
 
@@ -265,6 +268,11 @@ impl<'o> Planting<'o> {
         let Some(level) = self.levels.pop() else { return Err(Error::Garbled) };
         self.path.truncate(level.path_len);
         report.directory();
+        if let (Place::In(folder, name) | Place::OnlyDirectory(folder, name, _), true, true) =
+            (&self.place, self.levels.is_empty(), report.is_fine())
+        {
+            unmark(folder, name);
+        }
         if level.is_kept {
             return Ok(());
         }
