@@ -267,3 +267,14 @@ fn rm_r_removes_what_is_in_it_and_tells_what_it_cannot() {
     verb(&guest, "rm", &["-r"], &[&kept, &guest.directory.path("link")]).succeeded();
     assert!(!kept.exists() && Path::new("/etc").is_dir());
 }
+
+#[test]
+fn stat_tells_in_the_order_in_which_it_was_asked() {
+    let guest = Guest::start();
+    let [second, first] = ["a", "b"].map(|name| guest.directory.file(name, name.as_bytes()));
+    let told = verb(&guest, "stat", &["--json"], &[&first, &second]);
+    let told = json(&told);
+    assert_eq!([&told[0]["name"], &told[1]["name"]], [first.to_str().unwrap(), second.to_str().unwrap()]);
+    let text = verb(&guest, "stat", &[], &[&first, &second]).succeeded().to_owned();
+    assert!(text.starts_with(&format!("name: {}\n", first.display())), "{text}");
+}

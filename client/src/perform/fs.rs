@@ -11,7 +11,7 @@ use super::print;
 use super::tally::{Tally, in_session};
 use crate::client::Client;
 use crate::error::{Error, Failure};
-use crate::fs::listing;
+use crate::fs::listing::{self, Entry};
 use crate::fs::space::Space;
 use crate::invocation::{Asked, FsVerb};
 use crate::text::escape;
@@ -34,7 +34,8 @@ fn perform(client: &mut Client, verb: &FsVerb, mut tally: Tally, is_json: bool) 
                 entries.extend(tally.note(path, client.list(path, true))?.unwrap_or_default());
             }
             print(&if is_json {
-                format!("{}\n", listing::to_value(&entries))
+                let values: Value = entries.iter().map(Entry::to_value).collect();
+                format!("{values}\n")
             } else {
                 let zone = TimeZone::system();
                 entries.iter().map(|entry| entry.describe(&zone)).collect::<Vec<_>>().join("\n")
