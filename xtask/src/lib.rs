@@ -16,7 +16,7 @@ pub mod dist;
 mod features;
 pub mod image;
 pub mod kernel;
-mod packages;
+pub mod packages;
 mod portability;
 pub mod scratch;
 mod size;

@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Once;
 use std::time::Duration;
 
+use serde_json::Value;
 use xtask::arch::Arch;
 use xtask::kernel::Kernel;
 use xtask::scratch;
@@ -37,6 +38,13 @@ pub fn setup(arch: Arch) -> Setup {
     Setup::new(arch, Kernel::find(arch, None).unwrap(), Transport::VhostUser)
 }
 
+/// What a guest is made of that holds the agent, the modules of its transport, and nothing else.
+pub fn bare() -> Setup {
+    let mut setup = setup(Arch::X86_64);
+    setup.recipe.shell = false;
+    setup
+}
+
 /// A guest whose agent answers.
 pub fn boot(setup: &Setup) -> Machine {
     Machine::boot(setup).unwrap_or_else(|error| panic!("{error:#}"))
@@ -53,6 +61,28 @@ pub fn succeeds(machine: &Machine, words: &[&str]) -> String {
     let output = run(machine, words);
     assert!(output.status.success(), "{words:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// As [`run`]; it has to end with this status, and to say all of this on standard error.
+#[track_caller]
+pub fn fails(machine: &Machine, words: &[&str], status: i32, said: &[&str]) {
+    let output = run(machine, words);
+    assert_eq!(output.status.code(), Some(status), "{words:?}: {output:?}");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(said.iter().all(|part| error.contains(part)), "{words:?}: {error:?} lacks one of {said:?}");
+    assert_eq!(error.lines().count(), 1, "{words:?}: {error}");
+}
+
+/// As [`succeeds`], of a verb that prints one object.
+#[track_caller]
+pub fn object(machine: &Machine, words: &[&str]) -> Value {
+    let text = succeeds(machine, words);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{words:?}: {error}: {text}"))
+}
+
+/// A path in the guest, as `cp` takes it.
+pub fn there(machine: &Machine, path: &str) -> String {
+    format!("{}:{path}", machine.target().replace('%', "%%").replace(':', "%"))
 }
 
 /// A file whose every byte is a function of its offset.
