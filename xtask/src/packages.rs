@@ -34,6 +34,8 @@ pub const TEST: &[Package] = &[
     package("socat", "socat"),
     package("strace", "strace"),
     package("busybox-static", "busybox"),
+    package("gdb", "gdb"),
+    package("gdbserver", "gdbserver"),
 ];
 
 /// A shell for images.
