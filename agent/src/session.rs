@@ -18,6 +18,7 @@ pub mod identity;
 pub mod job;
 pub mod landing;
 mod power;
+pub mod programs;
 pub mod put;
 pub mod remove;
 pub mod request;
@@ -57,6 +58,7 @@ use crate::sys::start::exit;
 use crate::sys::storage::Storage;
 use door::Door;
 use dying::Dying;
+use programs::Programs;
 use request::Requests;
 use tasks::{Step, Task, Tasks};
 use transport::{Lost, Transport};
@@ -76,8 +78,6 @@ const BULK_MIN: usize = 4096;
 const ROUNDS_MAX: u32 = 8;
 /// Pieces of one flow that a task gets at once.
 pub const PIECES_MAX: usize = 16;
-/// Programs in memory at once; the oldest makes room.
-const PROGRAMS_MAX: usize = 8;
 /// How long what is still unsent has after the session has ended.
 pub const LINGER_US: u64 = 2_000_000;
 
@@ -85,9 +85,6 @@ static RING: Storage<[u8; RING_LEN]> = Storage::new([0; RING_LEN]);
 static POOL: Storage<[u8; POOL_LEN]> = Storage::new([0; POOL_LEN]);
 static CHANNELS: Storage<[Channel; CHANNEL_IDS]> = Storage::new([const { Channel::FREE }; CHANNEL_IDS]);
 static INPUT: Storage<[u8; INPUT_LEN]> = Storage::new([0; INPUT_LEN]);
-
-/// Programs that wait to be executed.
-pub type Programs = ArrayVec<(ChannelId, OwnedFd), PROGRAMS_MAX>;
 
 /// What the loop holds.
 struct Driver<'c> {
@@ -108,7 +105,6 @@ struct Driver<'c> {
     door: Option<Door>,
     /// Jobs whose end the client was told, and has not confirmed.
     told: ArrayVec<OwnedFd, WATCHERS_MAX>,
-    /// Programs that were put into memory, by the channels that brought them.
     programs: Programs,
     /// The session, and the latest of its connections.
     id: SessionId,
@@ -186,7 +182,7 @@ impl<'c> Driver<'c> {
             ends_at: None,
             door,
             told: ArrayVec::new_const(),
-            programs: Programs::new_const(),
+            programs: Programs::new(),
             id: preamble.id,
             attempt: preamble.attempt,
             storage: PORT.take(),
@@ -383,20 +379,11 @@ impl<'c> Driver<'c> {
             }
             Task::Put(put) => {
                 if let Some(program) = put.into_program() {
-                    self.keep_program(channel, program);
+                    self.programs.add(channel, program);
                 }
             }
             _ => {}
         }
-    }
-
-    /// Keeps a program until it is executed. One of the same number, whose channel is long gone, makes room.
-    fn keep_program(&mut self, channel: ChannelId, program: OwnedFd) {
-        self.programs.retain(|(of, _)| *of != channel);
-        if self.programs.is_full() {
-            self.programs.remove(0);
-        }
-        let _ = self.programs.try_push((channel, program));
     }
 
     /// There is something to do, as far as the last calls told.

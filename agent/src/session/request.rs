@@ -18,11 +18,12 @@ use super::exec::Exec;
 use super::get::{Get, Source};
 use super::identity::Identity;
 use super::job::{self, Slot};
+use super::programs::Programs;
 use super::put::{Destination, Put};
 use super::system;
 use super::tasks::Task;
 use super::watch::Watch;
-use super::{Core, Driver, Programs};
+use super::{Core, Driver};
 use crate::command::ExecRequest;
 use crate::config::Config;
 use crate::failure::{Failure, Step, Told};
@@ -216,10 +217,7 @@ pub(super) fn start_exec(
     place: &mut Place<'_>,
 ) -> Started {
     let mut request = ExecRequest::parse(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
-    let file = request.number.map(|number| {
-        let at = place.programs.iter().position(|(of, _)| u32::from(of.0) == number);
-        at.map(|at| place.programs.remove(at).1)
-    });
+    let file = request.number.map(|number| place.programs.take(number));
     if let Some(None) = file {
         core.refuse(channel, RefusalCode::NotFound, 0, b"no such program was put");
         return Err(());
