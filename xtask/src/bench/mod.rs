@@ -17,6 +17,7 @@ mod resume;
 mod rig;
 mod stats;
 mod table;
+mod way;
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

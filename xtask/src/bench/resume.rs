@@ -1,14 +1,7 @@
 //! Row 7: how soon a session goes on whose connection was lost, and what it costs that it can.
 
-use std::fs;
 use std::io::{Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -20,6 +13,7 @@ use super::latency::timed;
 use super::rig::Rig;
 use super::stats::{Series, interleave, progress};
 use super::table::{Goal, Row, Unit};
+use super::way::Way;
 
 /// How long the way is gone, at least.
 const OUTAGE: Duration = Duration::from_millis(200);
@@ -97,10 +91,10 @@ fn idles(rig: &Rig, options: &Options) -> Row {
             progress("7 idle session", 0, 2);
             std::thread::sleep(SETTLED);
         }
-        let before = way.passed.load(Ordering::Relaxed);
+        let before = way.passed();
         std::thread::sleep(MINUTE);
         progress("7 idle session", 2, 2);
-        Ok(vec![(way.passed.load(Ordering::Relaxed) - before) as f64])
+        Ok(vec![(way.passed() - before) as f64])
     };
     Row {
         what: "7 idle session, bytes a minute".to_owned(),
@@ -145,71 +139,5 @@ impl Drop for Echo {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
-    }
-}
-
-/// A way to the agent that counts what passes, and takes everything along when it is dropped.
-struct Way {
-    socket: PathBuf,
-    passed: Arc<AtomicU64>,
-    is_over: Arc<AtomicBool>,
-    streams: Arc<Mutex<Vec<UnixStream>>>,
-    accepting: Option<JoinHandle<()>>,
-}
-
-impl Way {
-    fn open(rig: &Rig) -> Result<Self> {
-        let socket = rig.scratch.path("way.sock");
-        let listener = UnixListener::bind(&socket)?;
-        let (passed, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let streams = Arc::new(Mutex::new(Vec::new()));
-        let there = rig.scratch.path("agent.sock");
-        let (count, over, all) = (passed.clone(), is_over.clone(), streams.clone());
-        let accepting = std::thread::spawn(move || {
-            for here in listener.incoming() {
-                let (Ok(here), Ok(there)) = (here, UnixStream::connect(&there)) else { return };
-                if over.load(Ordering::Acquire) {
-                    return;
-                }
-                for (from, to) in [(&here, &there), (&there, &here)] {
-                    let (Ok(from), Ok(to), Ok(kept)) = (from.try_clone(), to.try_clone(), from.try_clone())
-                    else {
-                        return;
-                    };
-                    if let Ok(mut all) = all.lock() {
-                        all.push(kept);
-                    }
-                    let count = count.clone();
-                    std::thread::spawn(move || carry(from, to, &count));
-                }
-            }
-        });
-        Ok(Self { socket, passed, is_over, streams, accepting: Some(accepting) })
-    }
-}
-
-fn carry(mut from: UnixStream, mut to: UnixStream, count: &AtomicU64) {
-    let mut buffer = [0; 4096];
-    while let Ok(length @ 1..) = from.read(&mut buffer) {
-        count.fetch_add(length as u64, Ordering::Relaxed);
-        if to.write_all(&buffer[..length]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(Shutdown::Both);
-}
-
-impl Drop for Way {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Release);
-        // Wakes whoever accepts.
-        let _ = UnixStream::connect(&self.socket);
-        let _ = fs::remove_file(&self.socket);
-        if let Some(accepting) = self.accepting.take() {
-            let _ = accepting.join();
-        }
-        for stream in self.streams.lock().into_iter().flat_map(|mut streams| std::mem::take(&mut *streams)) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
     }
 }
