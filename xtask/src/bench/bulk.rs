@@ -89,17 +89,32 @@ fn drain(child: &mut Child, bytes: u64) -> Result<()> {
 }
 
 /// Bytes that no hole, no page of zeros and no compression makes cheaper.
+pub struct Noise(u64);
+
+impl Noise {
+    /// The same each time.
+    pub fn new() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// The next bytes, in words of eight.
+    pub fn fill(&mut self, block: &mut [u8]) {
+        for word in block.chunks_exact_mut(8) {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            word.copy_from_slice(&self.0.to_le_bytes());
+        }
+    }
+}
+
+/// A file of noise.
 pub fn write_source(file: &Path, bytes: u64) -> Result<()> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut noise = Noise::new();
     let mut block = vec![0_u8; 1 << 20];
     let mut file = File::create(file)?;
     for _ in 0..bytes >> 20 {
-        for word in block.chunks_exact_mut(8) {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            word.copy_from_slice(&state.to_le_bytes());
-        }
+        noise.fill(&mut block);
         file.write_all(&block)?;
     }
     Ok(())

@@ -112,25 +112,37 @@ fn moving(rig: &Rig, options: &Options) -> Result<Vec<Row>> {
     let tasks =
         [("up", Task::Upload { from: &from, to: &to }), ("down", Task::Download { from: &from, to: &to })];
     for (direction, task) in tasks {
-        let (mut host, mut guest) = (Vec::new(), Vec::new());
-        for contender in MEASURED {
-            if !rig.contenders.contains(&contender) {
-                continue;
-            }
-            eprintln!("5 RssAnon while moving {direction}: {}", contender.name());
-            let peaks = peaks(rig, contender, &task).map_err(|error| format!("{error:#}"));
-            let series = |outcome| Series { contender, outcome };
-            host.push(series(peaks.clone().map(|(host, _)| vec![host as f64])));
-            guest.push(series(peaks.map(|(_, guest)| vec![guest as f64])));
-            let _ = fs::remove_file(&to);
-        }
-        for (side, series) in [("host", host), ("guest", guest)] {
-            let what = format!("5 RssAnon, {} MiB {direction}, {side} side", bytes >> 20);
-            rows.push(Row { what, unit: Unit::Bytes, series, goals: vec![Goal::AtMostBytes(2 << 20)] });
-        }
+        let what = format!("5 RssAnon, {} MiB {direction}", bytes >> 20);
+        rows.extend(while_moving(rig, &MEASURED, &what, &task, &to, 2 << 20));
     }
     fs::remove_file(&from)?;
     Ok(rows)
+}
+
+/// The largest anonymous memory of either side during a task that leaves a file at `to`, which is removed.
+pub fn while_moving(
+    rig: &Rig,
+    who: &[Contender],
+    what: &str,
+    task: &Task<'_>,
+    to: &Path,
+    most_bytes: u64,
+) -> [Row; 2] {
+    let (mut host, mut guest) = (Vec::new(), Vec::new());
+    for &contender in who.iter().filter(|contender| rig.contenders.contains(contender)) {
+        eprintln!("{what}: {}", contender.name());
+        let peaks = peaks(rig, contender, task).map_err(|error| format!("{error:#}"));
+        let series = |outcome| Series { contender, outcome };
+        host.push(series(peaks.clone().map(|(host, _)| vec![host as f64])));
+        guest.push(series(peaks.map(|(_, guest)| vec![guest as f64])));
+        let _ = fs::remove_file(to);
+    }
+    [("host", host), ("guest", guest)].map(|(side, series)| Row {
+        what: format!("{what}, {side} side"),
+        unit: Unit::Bytes,
+        series,
+        goals: vec![Goal::AtMostBytes(most_bytes)],
+    })
 }
 
 fn peaks(rig: &Rig, contender: Contender, task: &Task<'_>) -> Result<(u64, u64)> {
