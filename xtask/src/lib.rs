@@ -38,7 +38,7 @@ cargo xtask test [ARG]…                every test; with ARGs only `cargo test 
 cargo xtask portability                proto without std, and its tests on 32 bits (part of `test`)
 cargo xtask size [--json]              what the agent weighs, and whether it is fully static
 cargo xtask bench [--quick] [--rows 1,3] [--rounds N] [--markdown FILE]
-                                       side by side with its floors, ssh, dropbear and socat
+                                       side by side with its floors, ssh, rsync, dropbear and socat
 cargo xtask packages                   install what all of these need from Debian, or print the line that does";
 
 /// Performs the chore that the command line names.

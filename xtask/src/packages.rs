@@ -64,8 +64,12 @@ pub const CROSS: &[Package] = &[
 
 /// What the bench compares with. `openssh-server` is not among them: its package starts a service on TCP port 22, which is
 /// not ours to decide.
-pub const PEERS: &[Package] =
-    &[package("socat", "socat"), package("openssh-client", "ssh"), package("dropbear-bin", "dropbear")];
+pub const PEERS: &[Package] = &[
+    package("socat", "socat"),
+    package("openssh-client", "ssh"),
+    package("dropbear-bin", "dropbear"),
+    package("rsync", "rsync"),
+];
 
 /// A compiler with the source of its standard library, for a target that rustup did not bring, and what links 32-bit
 /// programs. Not `gcc-multilib`, which conflicts with every cross compiler.

@@ -17,12 +17,15 @@ pub enum Contender {
     Ours,
     OpenSsh,
     Dropbear,
-    /// Without status, terminal handling, temporary names or digests: the shortest thing people glue together.
+    /// Without status, terminal handling, temporary names or digests: the shortest thing people glue together. Trees go through
+    /// it as `tar` packs them.
     Socat,
+    /// `rsync -a` over OpenSSH; trees only.
+    Rsync,
 }
 
 impl Contender {
-    pub const PEERS: [Self; 3] = [Self::OpenSsh, Self::Dropbear, Self::Socat];
+    pub const PEERS: [Self; 4] = [Self::OpenSsh, Self::Dropbear, Self::Socat, Self::Rsync];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -31,6 +34,7 @@ impl Contender {
             Self::OpenSsh => "OpenSSH",
             Self::Dropbear => "dropbear",
             Self::Socat => "socat",
+            Self::Rsync => "rsync",
         }
     }
 }
@@ -49,12 +53,28 @@ pub enum Task<'a> {
         from: &'a Path,
         to: &'a Path,
     },
+    /// A folder with all that is in it, into one that is there.
+    UploadTree {
+        from: &'a Path,
+        to: &'a Path,
+    },
+    DownloadTree {
+        from: &'a Path,
+        to: &'a Path,
+    },
     /// `head -c` so many zeros to standard output.
     Stdout(u64),
     /// Run the echo script on a pty.
     Echo,
     /// An interactive shell on a pty.
     Shell,
+}
+
+impl Task<'_> {
+    /// Whether folders are copied.
+    pub fn is_tree(&self) -> bool {
+        matches!(self, Self::UploadTree { .. } | Self::DownloadTree { .. })
+    }
 }
 
 /// A task ready to be started.
@@ -75,10 +95,11 @@ impl Rig {
     pub fn job(&self, contender: Contender, task: &Task<'_>) -> Result<Option<Job>> {
         match contender {
             Contender::Floor => Ok(self.floor_job(task).map(Job::from)),
-            Contender::Ours => Ok(Some(self.our_job(task).into())),
+            Contender::Ours => Ok(Some(self.our_job(&self.scratch.path("agent.sock"), task).into())),
             Contender::OpenSsh => Ok(self.openssh.as_ref().map(|ssh| ssh.job(task, self).into())),
             Contender::Dropbear => Ok(self.dropbear.as_ref().map(|dropbear| dropbear.job(task, self).into())),
             Contender::Socat => self.socat_job(task),
+            Contender::Rsync => Ok(self.openssh.as_ref().and_then(|ssh| ssh.rsync_job(task)).map(Job::from)),
         }
     }
 
@@ -91,19 +112,25 @@ impl Rig {
             Task::Download { from, to } => command.arg("get").arg(socket).arg(from).arg(to),
             Task::Stdout(count) => command.arg("stdout").arg(socket).arg(count.to_string()),
             Task::Echo => command.arg("terminal").arg(socket).arg(self.echo_command()),
-            Task::ShellTrue | Task::Shell => return None,
+            Task::ShellTrue | Task::Shell | Task::UploadTree { .. } | Task::DownloadTree { .. } => {
+                return None;
+            }
         };
         Some(command)
     }
 
-    fn our_job(&self, task: &Task<'_>) -> Command {
-        let target = format!("unix:{}", self.scratch.path("agent.sock").display());
+    /// Ours, with the agent behind `socket`.
+    pub fn our_job(&self, socket: &Path, task: &Task<'_>) -> Command {
+        let target = format!("unix:{}", socket.display());
+        let remote = |path: &Path| format!("unix%{}:{}", socket.display(), path.display());
         let mut command = Command::new(&self.client);
         match task {
             Task::True => command.arg(target).args(["--", "true"]),
             Task::ShellTrue => command.arg(target).arg("true"),
             Task::Upload { from, to } => command.arg(target).arg("-u").arg(local_remote(from, to)),
             Task::Download { from, to } => command.arg(target).arg("-d").arg(local_remote(from, to)),
+            Task::UploadTree { from, to } => command.args(["cp", "-r"]).arg(from).arg(remote(to)),
+            Task::DownloadTree { from, to } => command.args(["cp", "-r"]).arg(remote(from)).arg(to),
             Task::Stdout(count) => {
                 command.arg(target).args(["--", "head", "-c", &count.to_string(), "/dev/zero"])
             }
@@ -140,6 +167,12 @@ impl Rig {
                 socat(&["-u".into(), connect(&once), open(to, ",creat,trunc")]),
                 Some(socat(&["-u".into(), open(from, ""), listen(&once)])),
             ),
+            Task::UploadTree { from, to } => {
+                (packed(from, &connect(&once)), Some(unpacked(&listen(&once), to)))
+            }
+            Task::DownloadTree { from, to } => {
+                (unpacked(&connect(&once), to), Some(packed(from, &listen(&once))))
+            }
             Task::Stdout(count) => (
                 socat(&["-u".into(), connect(&once), stdout()]),
                 Some(socat(&["-U".into(), listen(&once), format!("EXEC:head -c {count} /dev/zero")])),
@@ -156,6 +189,24 @@ impl Rig {
         };
         Ok(Some(Job { command, server }))
     }
+}
+
+/// `tar` of a folder, into an address of socat's.
+fn packed(folder: &Path, address: &str) -> Command {
+    let mut tar = Command::new("sh");
+    let (parent, name) = (folder.parent().unwrap_or(folder), folder.file_name().unwrap_or_default());
+    tar.args(["-c", r#"tar cf - -C "$0" "$1" | socat -b 262144 -u - "$2""#])
+        .arg(parent)
+        .arg(name)
+        .arg(address);
+    tar
+}
+
+/// What comes from such an address, unpacked in a folder.
+fn unpacked(address: &str, folder: &Path) -> Command {
+    let mut tar = Command::new("sh");
+    tar.args(["-c", r#"socat -b 262144 -u "$0" - | tar xf - -C "$1""#]).arg(address).arg(folder);
+    tar
 }
 
 /// `LOCAL:REMOTE` or `REMOTE:LOCAL`, as `-u` and `-d` take it. Neither name has a colon here.

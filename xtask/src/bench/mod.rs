@@ -3,10 +3,11 @@
 //! Everybody works over a Unix socket in the same private tmpfs folder, in the same run, round by round in rotating order;
 //! a cell is the median of the rounds, a ratio is the median of the rounds' ratios, and the first round is thrown away.
 //! `rig` sets the servers up, `contender` says how each contender does each task, `peers` keeps ssh and dropbear in their private
-//! corner, `latency`, `bulk`, `echo`, `memory`, `guest` and `resume` measure, `stats` and `table` condense, `report` writes it down.
+//! corner, `latency`, `bulk`, `echo`, `memory`, `guest`, `resume`, `trees` and `digest` measure, `stats` and `table` condense, `report` writes it down.
 
 mod bulk;
 mod contender;
+mod digest;
 mod echo;
 mod guest;
 mod latency;
@@ -17,6 +18,7 @@ mod resume;
 mod rig;
 mod stats;
 mod table;
+mod trees;
 mod way;
 
 use std::ffi::OsString;
@@ -32,7 +34,7 @@ use rig::Rig;
 use table::Row;
 
 /// How many rows there are.
-const ROWS: u8 = 7;
+const ROWS: u8 = 8;
 
 /// Where everybody looks for programs: what a login gives root.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -117,6 +119,7 @@ fn measure(options: &Options) -> Result<()> {
             4 => echo::rows(&rig, options),
             6 => guest::rows(&rig, options),
             7 => resume::rows(&rig, options),
+            8 => trees::rows(&rig, options),
             _ => memory::rows(&rig, options),
         };
         match measured {

@@ -6,6 +6,7 @@
 //! For root, both servers live in a mount namespace where the home folder is an empty one: the shell that they start reads no
 //! `.bashrc`, which may well take longer than everything else, and dropbear finds the keys that it accepts only there.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -92,16 +93,25 @@ impl OpenSsh {
             Task::Stdout(count) => ssh.arg(format!("head -c {count} /dev/zero")),
             Task::Echo => ssh.arg("-tt").arg(rig.echo_command()),
             Task::Shell => ssh.arg("-tt"),
-            Task::Upload { from, to } => {
-                scp.arg(from).arg(format!("guest:{}", to.display()));
-                return scp;
-            }
-            Task::Download { from, to } => {
-                scp.arg(format!("guest:{}", from.display())).arg(to);
+            Task::Upload { .. }
+            | Task::Download { .. }
+            | Task::UploadTree { .. }
+            | Task::DownloadTree { .. } => {
+                scp.args(operands(task));
                 return scp;
             }
         };
         ssh
+    }
+
+    /// How rsync does a task over it.
+    pub fn rsync_job(&self, task: &Task<'_>) -> Option<Command> {
+        if !task.is_tree() {
+            return None;
+        }
+        let mut rsync = Command::new("rsync");
+        rsync.args(["-a", "-e"]).arg(format!("ssh -F {}", self.config.display())).args(operands(task));
+        Some(rsync)
     }
 }
 
@@ -182,17 +192,28 @@ impl Dropbear {
             Task::Stdout(count) => dbclient.arg(format!("head -c {count} /dev/zero")),
             Task::Echo => dbclient.arg(rig.echo_command()),
             Task::Shell => &mut dbclient,
-            Task::Upload { from, to } => {
-                scp.arg(from).arg(format!("guest:{}", to.display()));
-                return scp;
-            }
-            Task::Download { from, to } => {
-                scp.arg(format!("guest:{}", from.display())).arg(to);
+            Task::Upload { .. }
+            | Task::Download { .. }
+            | Task::UploadTree { .. }
+            | Task::DownloadTree { .. } => {
+                scp.args(operands(task));
                 return scp;
             }
         };
         dbclient
     }
+}
+
+/// What a copying task is called on scp's and rsync's command lines; nothing for others.
+fn operands(task: &Task<'_>) -> Vec<OsString> {
+    let guest = |path: &Path| format!("guest:{}", path.display()).into();
+    let (from, to) = match *task {
+        Task::Upload { from, to } | Task::UploadTree { from, to } => (from.into(), guest(to)),
+        Task::Download { from, to } | Task::DownloadTree { from, to } => (guest(from), to.into()),
+        _ => return Vec::new(),
+    };
+    let recursive = task.is_tree().then(|| "-r".into());
+    recursive.into_iter().chain([from, to]).collect()
 }
 
 /// A ProxyCommand to a Unix socket.

@@ -13,6 +13,8 @@ use crate::{packages, workspace};
 
 /// `statfs`'s word for tmpfs.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
+/// Where it is.
+const FOLDER: &str = "/dev/shm";
 
 /// Everything that is up during a bench.
 pub struct Rig {
@@ -92,7 +94,7 @@ impl Rig {
 
     fn start_peers(&mut self) {
         if packages::program("socat").is_none() {
-            self.absent.push("OpenSSH, dropbear, socat: no socat".to_owned());
+            self.absent.push("OpenSSH, dropbear, socat, rsync: no socat".to_owned());
             return;
         }
         match OpenSsh::start(&self.scratch, &self.log()) {
@@ -113,6 +115,11 @@ impl Rig {
             Ok(()) => self.contenders.push(Contender::Socat),
             Err(error) => self.absent.push(format!("socat: {error:#}")),
         }
+        match (&self.openssh, packages::program("rsync")) {
+            (Some(_), Some(_)) => self.contenders.push(Contender::Rsync),
+            (None, _) => self.absent.push("rsync: no OpenSSH".to_owned()),
+            (_, None) => self.absent.push("rsync: install rsync".to_owned()),
+        }
     }
 
     /// socat's listeners that serve many connections.
@@ -132,15 +139,24 @@ impl Rig {
 
 /// A tmpfs with room for a few copies.
 fn tmpfs(bulk_bytes: u64) -> Result<&'static Path> {
-    let folder = Path::new("/dev/shm");
-    let found = rustix::fs::statfs(folder).context("the bench wants a tmpfs at /dev/shm")?;
-    ensure!(found.f_type as u64 == TMPFS_MAGIC, "/dev/shm is not a tmpfs; mount one");
-    let free = found.f_bavail * found.f_bsize as u64;
+    let found = rustix::fs::statfs(FOLDER).context("the bench wants a tmpfs at /dev/shm")?;
+    ensure!(found.f_type as u64 == TMPFS_MAGIC, "{FOLDER} is not a tmpfs; mount one");
+    let free = room()?;
     ensure!(
         free >= 4 * bulk_bytes,
-        "/dev/shm has {} MiB free, {} are wanted",
+        "{FOLDER} has {} MiB free, {} are wanted",
         free >> 20,
         (4 * bulk_bytes) >> 20
     );
-    Ok(folder)
+    Ok(Path::new(FOLDER))
+}
+
+/// Bytes that the tmpfs takes and the machine's memory has.
+pub fn room() -> Result<u64> {
+    let found = rustix::fs::statfs(FOLDER)?;
+    let memory = fs::read_to_string("/proc/meminfo")?;
+    let available = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kibibytes: u64 =
+        available.and_then(|line| line.split_whitespace().next()).context("no MemAvailable")?.parse()?;
+    Ok((found.f_bavail * found.f_bsize as u64).min(kibibytes << 10))
 }

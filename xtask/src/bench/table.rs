@@ -12,6 +12,8 @@ pub enum Unit {
     Rate(u64),
     /// Bytes; less is better.
     Bytes,
+    /// A part of something else, 1 being all of it; less is better.
+    Part,
 }
 
 /// What the project promised.
@@ -25,6 +27,7 @@ pub enum Goal {
     Faster(Contender, f64),
     AtMostBytes(u64),
     AtMostSeconds(f64),
+    AtMostPart(f64),
 }
 
 /// One line of the table.
@@ -110,7 +113,9 @@ impl Row {
                 (wanted, faster(Contender::Ours).map(|ours| ours >= times))
             }
             Goal::AtMostBytes(most) => (format!("≤ {}", bytes_text(most as f64)), at_most(most as f64)),
-            Goal::AtMostSeconds(most) => (format!("≤ {}", self.shown(most)), at_most(most)),
+            Goal::AtMostSeconds(most) | Goal::AtMostPart(most) => {
+                (format!("≤ {}", self.shown(most)), at_most(most))
+            }
         };
         match reached {
             Some(true) => format!("{wanted}: met"),
@@ -135,9 +140,11 @@ impl Row {
     fn shown(&self, value: f64) -> String {
         match self.unit {
             Unit::Seconds if value < 1e-3 => format!("{:.0} µs", value * 1e6),
-            Unit::Seconds => format!("{:.2} ms", value * 1e3),
+            Unit::Seconds if value < 1.0 => format!("{:.2} ms", value * 1e3),
+            Unit::Seconds => format!("{value:.2} s"),
             Unit::Rate(bytes) => format!("{:.0} MB/s", bytes as f64 / value / 1e6),
             Unit::Bytes => bytes_text(value),
+            Unit::Part => format!("{:.1} %", value * 1e2),
         }
     }
 }
@@ -182,6 +189,19 @@ mod tests {
         let goals = vec![Goal::FloorRate(0.8)];
         assert_eq!(row(Unit::Rate(1), goals.clone(), 1.25, 9.0).verdicts(), "≥ 0.8 of floor: met");
         assert_eq!(row(Unit::Rate(1), goals, 1.3, 9.0).verdicts(), "≥ 0.8 of floor: **missed**");
+    }
+
+    #[test]
+    fn a_duration_has_its_unit_and_a_part_is_in_hundredths() {
+        let cell = |unit, value| row(unit, vec![], value, 1.0).cell(Contender::Ours);
+        assert_eq!(cell(Unit::Seconds, 0.000_5), "500 µs");
+        assert_eq!(cell(Unit::Seconds, 0.25), "250.00 ms");
+        assert_eq!(cell(Unit::Seconds, 1.5), "1.50 s");
+        assert_eq!(cell(Unit::Part, 0.051), "5.1 %");
+        assert_eq!(
+            row(Unit::Part, vec![Goal::AtMostPart(0.1)], 0.11, 1.0).verdicts(),
+            "≤ 10.0 %: **missed**"
+        );
     }
 
     #[test]
