@@ -219,17 +219,20 @@ impl<'s> Send<'s> {
                             self.entry(&meta, b"");
                             return Ok(());
                         }
-                        Some(&Known::Begun { length, digest }) if is_prefix(file, length, digest) => {
-                            position = length;
+                        Some(&Known::Begun { length, digest }) => {
+                            if is_prefix(file, length, digest) {
+                                position = length;
+                            }
+                            let mut file = file;
+                            let sought = file.seek(io::SeekFrom::Start(position));
+                            sought.map_err(Error::local("read", &self.name))?;
                         }
-                        _ => {}
+                        None => {}
                     }
                     if is_sparse && self.has_holes {
                         extent = position;
                     }
                     meta.offset = position;
-                    let mut file = file;
-                    file.seek(io::SeekFrom::Start(position)).map_err(Error::local("read", &self.name))?;
                     self.report.progress().advance(position);
                 }
                 self.digest = XxHash3_64::new();
