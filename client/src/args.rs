@@ -330,7 +330,7 @@ impl Words {
         let is_forced = self.options.is_forced;
         let allowed = ["-p", "-q", "-v", "--timeout", "--reconnect", "--listen", "--force"];
         let Ask { target, settings, .. } = self.into_ask(action.verb(), &allowed)?;
-        Ok(Invocation::Power(Power { target, action, is_forced, settings }))
+        Ok(Invocation::Power(Power { target, action, is_forced, is_json: false, settings }))
     }
 
     fn target(&self) -> Result<Target, ArgsError> {

@@ -368,8 +368,9 @@ fn the_end_of_a_guest_takes_one_target_and_force() {
     for (word, action) in [("poweroff", Action::PowerOff), ("reboot", Action::Reboot), ("halt", Action::Halt)]
     {
         let settings = Settings { patience: Duration::from_secs(2).into(), is_quiet: false, verbosity: 0 };
-        let power =
-            |is_forced| Invocation::Power(Power { target: vsock(3, 5000), action, is_forced, settings });
+        let power = |is_forced| {
+            Invocation::Power(Power { target: vsock(3, 5000), action, is_forced, is_json: false, settings })
+        };
         assert_eq!(parsed(&[word, "3"]), power(false));
         assert_eq!(parsed(&[word, "--force", "3"]), power(true));
         refused(&[word], &["target"]);

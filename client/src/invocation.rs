@@ -217,6 +217,8 @@ pub struct Power {
     pub action: Action,
     /// `--force`: at once, without asking its init.
     pub is_forced: bool,
+    /// `--json`, of `sys`.
+    pub is_json: bool,
     /// How to reach the agent, and how much to say.
     pub settings: Settings,
 }

@@ -10,6 +10,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use serde_json::json;
 use vsock_shell_proto::code::RefusalCode;
 use vsock_shell_proto::frame::ChannelKind;
 
@@ -315,10 +316,26 @@ pub fn power(invocation: &Power) -> u8 {
         client.close();
         Ok(status.exit_code())
     });
-    ended.unwrap_or_else(|error| {
-        complain(&invocation.target.address.to_string(), &error);
-        FAILED
-    })
+    let (status, error) = match ended {
+        Ok(0) => (0, None),
+        Ok(status) => (status, Some(format!("its program ended with status {status}"))),
+        Err(error) => {
+            complain(&invocation.target.address.to_string(), &error);
+            match error {
+                Error::Refused(_) => (FAILED, Some(error.to_string())),
+                // Nothing is known of the guest.
+                _ => return FAILED,
+            }
+        }
+    };
+    let results = json!([{"name": invocation.action.verb(), "error": error}]);
+    match print(&if invocation.is_json { format!("{results}\n") } else { String::new() }) {
+        Ok(()) => status,
+        Err(error) => {
+            complain(&invocation.target.address.to_string(), &error);
+            FAILED
+        }
+    }
 }
 
 /// Writes our own text to standard output. Nobody reading it any more (`| head`) is no failure.

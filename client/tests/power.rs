@@ -62,6 +62,10 @@ fn r_9_11_another_init_is_asked_through_its_program() {
         "{}",
         asked.stderr()
     );
+    let told = guest.run(["sys", "reboot", "--json", &guest.target()]);
+    assert_eq!(told.stdout(), "[{\"error\":\"its program ended with status 3\",\"name\":\"reboot\"}]\n");
+    let told = guest.run(["sys", "poweroff", "--json", &guest.target()]);
+    assert!(told.status() == 255 && told.stdout().contains("\"not found: poweroff"), "{told:?}");
     guest.run(["halt", &guest.target()]).failed(255, &["not found: halt"]);
     // Force asks nobody: nothing else could end this process 1.
     guest.run(["poweroff", "--force", &guest.target()]).succeeded();

@@ -92,7 +92,8 @@ fn files_are_read_made_and_removed() {
     assert_eq!(space.lines().count(), 3, "{space}");
     assert_eq!(value(&["df"], &["/proc"])[0]["type"], 0x9fa0, "PROC_SUPER_MAGIC");
 
-    succeeds(&machine, &["sys", "poweroff", "<target>"]);
+    let told = object(&machine, &["sys", "poweroff", "--json", "<target>"]);
+    assert_eq!(told, json!([{"name": "poweroff", "error": null}]));
     assert!(machine.ends(ENDING).unwrap().success());
 }
 

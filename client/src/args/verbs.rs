@@ -182,8 +182,8 @@ pub(super) fn system(words: Words) -> Result<Invocation, ArgsError> {
         name => {
             let action = if name == "poweroff" { Action::PowerOff } else { Action::Reboot };
             let is_forced = said.has("force");
-            let Asked { target, settings, .. } = said.asked(())?;
-            return Ok(Invocation::Power(Power { target, action, is_forced, settings }));
+            let Asked { target, settings, is_json, .. } = said.asked(())?;
+            return Ok(Invocation::Power(Power { target, action, is_forced, is_json, settings }));
         }
     };
     said.asked(verb).map(Invocation::System)
