@@ -86,7 +86,8 @@ impl Client {
         let mut plan = Plan::default();
         let mut base = None;
         if options.is_resumed || options.is_checked || options.deletes {
-            let end = self.end_of(&to.path, to.name.as_deref(), options.is_resumed, signals)?;
+            let end =
+                self.end_of(&to.path, to.name.as_deref(), options.is_resumed && !to.is_directory, signals)?;
             if options.is_resumed || options.is_checked {
                 plan = self.plan(source, &end, options, signals)?;
             }
@@ -134,7 +135,9 @@ impl Client {
         let place = Place::There(Some(Landing::stream()?));
         let mut signals = Signals::new(Caught::ENDS);
         let options = CopyOptions::default();
-        self.get_to(path, place, &options, &mut signals, &mut Report::new(true), false)
+        let mut report = Report::new(true);
+        self.get_to(path, place, &options, &mut signals, &mut report, false)?;
+        if report.is_fine() { Ok(()) } else { Err(Error::Garbled) }
     }
 
     /// Writes a file of this side into what is there in the guest.

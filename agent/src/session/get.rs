@@ -271,7 +271,9 @@ impl Sender {
                 let file = self.base.at(path, READ | no_follow).map_err(failed)?;
                 self.present_file(file, &stat, b"")
             }
-            Kind::Device if !self.has_flag(flag::META | flag::TREE) && is_block(&stat) => {
+            Kind::Device
+                if !self.has_flag(flag::META | flag::TREE) && is_block(&stat) && !self.base.is_confined() =>
+            {
                 let file = self.base.at(path, READ | no_follow).map_err(failed)?;
                 self.present_file(file, &stat, b"")
             }

@@ -9,14 +9,15 @@ use rustix::fs::{
     AtFlags, FileType, Gid, MemfdFlags, Mode, OFlags, SeekFrom, Timespec, Timestamps, UTIME_OMIT, Uid,
 };
 use rustix::io::{Errno, IoSlice};
-use rustix::process::{geteuid, getpid};
+use rustix::process::getpid;
 use vsock_shell_proto::items::{FileEnd, Kind, MODE_BITS, Meta, meta_flag};
 
 use super::PIECES_MAX;
 use super::transfer::{Failed, GARBLED};
 use crate::clock::now_us;
 use crate::digest::Digest;
-use crate::sys::{self, random};
+use crate::sys::identity::file_user;
+use crate::sys::random;
 
 /// What temporary names begin with.
 const PREFIX: [u8; 13] = *b".vsock-shell-";
@@ -25,7 +26,7 @@ const TEMPORARY_LEN: usize = 32;
 /// Other temporary names that are tried where one exists.
 const TRIES: u32 = 16;
 /// The bits of a mode that give a program rights of its owner.
-const SET_ID: u32 = 0o6000;
+pub const SET_ID: u32 = 0o6000;
 
 /// Content that is written together.
 pub type Gathered<'i> = ArrayVec<&'i [u8], PIECES_MAX>;
@@ -122,7 +123,11 @@ pub fn unmark(folder: BorrowedFd<'_>, name: &[u8]) {
 
 /// It was marked.
 pub fn is_marked(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
-    rustix::fs::statat(folder, partial_name(name).as_c_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    let mark = rustix::fs::statat(folder, partial_name(name).as_c_str(), AtFlags::SYMLINK_NOFOLLOW);
+    // By us, and no part of a file.
+    mark.is_ok_and(|mark| {
+        Kind::of_mode(mark.st_mode) == Kind::File && mark.st_size == 0 && mark.st_uid == file_user()
+    })
 }
 
 /// A file that is being received.
@@ -258,10 +263,11 @@ impl Landing {
             return Err(GARBLED);
         }
         let (Some(temporary), Some(folder)) = (&self.temporary, folder) else { return Ok(()) };
-        dress(self.file.as_fd(), &self.meta)?;
+        // The content is there, whatever else cannot be: it is kept, and that is told.
+        let dressed = dress(self.file.as_fd(), &self.meta);
         rustix::fs::renameat(folder, temporary.as_c_str(), folder, name).map_err(Failed::to(c"rename"))?;
         self.temporary = None;
-        Ok(())
+        dressed
     }
 
     /// Removes it, unless what has come of it is kept.
@@ -284,7 +290,7 @@ fn open_partial(folder: BorrowedFd<'_>, partial: &Temporary, meta: &Meta) -> Res
         let owner = if meta.has(meta_flag::OWNER) { meta.owner } else { u32::MAX };
         let is_ours = stat.st_mode & 0o170_077 == 0o100_000
             && stat.st_nlink == 1
-            && (stat.st_uid == sys::identity::file_user() || stat.st_uid == owner);
+            && (stat.st_uid == file_user() || stat.st_uid == owner);
         if !is_ours || (stat.st_size as u64) < offset {
             return Err(Failed::new(c"go on", Errno::NODATA));
         }
@@ -356,13 +362,12 @@ pub fn make(spot: &mut Spot<'_>, meta: &Meta, made: &Made<'_>) -> Result<(), Fai
         Made::Link { .. } => Ok(()),
         _ => dress_name(folder, temporary, meta),
     };
-    let renamed = dressed
-        .and_then(|()| rustix::fs::renameat(folder, temporary, folder, name).map_err(Failed::to(c"rename")));
+    let renamed = rustix::fs::renameat(folder, temporary, folder, name).map_err(Failed::to(c"rename"));
     if renamed.is_err() || matches!(made, Made::Link { .. }) {
         // Renaming one name of a file to another does nothing, `rename(2)`.
         let _ = rustix::fs::unlinkat(folder, temporary, AtFlags::empty());
     }
-    renamed
+    renamed.and(dressed)
 }
 
 /// Gives a file or a directory its owner, mode and time, in this order: an owner takes bits from the mode.
@@ -371,35 +376,46 @@ pub fn make(spot: &mut Spot<'_>, meta: &Meta, made: &Made<'_>) -> Result<(), Fai
 /// What failed.
 pub fn dress(file: BorrowedFd<'_>, meta: &Meta) -> Result<(), Failed> {
     let mut mode = meta.mode & MODE_BITS;
+    let mut owned = Ok(());
     if meta.has(meta_flag::OWNER)
         && let Err(errno) = own(file, meta)
     {
-        // Rights of an owner that it has not.
+        // Rights of an owner that it has not. Somebody who is not root knows that.
         mode &= !SET_ID;
-        if geteuid().is_root() {
-            let _ = rustix::fs::fchmod(file, Mode::from_raw_mode(mode));
-            return Err(Failed::new(c"set the owner", errno));
+        if file_user() == 0 {
+            owned = Err(Failed::new(c"set the owner", errno));
         }
     }
     rustix::fs::fchmod(file, Mode::from_raw_mode(mode)).map_err(Failed::to(c"set the mode"))?;
-    match times(meta) {
-        Some(times) => rustix::fs::futimens(file, &times).map_err(Failed::to(c"set the time")),
-        None => Ok(()),
+    if let Some(times) = times(meta) {
+        rustix::fs::futimens(file, &times).map_err(Failed::to(c"set the time"))?;
     }
+    owned
 }
 
 /// The same for what is not opened, which has its mode.
 fn dress_name(folder: BorrowedFd<'_>, name: &CStr, meta: &Meta) -> Result<(), Failed> {
-    if meta.has(meta_flag::OWNER) && geteuid().is_root() {
-        let (owner, group) = owner_of(meta);
-        rustix::fs::chownat(folder, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(Failed::to(c"set the owner"))?;
+    if meta.has(meta_flag::OWNER) && file_user() == 0 {
+        let failed = Failed::to(c"set the owner");
+        give_away(folder, name, meta).map_err(failed)?;
     }
     match times(meta) {
         Some(times) => rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(Failed::to(c"set the time")),
         None => Ok(()),
     }
+}
+
+/// Gives away what was made under this name, and nothing that took its place: another name of somebody's file.
+fn give_away(folder: BorrowedFd<'_>, name: &CStr, meta: &Meta) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&made)?;
+    if stat.st_nlink > 1 || Kind::of_mode(stat.st_mode) != meta.kind() {
+        return Err(Errno::STALE);
+    }
+    let (owner, group) = owner_of(meta);
+    rustix::fs::chownat(made, c"", owner, group, AtFlags::EMPTY_PATH)
 }
 
 fn own(file: BorrowedFd<'_>, meta: &Meta) -> Result<(), Errno> {

@@ -13,10 +13,11 @@ use vsock_shell_proto::items::{Item, ItemReader, Kind, Meta, Stream, encode_prob
 use super::Core;
 use super::base::{Base, beneath, name as single_name};
 use super::identity::Rights;
-use super::landing::{Gathered, Landing, Made, Names, Spot, dress, is_marked, make, mark, unmark};
+use super::landing::{Gathered, Landing, Made, Names, SET_ID, Spot, dress, is_marked, make, mark, unmark};
 use super::tasks::Step;
 use super::transfer::{Failed, GARBLED, Memory, Pending, exit_failed};
 use super::walk::{Levels, Name};
+use crate::sys::identity::file_user;
 use crate::sys::storage::Lease;
 
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
@@ -55,6 +56,8 @@ struct Receiver {
     names: Names,
     /// Something is missing in what was made.
     has_failed: bool,
+    /// Nobody gets rights beyond the directory that is served.
+    is_confined: bool,
 }
 
 /// Where the first entry goes.
@@ -94,6 +97,7 @@ impl Put {
             left_out: 0,
             names: Names::new(),
             has_failed: false,
+            is_confined: base.is_confined(),
         };
         let reader = ItemReader::new(Stream::Tree);
         Ok(Self { channel, rights, reader, memory, pending: Pending::default(), receiver, end: None })
@@ -155,7 +159,8 @@ impl Put {
                         let text = failed.what.as_bytes();
                         self.pending.set(encode_problem(aside, failed.number(), levels.path(), text));
                     }
-                } else if self.reader.is_ended() {
+                }
+                if self.end.is_none() && self.reader.is_ended() {
                     self.end = Some(self.receiver.finish());
                 }
             }
@@ -234,7 +239,7 @@ impl Receiver {
                     self.left_out += usize::from(is_inside);
                     return Ok(());
                 }
-                let made = self.entry(&meta, name, target, levels);
+                let made = self.entry(&self.permitted(&meta), name, target, levels);
                 self.left_out = usize::from(made.is_err() && is_inside);
                 made
             }
@@ -243,16 +248,18 @@ impl Receiver {
                 Ok(())
             }
             Item::Leave(meta) => {
-                let left = levels.leave();
+                match levels.leave() {
+                    Some((folder, is_new)) if self.dresses(is_new, &meta) => {
+                        dress(folder.as_fd(), &self.permitted(&meta))?;
+                    }
+                    _ => {}
+                }
                 if let (Place::In(folder, name) | Place::OnlyDirectory(folder, name, _), 0, false) =
                     (&self.place, levels.depth(), self.has_failed)
                 {
                     unmark(folder.as_fd(), name);
                 }
-                match left {
-                    Some((folder, is_new)) if self.dresses(is_new, &meta) => dress(folder.as_fd(), &meta),
-                    _ => Ok(()),
-                }
+                Ok(())
             }
             Item::Attribute { .. } if self.left_out > 0 => Ok(()),
             Item::Attribute { name, value } => {
@@ -374,12 +381,24 @@ impl Receiver {
                 if Kind::of_mode(stat.st_mode) != Kind::File {
                     return Err(Failed::new(c"open", Errno::INVAL));
                 }
+                // Somebody else's is not given rights, and what has other names neither.
+                let is_owned = stat.st_uid == meta.owner || !meta.has(meta_flag::OWNER);
+                if !is_owned && (stat.st_uid != file_user() || stat.st_nlink > 1) {
+                    return Err(Failed::new(c"give away", Errno::PERM));
+                }
                 dress(file.as_fd(), meta)
             }
+            Kind::Device if self.is_confined => Err(Failed::new(c"create", Errno::PERM)),
             Kind::Symlink => make(spot, meta, &Made::Symlink(target)),
             Kind::Fifo | Kind::Device => make(spot, meta, &Made::Node),
             Kind::Other => Err(Failed::new(c"create", Errno::INVAL)),
         }
+    }
+
+    /// What the peer may give.
+    fn permitted(&self, meta: &Meta) -> Meta {
+        let taken = if self.is_confined { SET_ID } else { 0 };
+        Meta { mode: meta.mode & !taken, ..*meta }
     }
 
     /// A directory that was there stays as it is, unless metadata are what it is about.
@@ -448,16 +467,29 @@ impl Place {
 #[inline(never)]
 fn place(to: &Destination<'_>, base: &Base) -> Result<Place, Failed> {
     if to.flags & flag::MEMORY != 0 {
-        return Ok(Place::Memory);
+        return if base.is_confined() {
+            Err(Failed::new(c"keep a program", Errno::PERM))
+        } else {
+            Ok(Place::Memory)
+        };
     }
     if to.flags & flag::IN_PLACE != 0 {
-        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOCTTY;
-        return base.at(to.path, flags).map(Place::There).map_err(Failed::to(c"open"));
+        let failed = |errno| Failed::new(c"open", errno);
+        let stat = base.at(to.path, OFlags::PATH).and_then(rustix::fs::fstat).map_err(failed)?;
+        match Kind::of_mode(stat.st_mode) {
+            Kind::File => {}
+            Kind::Device if !base.is_confined() => {}
+            // A pipe would wait for somebody who reads it.
+            _ => return Err(failed(Errno::INVAL)),
+        }
+        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        return base.at(to.path, flags).map(Place::There).map_err(failed);
     }
     let named = to.name.map(|name| single_name(name.to_bytes())).transpose().map_err(Failed::to(c"write"))?;
     let errno = match base.at(to.path, OFlags::PATH | OFlags::DIRECTORY) {
         Ok(folder) => {
             if to.flags & flag::RESUME != 0
+                && to.flags & flag::DIRECTORY == 0
                 && let Ok((parent, name)) = base.parent(to.path)
                 && is_marked(parent.as_fd(), &name)
             {

@@ -121,7 +121,7 @@ impl Client {
             // A copy before has not completed it.
             let mark = want(path, flag::META | flag::PARTIAL, 0, 0)?;
             let answers = self.fetch_list(OsStr::new("."), 0, vec![mark], Some(signals))?;
-            if matches!(answers[..], [Answer::Entry(_)]) {
+            if matches!(&answers[..], [Answer::Entry(mark)] if mark.meta.size == 0) {
                 return Ok(path.to_owned());
             }
         }

@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -35,10 +36,15 @@ impl Place {
         if to.is_dir() && !(is_resumed && is_marked(to)) {
             let folder = Rc::new(Folder { fd: open(to)?, path: to.to_owned(), is_new: false });
             let Some(name) = name else { return Ok(Self::Itself(folder)) };
-            return match Landing::there(&to.join(name))? {
-                Some(there) => Ok(Self::There(Some(there))),
-                None => Ok(Self::In(folder, name.to_owned())),
-            };
+            // A link in it may be a guest's: it is replaced, and not followed. So may a pipe be, that nobody reads.
+            let inside = to.join(name);
+            let kind = inside.symlink_metadata().map(|there| there.file_type());
+            if kind.is_ok_and(|kind| kind.is_block_device() || kind.is_char_device())
+                && let Some(there) = Landing::there(&inside)?
+            {
+                return Ok(Self::There(Some(there)));
+            }
+            return Ok(Self::In(folder, name.to_owned()));
         }
         let ends_in_slash = to.as_os_str().as_bytes().ends_with(b"/");
         let Some(name) = to.file_name().filter(|_| !to.as_os_str().is_empty()) else {

@@ -197,7 +197,7 @@ impl Client {
 
 impl Fetch<'_> {
     fn keep(&mut self, answer: Answer, length: usize) -> Result<(), Error> {
-        self.kept += length;
+        self.kept += size_of::<Answer>() + length;
         if self.kept > KEPT_MAX {
             return Err(Error::TooMuch);
         }
@@ -243,7 +243,7 @@ impl Fetch<'_> {
                     content: Vec::new(),
                     end: None,
                 };
-                let length = entry.path.len() + entry.target.len() + size_of::<Fetched>();
+                let length = entry.path.len() + entry.target.len();
                 self.keep(Answer::Entry(entry), length)
             }
             Item::Content(content) => {
@@ -276,7 +276,7 @@ impl Fetch<'_> {
             Item::Leave(meta) => {
                 self.lengths.pop();
                 self.path.truncate(self.lengths.last().copied().unwrap_or(0));
-                self.keep(Answer::Leave(meta), size_of::<Answer>())
+                self.keep(Answer::Leave(meta), 0)
             }
             Item::Attribute { name, value } => {
                 if self.reader.is_in_file() {
@@ -292,7 +292,7 @@ impl Fetch<'_> {
                     self.answers.pop();
                 }
                 let failure = Failure { errno, text: text.to_vec() };
-                self.keep(Answer::Problem(path.to_bytes().to_vec(), failure), text.len())
+                self.keep(Answer::Problem(path.to_bytes().to_vec(), failure), path.count_bytes() + text.len())
             }
             Item::Want(_) => Err(Error::Garbled),
         }

@@ -7,7 +7,7 @@ use std::hash::Hasher as _;
 use std::io::{self, IoSlice, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::LazyLock;
@@ -118,7 +118,12 @@ pub(super) fn unmark(folder: &Folder, name: &OsStr) {
 
 /// It was marked.
 pub(super) fn is_marked(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| parent_of(path).join(partial_name(name)).symlink_metadata().is_ok())
+    let mark =
+        path.file_name().and_then(|name| parent_of(path).join(partial_name(name)).symlink_metadata().ok());
+    // By us, and no part of a file.
+    mark.is_some_and(|mark| {
+        mark.is_file() && mark.len() == 0 && mark.uid() == rustix::process::geteuid().as_raw()
+    })
 }
 
 /// Neither a directory nor a device is to be replaced by something else.
@@ -315,7 +320,8 @@ impl Landing {
             let path = &path;
             move |errno: Errno| Error::local(what, path)(errno.into())
         };
-        dress(file.as_fd(), meta).map_err(|(what, errno)| {
+        // The content is there, whatever else cannot be: it is kept, and that is told.
+        let dressed = dress(file.as_fd(), meta).map_err(|(what, errno)| {
             Error::local(
                 match what {
                     "set the mode" => "set the mode of",
@@ -324,10 +330,10 @@ impl Landing {
                 },
                 &path,
             )(errno.into())
-        })?;
+        });
         rustix::fs::renameat(&folder.fd, &temporary.name, &folder.fd, &*name).map_err(failed("rename to"))?;
         temporary.is_over = true;
-        Ok(())
+        dressed
     }
 
     fn failed(&self, what: &'static str, error: io::Error) -> Error {

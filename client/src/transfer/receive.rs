@@ -94,6 +94,10 @@ impl<'s> Receive<'s> {
                 let mut rest =
                     Rest { planting: &mut self.planting, report: self.report, scenes: &mut self.scenes };
                 rest.play()?;
+                if !self.scenes.is_empty() {
+                    // Something was wanted and not answered.
+                    return Err(Error::Garbled);
+                }
                 if self.is_synced {
                     self.planting.flush()?;
                 }
@@ -217,7 +221,7 @@ impl<'s> Receive<'s> {
             let Some(Scene::Answer { name, is_whole }) = self.scenes.pop_front() else {
                 return Err(Error::Garbled);
             };
-            made = if is_whole && meta.offset > 0 {
+            made = if is_whole && meta.offset > 0 && meta.offset == meta.size {
                 self.planting.entry_same(meta, &name, self.report)
             } else {
                 self.planting.entry(meta, &name, target, self.report)

@@ -6,8 +6,8 @@ use std::os::fd::AsFd as _;
 
 use vsock_shell_proto::frame::ChannelKind;
 use vsock_shell_proto::items::{
-    ITEM_MAX, Item, ItemError, ItemReader, Kind, Meta, Stream, VALUE_MAX, content_header, encode_attribute,
-    encode_end, encode_entry, encode_hole, encode_leave, encode_problem, meta_flag,
+    ITEM_MAX, Item, ItemError, ItemReader, Kind, MODE_BITS, Meta, Stream, VALUE_MAX, content_header,
+    encode_attribute, encode_end, encode_entry, encode_hole, encode_leave, encode_problem, meta_flag,
 };
 
 use super::links::Links;
@@ -190,6 +190,7 @@ impl Filter<'_> {
                 encode_entry(&mut self.item, &meta, name.to_bytes(), target)
             }
             Item::Content(content) => {
+                self.report.advance(content.len() as u64);
                 out.extend_from_slice(&content_header(content.len()));
                 out.extend_from_slice(content);
                 return;
@@ -202,12 +203,17 @@ impl Filter<'_> {
             Item::Leave(meta) => {
                 self.lengths.truncate(depth);
                 self.report.directory();
+                // Whatever it says, it is what was left.
+                let meta = Meta { mode: 0o040_000 | (meta.mode & MODE_BITS), ..meta };
                 let meta = self.trusted(&meta).unwrap_or(meta);
                 encode_leave(&mut self.item, &meta)
             }
             Item::Attribute { name, value } => {
                 let is_privileged =
                     [&b"security."[..], b"trusted."].iter().any(|prefix| name.to_bytes().starts_with(prefix));
+                if !self.options.is_preserving {
+                    return;
+                }
                 if is_privileged && !self.options.trusts {
                     self.report.note("attributes that give rights were left out; --trust-guest keeps them");
                     return;
@@ -248,6 +254,9 @@ impl Filter<'_> {
     /// As much of the metadata as a guest is trusted with; `None` where the entry is left out.
     fn trusted(&mut self, meta: &Meta) -> Option<Meta> {
         let mut meta = *meta;
+        if !self.options.is_preserving {
+            meta.flags &= !meta_flag::OWNER;
+        }
         if self.options.trusts {
             return Some(meta);
         }

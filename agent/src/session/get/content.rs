@@ -145,7 +145,8 @@ impl Sender {
             Some(Ok(length)) if length > 0 => self.part = Part::Attributes { at: 0, end: length },
             // Many file systems have none.
             Some(Ok(_) | Err(Errno::NOTSUP)) | None => {}
-            Some(Err(errno)) => self.afterwards = Some(Failed::new(c"list the attributes", errno)),
+            // Beside an answer of a list only what has no errno is none itself (`R-10.12`).
+            Some(Err(_)) => self.afterwards = Some(Failed::note(c"its attributes cannot be listed")),
         }
     }
 
@@ -163,7 +164,7 @@ impl Sender {
             Ok(length) => self.pend(length),
             // It is gone.
             Err(Errno::NODATA) => {}
-            Err(errno) => self.afterwards = Some(Failed::new(c"read an attribute", errno)),
+            Err(_) => self.afterwards = Some(Failed::note(c"an attribute cannot be read")),
         }
     }
 
