@@ -284,6 +284,16 @@ fn without_r_nothing_but_a_file_comes() {
 }
 
 #[test]
+fn a_link_to_a_device_that_came_before_is_replaced_and_not_written_to() {
+    let scene = Scene::new(|_| vec![file(b"", b"content")]);
+    fs::create_dir(&scene.to).unwrap();
+    std::os::unix::fs::symlink("/dev/null", scene.to.join("from")).unwrap();
+    scene.cp(&[]).succeeded();
+    assert!(fs::symlink_metadata(scene.to.join("from")).unwrap().is_file());
+    assert_eq!(fs::read(scene.to.join("from")).unwrap(), b"content");
+}
+
+#[test]
 fn what_breaks_the_rules_ends_the_copy() {
     let open = |mode| entry(&meta(mode, meta_flag::OPEN), b"x", b"");
     let streams: Vec<(&str, Vec<Vec<u8>>)> = vec![

@@ -274,3 +274,39 @@ fn wants_of_a_list_stay_inside() {
     assert_eq!(heard.windows(14).filter(|window| *window == b"\x02\x06\0\0\0\0\0\0inside").count(), 1);
     guest.is_idle();
 }
+
+#[test]
+fn no_device_is_made_read_or_written() {
+    let (guest, root, outside) = rooted();
+    let device = |kind: u32, number: u64| {
+        let meta = Meta { mode: kind | 0o666, flags: 0, size: number, ..Meta::file(0, 0, Timestamp::NONE) };
+        composed(|out| encode_entry(out, &meta, b"device", b""))
+    };
+    let request = [field(0x10, b"new\0"), field(0x12, &0_u32.to_le_bytes())].concat();
+    for (number, kind) in [(91, 0o060_000), (92, 0o020_000)] {
+        // /dev/null and its like: what would come of it is seen by its being there.
+        let stream = [folder(b""), device(kind, 1 | 3 << 32), leave()].concat();
+        said(&guest, number, 2, &request, &stream);
+        assert!(!root.join("new/device").exists(), "{kind:o}");
+    }
+    if guest::is_root() {
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            root.join("null"),
+            rustix::fs::FileType::CharacterDevice,
+            rustix::fs::Mode::from_raw_mode(0o666),
+            rustix::fs::makedev(1, 3),
+        )
+        .unwrap();
+        let from = guest.directory.file("from", b"x");
+        let words = [OsString::from("--in-place"), from.into(), guest.remote("null")];
+        guest.cp(words).failed(255, &["Invalid argument"]);
+    }
+    // Rights that a program would have from its owner are not given.
+    let from = guest.directory.file("program", b"#!");
+    fs::set_permissions(&from, std::os::unix::fs::PermissionsExt::from_mode(0o6755)).unwrap();
+    guest.cp([from.into_os_string(), guest.remote("program")]).succeeded();
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(root.join("program")).unwrap());
+    assert_eq!(mode & 0o7777, 0o755);
+    is_untouched(&outside);
+}
