@@ -8,7 +8,7 @@
 //! `guests` decides which operand goes where; `source` reads what is here, `send` uploads it; `receive` takes a download,
 //! `planting` makes its entries beneath the `destination`, each file through a `landing`, and knows `links`; `relay` pours the
 //! stream of one guest into another. `compare` finds out what the other side has already, by `fetch`, which asks for many files
-//! at once (`wants`); `load` brings a program. `report` tells.
+//! at once (`wants`); `load` brings a program; `trust` is what is taken from a guest. `report` tells.
 
 mod beneath;
 mod compare;
@@ -25,6 +25,7 @@ mod relay;
 mod report;
 mod send;
 mod source;
+mod trust;
 mod wants;
 
 use std::collections::HashSet;

@@ -286,7 +286,7 @@ fn open_partial(folder: BorrowedFd<'_>, partial: &Temporary, meta: &Meta) -> Res
     if offset > 0 {
         let file = rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(Failed::to(c"go on"))?;
         let stat = rustix::fs::fstat(&file).map_err(Failed::to(c"go on"))?;
-        // Nobody else has put it there, and nobody else can have it open: another one's file would stay that one's.
+        // Made by us, or given to its owner by us: another one's file would stay that one's.
         let owner = if meta.has(meta_flag::OWNER) { meta.owner } else { u32::MAX };
         let is_ours = stat.st_mode & 0o170_077 == 0o100_000
             && stat.st_nlink == 1

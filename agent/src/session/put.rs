@@ -288,7 +288,7 @@ impl Receiver {
                 }
                 finished
             }
-            // The client tells its own.
+            // Its sender tells it to the person.
             Item::Problem { ends_file, .. } => {
                 if ends_file {
                     self.discard(levels);

@@ -21,7 +21,6 @@ pub fn uptime_seconds() -> u64 {
     seconds as u64
 }
 
-/// Seconds and nanoseconds; the kernel's `timespec` of this call is two words of the machine.
 /// Seconds and nanoseconds since 1970.
 pub fn time() -> [u64; 2] {
     read(CLOCK_REALTIME).map(|number| number as u64)
@@ -39,6 +38,7 @@ pub fn set_time(time: [u64; 2]) -> Result<()> {
         .map(|_| ())
 }
 
+/// Seconds and nanoseconds; the kernel's `timespec` of this call is two words of the machine.
 fn read(clock: u32) -> [usize; 2] {
     let mut time = [0; 2];
     // SAFETY: the structure is valid for the call. There is no kernel that lacks these clocks.

@@ -21,7 +21,7 @@ use super::fetch::Answer;
 use super::landing::partial_name;
 use super::metadata::meta_of;
 use super::receive::Scene;
-use super::report::Report;
+use super::report::{Report, note};
 use super::source::{Content, Found, Origin};
 use super::wants::Wanted;
 use crate::client::Client;
@@ -257,11 +257,11 @@ impl Client {
                     match meta.kind() {
                         Kind::File => {}
                         Kind::Other => {
-                            report.note("a socket was left out, as nobody would serve it");
+                            report.note(note::SOCKET);
                             continue;
                         }
                         Kind::Device if !options.is_preserving => {
-                            report.note("a device was left out; -p copies devices");
+                            report.note(note::DEVICE);
                             continue;
                         }
                         _ => {

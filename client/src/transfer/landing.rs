@@ -351,7 +351,7 @@ fn open_partial(folder: &Folder, name: &OsStr, meta: &Meta) -> Result<OwnedFd, E
     let offset = meta.offset;
     let file = folder.open(name, OFlags::WRONLY | OFlags::NONBLOCK)?;
     let stat = rustix::fs::fstat(&file)?;
-    // Nobody else has put it there, and nobody else can have it open: another one's file would stay that one's.
+    // Made by us, or given to its owner by us: another one's file would stay that one's.
     let owner = if meta.has(meta_flag::OWNER) { meta.owner } else { u32::MAX };
     let is_ours = stat.st_mode & 0o170_077 == 0o100_000
         && stat.st_nlink == 1

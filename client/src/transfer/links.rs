@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use vsock_shell_proto::items::{Meta, meta_flag};
 
-/// Bytes of paths that are kept, and about what each takes besides; beyond them each name becomes a file of its own.
+/// Bytes of paths that are kept, and about what each takes besides; a name of a file that was not kept cannot be made, which is told.
 const BYTES_MAX: usize = 64 << 20;
 const OVERHEAD: usize = 64;
 

@@ -23,13 +23,12 @@ use super::links::Links;
 use super::metadata::{SET_ID, dress, dress_name};
 use super::report::Report;
 use super::source::os;
+use super::trust;
 use crate::error::Error;
 use crate::invocation::CopyOptions;
 
 /// Bytes of paths that are kept of what came.
 const CAME_MAX: usize = 64 << 20;
-/// Attributes that give rights, which a guest has not to give (`xattr(7)`).
-const PRIVILEGED: [&[u8]; 2] = [b"security.", b"trusted."];
 
 /// What is made.
 pub(super) struct Planting<'o> {
@@ -106,20 +105,6 @@ impl<'o> Planting<'o> {
         (self.place, self.came)
     }
 
-    /// As much of the metadata as the guest is trusted with.
-    fn trusted(&self, meta: &Meta, report: &mut Report) -> Meta {
-        let mut meta = *meta;
-        if !self.options.trusts && meta.kind() != Kind::Symlink && meta.mode & SET_ID != 0 {
-            // To directories they are how groups are inherited, and no danger; they go all the same.
-            meta.mode &= !SET_ID;
-            report.note("set-id bits were taken away; --trust-guest keeps them");
-        }
-        if !self.options.is_preserving {
-            meta.flags &= !meta_flag::OWNER;
-        }
-        meta
-    }
-
     /// Makes an entry, or begins with it.
     pub(super) fn entry(
         &mut self,
@@ -177,10 +162,7 @@ impl<'o> Planting<'o> {
             Kind::File if meta.has(meta_flag::LINK) => self.link(&spot, meta, report),
             Kind::File if self.is_same => self.same(&spot, meta, report),
             Kind::Symlink => self.node(&spot, meta, Some(target), report),
-            Kind::Device if !self.options.trusts => {
-                report.note("a device was left out; --trust-guest takes devices from a guest");
-                Ok(())
-            }
+            Kind::Device if !trust::takes(meta, self.options, report) => Ok(()),
             Kind::Fifo | Kind::Device => self.node(&spot, meta, None, report),
             Kind::File | Kind::Other => Err(Error::Garbled),
         }
@@ -276,7 +258,7 @@ impl<'o> Planting<'o> {
         if level.is_kept {
             return Ok(());
         }
-        let meta = self.trusted(meta, report);
+        let meta = trust::metadata(meta, self.options, report);
         let path = &level.folder.path;
         dress(level.folder.fd.as_fd(), &meta).map_err(|(what, errno)| Error::About {
             what,
@@ -288,7 +270,7 @@ impl<'o> Planting<'o> {
     /// A file is there as it should be, and only gets its metadata.
     fn same(&mut self, spot: &Spot, meta: &Meta, report: &mut Report) -> Result<(), Error> {
         let path = spot.folder.path_of(&spot.name);
-        let meta = &self.trusted(meta, report);
+        let meta = &trust::metadata(meta, self.options, report);
         let file = spot.folder.open(&spot.name, OFlags::RDONLY | OFlags::NONBLOCK);
         let file = file.map_err(|errno| Error::local("open", &path)(errno.into()))?;
         report.unchanged();
@@ -297,7 +279,7 @@ impl<'o> Planting<'o> {
     }
 
     fn file(&mut self, spot: &Spot, meta: &Meta, report: &mut Report) -> Result<(), Error> {
-        let trusted = self.trusted(meta, report);
+        let trusted = trust::metadata(meta, self.options, report);
         self.landing = Some(Landing::file(&spot.folder, &spot.name, &trusted, self.options.is_resumed)?);
         self.links.remember(meta, &self.path);
         Ok(())
@@ -306,7 +288,7 @@ impl<'o> Planting<'o> {
     /// The file is complete.
     pub(super) fn end(&mut self, report: &mut Report) -> Result<(), Error> {
         let Some(meta) = self.meta.take() else { return Ok(()) };
-        let trusted = self.trusted(&meta, &mut Report::new(true));
+        let trusted = trust::metadata(&meta, self.options, &mut Report::new(true));
         if let Some(mut landing) = self.landing.take() {
             landing.finish(&trusted)?;
             report.file();
@@ -355,7 +337,7 @@ impl<'o> Planting<'o> {
         target: Option<&CStr>,
         report: &mut Report,
     ) -> Result<(), Error> {
-        let meta = self.trusted(meta, report);
+        let meta = trust::metadata(meta, self.options, report);
         let path = spot.folder.path_of(&spot.name);
         let failed = |errno: Errno| Error::local("create", &path)(errno.into());
         can_replace(&spot.folder, &spot.name, meta.kind()).map_err(failed)?;
@@ -397,11 +379,7 @@ impl<'o> Planting<'o> {
         in_file: bool,
         report: &mut Report,
     ) -> Result<(), Error> {
-        if self.left_out > 0 || !self.options.is_preserving {
-            return Ok(());
-        }
-        if !self.options.trusts && PRIVILEGED.iter().any(|prefix| name.to_bytes().starts_with(prefix)) {
-            report.note("attributes that give rights were left out; --trust-guest keeps them");
+        if self.left_out > 0 || !trust::takes_attribute(name, self.options, report) {
             return Ok(());
         }
         let subject = match (&self.landing, in_file) {

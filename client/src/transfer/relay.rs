@@ -11,8 +11,8 @@ use vsock_shell_proto::items::{
 };
 
 use super::links::Links;
-use super::metadata::SET_ID;
 use super::report::Report;
+use super::trust;
 use crate::command::Streams;
 use crate::error::{Error, Failure};
 use crate::invocation::CopyOptions;
@@ -176,7 +176,10 @@ impl Filter<'_> {
         let length = match item {
             Item::Entry { meta, name, target } => {
                 self.enter(name.to_bytes(), depth);
-                let Some(mut meta) = self.trusted(&meta) else { return };
+                if !trust::takes(&meta, self.options, self.report) {
+                    return;
+                }
+                let mut meta = trust::metadata(&meta, self.options, self.report);
                 let mut target = target.to_bytes();
                 if meta.has(meta_flag::LINK) {
                     match self.links.find(&meta) {
@@ -205,17 +208,11 @@ impl Filter<'_> {
                 self.report.directory();
                 // Whatever it says, it is what was left.
                 let meta = Meta { mode: 0o040_000 | (meta.mode & MODE_BITS), ..meta };
-                let meta = self.trusted(&meta).unwrap_or(meta);
+                let meta = trust::metadata(&meta, self.options, self.report);
                 encode_leave(&mut self.item, &meta)
             }
             Item::Attribute { name, value } => {
-                let is_privileged =
-                    [&b"security."[..], b"trusted."].iter().any(|prefix| name.to_bytes().starts_with(prefix));
-                if !self.options.is_preserving {
-                    return;
-                }
-                if is_privileged && !self.options.trusts {
-                    self.report.note("attributes that give rights were left out; --trust-guest keeps them");
+                if !trust::takes_attribute(name, self.options, self.report) {
                     return;
                 }
                 let copy = |place: &mut [u8]| match place.get_mut(..value.len()) {
@@ -249,25 +246,5 @@ impl Filter<'_> {
         if is_directory {
             self.lengths.push(self.path.len());
         }
-    }
-
-    /// As much of the metadata as a guest is trusted with; `None` where the entry is left out.
-    fn trusted(&mut self, meta: &Meta) -> Option<Meta> {
-        let mut meta = *meta;
-        if !self.options.is_preserving {
-            meta.flags &= !meta_flag::OWNER;
-        }
-        if self.options.trusts {
-            return Some(meta);
-        }
-        if meta.kind() == Kind::Device {
-            self.report.note("a device was left out; --trust-guest takes devices from a guest");
-            return None;
-        }
-        if meta.kind() != Kind::Symlink && meta.mode & SET_ID != 0 {
-            meta.mode &= !SET_ID;
-            self.report.note("set-id bits were taken away; --trust-guest keeps them");
-        }
-        Some(meta)
     }
 }

@@ -15,6 +15,17 @@ use crate::text::{self, escape};
 const KEPT_PROBLEMS_MAX: usize = 10_000;
 const KEPT_BYTES_MAX: usize = 8 << 20;
 
+/// What is said of what was left out or taken away.
+pub(super) mod note {
+    pub(in super::super) const SOCKET: &str = "a socket was left out, as nobody would serve it";
+    pub(in super::super) const DEVICE: &str = "a device was left out; -p copies devices";
+    pub(in super::super) const DEVICE_OF_GUEST: &str =
+        "a device was left out; --trust-guest takes devices from a guest";
+    pub(in super::super) const SET_ID: &str = "set-id bits were taken away; --trust-guest keeps them";
+    pub(in super::super) const ATTRIBUTE: &str =
+        "attributes that give rights were left out; --trust-guest keeps them";
+}
+
 /// What went wrong with one entry.
 struct Problem {
     path: String,
@@ -155,10 +166,8 @@ impl Report {
     /// What the guest says of an entry: errno 0 where the text is all. Hostile bytes.
     pub(crate) fn told(&mut self, errno: u32, path: &[u8], text: &[u8]) {
         /// What the agent leaves out is no failure.
-        const LEFT_OUT: [(&[u8], &str); 2] = [
-            (b"a socket is left out", "a socket was left out, as nobody would serve it"),
-            (b"a device is left out", "a device was left out; -p copies devices"),
-        ];
+        const LEFT_OUT: [(&[u8], &str); 2] =
+            [(b"a socket is left out", note::SOCKET), (b"a device is left out", note::DEVICE)];
         match LEFT_OUT.iter().find(|(said, _)| *said == text) {
             Some((_, note)) if errno == 0 => self.note(note),
             _ if errno == 0 => self.problem(path, escape(text).into_owned()),

@@ -15,6 +15,7 @@ use vsock_shell_proto::items::{Kind, Meta, Timestamp, UNKNOWN, meta_flag};
 use vsock_shell_proto::limits::TREE_DEPTH_MAX;
 
 use super::metadata::meta_of;
+use super::report::note;
 use crate::error::Error;
 use crate::stdio::Source;
 
@@ -92,7 +93,7 @@ impl Origin {
         excludes: &[std::ffi::OsString],
     ) -> Result<Self, Error> {
         let failed = |what| Error::local(what, path);
-        let excludes = excludes.iter().flat_map(|pattern| [pattern.as_bytes(), &[0]].concat()).collect();
+        let excludes = joined(excludes);
         let mut tree = Tree {
             levels: Vec::new(),
             path: Vec::new(),
@@ -264,9 +265,9 @@ impl Tree {
                     rustix::fs::readlinkat(folder, name, Vec::new()).map_err(|errno| ("read", errno))?;
                 Ok(Found::Other { meta: self.meta_of(&stat), target: target.into_bytes() })
             }
-            FileType::Socket => Ok(Found::LeftOut("a socket was left out, as nobody would serve it")),
+            FileType::Socket => Ok(Found::LeftOut(note::SOCKET)),
             FileType::CharacterDevice | FileType::BlockDevice if !self.preserves => {
-                Ok(Found::LeftOut("a device was left out; -p copies devices"))
+                Ok(Found::LeftOut(note::DEVICE))
             }
             _ => {
                 let stat = stat_at()?;
@@ -310,9 +311,14 @@ impl Tree {
     }
 }
 
+/// Patterns, each with its NUL.
+fn joined(excludes: &[std::ffi::OsString]) -> Vec<u8> {
+    excludes.iter().flat_map(|pattern| [pattern.as_bytes(), &[0]].concat()).collect()
+}
+
 /// The bytes of all regular files that a tree would send, as far as they can be counted.
 pub(super) fn total(source: &Path, excludes: &[std::ffi::OsString]) -> u64 {
-    let excludes: Vec<u8> = excludes.iter().flat_map(|pattern| [pattern.as_bytes(), &[0]].concat()).collect();
+    let excludes = joined(excludes);
     let mut total = 0;
     let mut left = vec![(source.to_owned(), Vec::new())];
     while let Some((folder, path)) = left.pop() {
