@@ -8,7 +8,7 @@
 //! `guests` decides which operand goes where; `source` reads what is here, `send` uploads it; `receive` takes a download,
 //! `planting` makes its entries beneath the `destination`, each file through a `landing`, and knows `links`; `relay` pours the
 //! stream of one guest into another. `compare` finds out what the other side has already, by `fetch`, which asks for many files
-//! at once (`wants`); `load` brings a program; `trust` is what is taken from a guest. `report` tells.
+//! at once (`wants`); `others` is what `--delete` removes; `load` brings a program; `trust` is what is taken from a guest. `report` tells.
 
 mod beneath;
 mod compare;
@@ -19,6 +19,7 @@ mod landing;
 mod links;
 mod load;
 mod metadata;
+mod others;
 mod planting;
 mod receive;
 mod relay;
@@ -42,13 +43,14 @@ use crate::error::Error;
 use crate::invocation::CopyOptions;
 use crate::request::Request;
 use crate::signals::{Caught, Signals, arm};
+use compare::Plan;
 pub(crate) use compare::join;
-use compare::{Plan, remove_others_here};
 use destination::Place;
 pub use fetch::{Answer, Fetched};
 pub use guests::copy;
 use landing::Landing;
 pub use load::Loaded;
+use others::remove_others_here;
 use planting::Planting;
 use receive::Receive;
 pub use report::Report;
@@ -85,14 +87,14 @@ impl Client {
         report: &mut Report,
     ) -> Result<(), Error> {
         let mut plan = Plan::default();
-        let mut base = None;
+        let mut end = None;
         if options.is_resumed || options.is_checked || options.deletes {
-            let end =
+            let found =
                 self.end_of(&to.path, to.name.as_deref(), options.is_resumed && !to.is_directory, signals)?;
             if options.is_resumed || options.is_checked {
-                plan = self.plan(source, &end, options, signals)?;
+                plan = self.plan(source, &found.whole(), options, signals)?;
             }
-            base = Some(end);
+            end = Some(found);
         }
         let origin = Origin::open(source, options.is_recursive, options.is_preserving, &options.excludes)?;
         let is_tree = origin.size().is_none() && source.is_dir();
@@ -104,8 +106,8 @@ impl Client {
             std::thread::spawn(move || handle.set_size(source::total(&source, &excludes)));
         }
         let came = self.put_from(origin, to, options, &plan, Some(signals), report)?.1;
-        if let (Some(base), true, true) = (base, options.deletes && is_tree, report.is_fine()) {
-            self.remove_others(&base, &came, options, signals, report)?;
+        if let (Some(end), true, true) = (end, options.deletes && is_tree, report.is_fine()) {
+            self.remove_others(&end, &came, options, signals, report)?;
         }
         report.end();
         Ok(())
@@ -217,7 +219,7 @@ impl Client {
         let driven = drive(&mut self.connection, &mut receive);
         let (place, came) = receive.finish(&mut self.connection.core, driven)?.into_came();
         if let Some(came) = came.filter(|came| report.is_fine() && !came.is_empty()) {
-            remove_others_here(&place, &came, options, report)?;
+            remove_others_here(&place, &came, options, signals, report)?;
         }
         report.end();
         Ok(())

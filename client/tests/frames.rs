@@ -2,9 +2,9 @@
 
 mod guest;
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{Read as _, Write as _};
 
+use guest::frames::{frame, hello, is_answered, request};
 use guest::{Guest, TARGET};
 use vsock_shell_proto::preamble::{Dialer, SessionId};
 
@@ -27,39 +27,6 @@ fn who_is_taken_over_is_told() {
     assert!(rest.ends_with(&[5, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0]), "{rest:?}");
     drop(second);
     assert_eq!(guest.run([TARGET, "echo fine"]).succeeded(), "fine\n");
-}
-
-/// A frame.
-fn frame(kind: u8, flow: u8, channel: u8, payload: &[u8]) -> Vec<u8> {
-    [&[kind, flow, channel, 0], &(payload.len() as u32).to_le_bytes()[..], payload].concat()
-}
-
-/// Says these frames behind a HELLO, and reads until the agent has said `expected`.
-#[track_caller]
-fn is_answered(stream: &mut UnixStream, frames: &[Vec<u8>], expected: &[u8]) {
-    let frames = frames.concat();
-    let record = [&[1, 0, 0, 0], &(frames.len() as u32).to_le_bytes()[..], &frames].concat();
-    stream.write_all(&record).unwrap();
-    stream.set_read_timeout(Some(guest::DEADLINE)).unwrap();
-    let mut heard = Vec::new();
-    while !heard.windows(expected.len()).any(|window| window == expected) {
-        let mut buffer = [0; 4096];
-        let count = stream.read(&mut buffer).unwrap_or_else(|error| panic!("{error}: {heard:?}"));
-        assert!(count > 0, "closed after {heard:?}");
-        heard.extend_from_slice(&buffer[..count]);
-    }
-}
-
-fn hello() -> Vec<u8> {
-    let mut payload = [0; 32];
-    payload[16] = 64;
-    frame(0x01, 0, 0, &payload)
-}
-
-fn request(channel: u8, kind: u8, request: &[u8]) -> Vec<u8> {
-    let open = frame(0x10, 0, channel, &[kind, 0, 0, 0, 0, 0, 0, 0]);
-    let data = if request.is_empty() { Vec::new() } else { frame(0x13, 3, channel, request) };
-    [open, data, frame(0x14, 3, channel, b"")].concat()
 }
 
 #[test]
@@ -124,4 +91,35 @@ fn a_session_goes_on_when_it_has_made_a_job_and_when_it_cannot() {
         assert_eq!(guest.run(["result", "--wait", TARGET, job]).status(), 137);
     }
     guest.is_idle();
+}
+
+#[test]
+fn requests_for_files_with_what_they_do_not_take_are_refused() {
+    const GET: u8 = 3;
+    const PUT: u8 = 2;
+    let (unsupported, malformed) = (1, 2);
+    let guest = Guest::start();
+    let mut stream = guest.session(0x1000_0004);
+    is_answered(&mut stream, &[hello()], &[1]);
+    let path = &b"\x10\x02\0\0.\0"[..];
+    let with = |more: &[u8]| [path, more].concat();
+    let flags = |bit: u32| with(&[&[0x12, 4, 0, 0][..], &(1_u32 << bit).to_le_bytes()].concat());
+    let mut cases = vec![
+        (GET, with(b"\x11\x02\0\0x\0"), unsupported),
+        (PUT, with(b"\x13\x02\0\0x\0"), unsupported),
+        (GET, Vec::new(), malformed),
+        (PUT, with(path), malformed),
+    ];
+    let of_get = [3, 4, 5, 6, 7, 12, 13];
+    let of_put = [0, 1, 8, 9, 10];
+    for bit in 0..32 {
+        cases.extend((!of_get.contains(&bit)).then(|| (GET, flags(bit), malformed)));
+        cases.extend((!of_put.contains(&bit)).then(|| (PUT, flags(bit), malformed)));
+    }
+    for (number, (kind, bytes, code)) in cases.into_iter().enumerate() {
+        let channel = number as u8 * 2;
+        let refused = [&frame(0x12, 0, channel, &[0; 8])[..4], &[8, 0, 0, 0, code, 0, 0, 0]].concat();
+        is_answered(&mut stream, &[request(channel, kind, &bytes)], &refused);
+    }
+    assert_eq!(guest.run([TARGET, "echo fine"]).succeeded(), "fine\n");
 }

@@ -1,68 +1,15 @@
-//! Where a tree goes, as `cp -r` has it, and what of it: excludes, what is there already, `--delete`, `--in-place`.
+//! Where a tree goes, as `cp -r` has it, and what of it: excludes, what is there already, `--in-place`.
 
 mod guest;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use guest::tree::{listing, make_fifo};
-use guest::{Directory, Finished, Guest, Running, names, payload, solid_file};
-
-/// A way to copy: from here to the guest, or the other way round; or from the guest to another one.
-struct Way<'g> {
-    guest: &'g Guest,
-    sources: fn(&Guest, &OsStr) -> OsString,
-    destinations: Box<dyn Fn(&OsStr) -> OsString + 'g>,
-}
-
-impl Way<'_> {
-    #[track_caller]
-    fn cp(&self, options: &[&str], sources: &[&OsStr], to: &OsStr) -> Finished {
-        let options = options.iter().map(OsString::from);
-        let sources = sources.iter().map(|source| (self.sources)(self.guest, source));
-        self.guest.cp(options.chain(sources).chain([(self.destinations)(to)]))
-    }
-}
-
-/// All of them. The names are the same for all, as all are on one machine.
-fn ways<'g>(guest: &'g Guest, other: &'g Guest) -> [Way<'g>; 3] {
-    let plain = |_: &Guest, path: &OsStr| path.to_owned();
-    let remote = |guest: &Guest, path: &OsStr| guest.remote(path);
-    [
-        Way { guest, sources: plain, destinations: Box::new(|to| guest.remote(to)) },
-        Way { guest, sources: remote, destinations: Box::new(OsStr::to_owned) },
-        Way { guest, sources: remote, destinations: Box::new(|to| other.remote(to)) },
-    ]
-}
-
-/// A path with something behind it that `Path` would take away.
-fn with(path: &Path, end: &str) -> OsString {
-    let mut word = path.as_os_str().to_owned();
-    word.push(end);
-    word
-}
-
-/// The paths in a tree, a directory with a slash at its end.
-#[track_caller]
-fn paths(root: &Path) -> Vec<String> {
-    let listing = listing(root, false);
-    let name = |path: &PathBuf, mode: u32| {
-        let slash = if mode & 0o170_000 == 0o040_000 { "/" } else { "" };
-        format!("{}{slash}", path.display())
-    };
-    listing.iter().skip(1).map(|(path, seen)| name(path, seen.mode)).collect()
-}
-
-/// A directory `a` with a file `f` and a directory `d` that has one too.
-fn small_tree(directory: &Directory) -> PathBuf {
-    let tree = directory.subdirectory("a");
-    fs::create_dir(tree.join("d")).unwrap();
-    fs::write(tree.join("d/g"), "g").unwrap();
-    fs::write(tree.join("f"), "f").unwrap();
-    tree
-}
+use guest::tree::make_fifo;
+use guest::ways::{paths, small_tree, ways, with};
+use guest::{Guest, Running, names, payload, solid_file};
 
 #[test]
 fn a_tree_goes_where_cp_would_put_it() {
@@ -274,62 +221,6 @@ fn excludes_mean_the_same_everywhere() {
     let words = ["-r".into()].into_iter().chain(many.into_iter().map(OsString::from));
     let to = guest.directory.path("to").into_os_string();
     guest.cp(words.chain([guest.remote(&tree), to])).failed(255, &["too large"]);
-}
-
-#[test]
-fn delete_removes_what_the_source_has_not_and_nothing_that_is_excluded() {
-    let guest = Guest::start();
-    let tree = small_tree(&guest.directory);
-    let other = Guest::start();
-    let ways = ways(&guest, &other);
-    for (number, way) in ways[..2].iter().enumerate() {
-        let [to, outside] = ["to", "outside"].map(|name| guest.directory.path(name));
-        let plant = || {
-            fs::create_dir_all(to.join("old/er")).unwrap();
-            fs::create_dir_all(to.join("d/old")).unwrap();
-            fs::create_dir_all(&outside).unwrap();
-            for file in ["old/x", "old/er/x", "old/keep.o", "d/old/x", "d/keep.o", "x"] {
-                fs::write(to.join(file), file).unwrap();
-            }
-            fs::write(outside.join("kept"), "kept").unwrap();
-            symlink(&outside, to.join("link")).unwrap();
-        };
-        plant();
-        let source = with(&tree, "/.");
-        way.cp(&["-r", "--delete", "--exclude", "*.o"], &[&source], to.as_os_str()).succeeded();
-        assert_eq!(paths(&to), ["d/", "d/g", "d/keep.o", "f", "old/", "old/keep.o"], "way {number}");
-        assert_eq!(names(&outside), ["kept"]);
-        let finished = way.cp(&["-r", "--delete", "--json"], &[&source], to.as_os_str());
-        let summary: serde_json::Value = serde_json::from_str(finished.succeeded()).unwrap();
-        assert_eq!((&summary["removed"], &summary["problem_count"]), (&2.into(), &0.into()), "{summary}");
-        assert_eq!(paths(&to), ["d/", "d/g", "f"]);
-        // What could not be copied may only seem to be gone.
-        fs::write(to.join("x"), "x").unwrap();
-        fs::remove_file(to.join("f")).unwrap();
-        fs::create_dir(to.join("f")).unwrap();
-        way.cp(&["-r", "--delete"], &[&source], to.as_os_str()).failed(255, &["f: cannot write"]);
-        assert_eq!(paths(&to), ["d/", "d/g", "f/", "x"]);
-        // An empty source empties the destination.
-        let empty = guest.directory.subdirectory("empty");
-        way.cp(&["-r", "--delete"], &[&with(&empty, "/.")], to.as_os_str()).succeeded();
-        assert_eq!(paths(&to), [""; 0]);
-        for path in [to, outside, empty] {
-            fs::remove_dir_all(path).unwrap();
-        }
-    }
-}
-
-#[test]
-fn delete_of_one_file_removes_nothing() {
-    let (guest, other) = (Guest::start(), Guest::start());
-    let file = guest.directory.file("f", b"f");
-    for way in &ways(&guest, &other)[..2] {
-        let to = guest.directory.subdirectory("to");
-        fs::write(to.join("own"), "own").unwrap();
-        way.cp(&["-r", "--delete"], &[file.as_os_str()], to.as_os_str()).succeeded();
-        assert_eq!(names(&to), ["f", "own"]);
-        fs::remove_dir_all(to).unwrap();
-    }
 }
 
 #[test]

@@ -82,6 +82,8 @@ pub mod flag {
     pub const NO_FOLLOW: u32 = 1 << 13;
     /// In a want: what [`RESUME`] has kept is meant.
     pub const PARTIAL: u32 = 1 << 14;
+    /// What is removed leaves the directory that it was in its time.
+    pub const KEEP_TIME: u32 = 1 << 15;
 }
 
 /// A job whose output fills what is kept of it waits until somebody has read, instead of losing the oldest.

@@ -55,6 +55,16 @@ impl Base {
         Ok(())
     }
 
+    /// Starts from a directory inside, and leads nowhere out of that.
+    ///
+    /// # Errors
+    /// As for [`Self::descend`].
+    pub fn enclose(&mut self, path: &CStr) -> Result<(), Errno> {
+        self.descend(path)?;
+        self.is_confined = true;
+        Ok(())
+    }
+
     /// Opens what is at `path`.
     ///
     /// # Errors
@@ -86,6 +96,12 @@ impl Base {
         let parent = buffer.join(&[if parent.is_empty() { b"." } else { parent }])?;
         let folder = self.at(parent, FOLDER)?;
         Ok((folder, name(last)?))
+    }
+}
+
+impl AsFd for Base {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
     }
 }
 

@@ -5,7 +5,6 @@ use core::ffi::CStr;
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
-use vsock_shell_proto::fields::flag;
 use vsock_shell_proto::frame::ChannelId;
 
 use super::answer::Answer;
@@ -13,7 +12,6 @@ use super::base::Base;
 use super::identity::Rights;
 use super::remove::Remove;
 use super::tasks::Task;
-use super::transfer::Failed;
 use super::verb::{Asked, Verb};
 
 /// Does something with a file, with these rights.
@@ -21,13 +19,18 @@ use super::verb::{Asked, Verb};
 /// # Errors
 /// Why it cannot be done.
 #[inline(never)]
-pub fn start(asked: &Asked<'_>, channel: ChannelId, base: &Base, rights: Rights) -> Result<Task, Errno> {
-    let mut answer = Answer::nothing(channel);
-    let errno = |failed: Failed| failed.errno.unwrap_or(Errno::IO);
-    if asked.verb == Verb::Remove && asked.flags & flag::TREE != 0 {
-        return Remove::begin(channel, asked.path, base, rights).map(Task::Remove).map_err(errno);
+pub fn start(asked: &Asked<'_>, channel: ChannelId, mut base: Base, rights: Rights) -> Result<Task, Errno> {
+    if asked.verb == Verb::Remove {
+        let mut path = asked.path;
+        let [inside, ..] = asked.arguments;
+        if !inside.is_empty() {
+            rights.with(|| base.enclose(path))?;
+            path = inside;
+        }
+        return Remove::begin(channel, path, &base, asked.flags, rights).map(Task::Remove);
     }
-    rights.with(|| change(asked, base, &mut answer))?;
+    let mut answer = Answer::nothing(channel);
+    rights.with(|| change(asked, &base, &mut answer))?;
     Ok(Task::Answer(answer))
 }
 
@@ -42,16 +45,13 @@ fn change(asked: &Asked<'_>, base: &Base, answer: &mut Answer) -> Result<(), Err
             let file = base.at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
             return rustix::fs::fchmod(file, mode);
         }
+        Verb::Chmod => return rustix::fs::chmodat(base, path, mode, AtFlags::empty()),
         _ => {}
     }
     let (folder, name) = base.parent(path)?;
     let name = CStr::from_bytes_until_nul(&name).unwrap_or_default();
     match asked.verb {
         Verb::Mkdir => rustix::fs::mkdirat(folder, name, mode),
-        Verb::Remove => match rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
-            Err(Errno::ISDIR) => rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR),
-            removed => removed,
-        },
         Verb::Rename => {
             let (to, new) = base.parent(argument)?;
             rustix::fs::renameat(
@@ -61,7 +61,6 @@ fn change(asked: &Asked<'_>, base: &Base, answer: &mut Answer) -> Result<(), Err
                 CStr::from_bytes_until_nul(&new).unwrap_or_default(),
             )
         }
-        Verb::Chmod => rustix::fs::chmodat(folder, name, mode, AtFlags::empty()),
         _ => rustix::fs::symlinkat(argument, folder, name),
     }
 }

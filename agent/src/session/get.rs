@@ -25,16 +25,19 @@ use vsock_shell_proto::items::{Item, ItemReader, Kind, Meta, Stream, UNKNOWN, Wa
 use super::Core;
 use super::base::Base;
 use super::identity::Rights;
-use super::landing::partial_name;
+use super::landing::{is_ours, partial_name};
 use super::tasks::Step;
-use super::transfer::{Failed, GARBLED, Memory, Pending, exit_failed};
+use super::transfer::{Failed, GARBLED, Leased, Memory, Pending, exit_failed};
 use super::walk::{Found, Name};
 use crate::digest::Digest;
 use crate::path::PathBuffer;
-use crate::sys::storage::Lease;
 
 /// For what is read, and never waits for somebody who writes.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// Bits of [`flag`] that a request may have.
+pub const FLAGS: u32 =
+    flag::TREE | flag::PRESERVE | flag::META | flag::DIGEST | flag::LIST | flag::SHALLOW | flag::NO_FOLLOW;
 
 /// What is done next.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,7 +81,7 @@ struct Sender {
     /// Of the request, and of the want that is answered.
     flags: u32,
     own_flags: u32,
-    memory: Lease<Memory>,
+    memory: Leased,
     pending: Pending,
     part: Part,
     file: Option<Open>,
@@ -124,7 +127,6 @@ impl Get {
             excludes_len: 0,
             is_stopped: false,
         };
-        sender.memory.walk.clear(b"");
         sender.memory.links.fill((0, 0));
         for pattern in source.excludes {
             sender.exclude(pattern)?;
@@ -227,6 +229,10 @@ impl Sender {
         if let Some(Item::Want(Want { length, digest, flags, path })) = want {
             self.has = (length, digest);
             self.flags = self.own_flags | flags;
+            if flags & !(FLAGS | flag::PARTIAL) != 0 {
+                exit_failed(core, self.channel, GARBLED);
+                return Step::Done;
+            }
             let begun = match buffer.join(&[path.to_bytes()]) {
                 Ok(path) => {
                     self.memory.walk.clear(path.to_bytes());
@@ -253,7 +259,7 @@ impl Sender {
             let file =
                 rustix::fs::openat(&folder, partial.as_c_str(), flags, Mode::empty()).map_err(failed)?;
             let stat = rustix::fs::fstat(&file).map_err(failed)?;
-            return if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+            return if is_ours(&stat) {
                 self.present_file(file, &stat, b"")
             } else {
                 Err(failed(Errno::INVAL))

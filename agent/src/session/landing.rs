@@ -6,7 +6,7 @@ use core::ffi::CStr;
 use arrayvec::ArrayVec;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, FileType, Gid, MemfdFlags, Mode, OFlags, SeekFrom, Timespec, Timestamps, UTIME_OMIT, Uid,
+    AtFlags, FileType, Gid, MemfdFlags, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, UTIME_OMIT, Uid,
 };
 use rustix::io::{Errno, IoSlice};
 use rustix::process::getpid;
@@ -25,6 +25,8 @@ const PREFIX: [u8; 13] = *b".vsock-shell-";
 const TEMPORARY_LEN: usize = 32;
 /// Other temporary names that are tried where one exists.
 const TRIES: u32 = 16;
+/// The mode of what is not complete.
+const OWN: Mode = Mode::RUSR.union(Mode::WUSR);
 /// The bits of a mode that give a program rights of its owner.
 pub const SET_ID: u32 = 0o6000;
 
@@ -113,7 +115,7 @@ pub fn partial_name(name: &[u8]) -> Temporary {
 /// Marks a directory as one that is not complete (`R-10.10`): the next copy goes on in it. Where that cannot be it does not.
 pub fn mark(folder: BorrowedFd<'_>, name: &[u8]) {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let _ = rustix::fs::openat(folder, partial_name(name).as_c_str(), flags, Mode::RUSR | Mode::WUSR);
+    let _ = rustix::fs::openat(folder, partial_name(name).as_c_str(), flags, OWN);
 }
 
 /// It is complete.
@@ -125,9 +127,12 @@ pub fn unmark(folder: BorrowedFd<'_>, name: &[u8]) {
 pub fn is_marked(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
     let mark = rustix::fs::statat(folder, partial_name(name).as_c_str(), AtFlags::SYMLINK_NOFOLLOW);
     // By us, and no part of a file.
-    mark.is_ok_and(|mark| {
-        Kind::of_mode(mark.st_mode) == Kind::File && mark.st_size == 0 && mark.st_uid == file_user()
-    })
+    mark.is_ok_and(|mark| is_ours(&mark) && mark.st_size == 0)
+}
+
+/// What has the name of what is kept was made by us, and nobody else can write into it or has it under another name.
+pub fn is_ours(stat: &Stat) -> bool {
+    stat.st_mode & 0o170_022 == 0o100_000 && stat.st_nlink == 1 && stat.st_uid == file_user()
 }
 
 /// A file that is being received.
@@ -153,21 +158,17 @@ impl Landing {
         let folder = spot.folder;
         let (file, temporary) = if is_kept {
             let partial = partial_name(spot.name.to_bytes_with_nul());
-            (open_partial(folder, &partial, &meta)?, partial)
+            (open_partial(folder, &partial, meta.offset)?, partial)
         } else if meta.offset > 0 {
             return Err(Failed::new(c"go on", Errno::NODATA));
         } else {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let open = &mut |name: &CStr| rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR);
+            let open = &mut |name: &CStr| rustix::fs::openat(folder, name, flags, OWN);
             spot.names.try_each(open).map_err(Failed::to(c"create"))?
         };
         let mut landing = Self::of(file, meta);
         landing.temporary = Some(temporary);
         landing.is_kept = is_kept;
-        if meta.has(meta_flag::OWNER) {
-            // Before the content: giving a file away takes its capabilities.
-            let _ = own(landing.file.as_fd(), &meta);
-        }
         Ok(landing)
     }
 
@@ -194,8 +195,12 @@ impl Landing {
         self.file
     }
 
-    /// The same, to set attributes.
-    pub fn file(&self) -> BorrowedFd<'_> {
+    /// The same, with its owner: giving a file away takes the capabilities that are among its attributes.
+    pub fn owned(&self) -> BorrowedFd<'_> {
+        if self.meta.has(meta_flag::OWNER) {
+            // Whether that could be is told at the end.
+            let _ = own(self.file.as_fd(), &self.meta);
+        }
         self.file.as_fd()
     }
 
@@ -280,27 +285,24 @@ impl Landing {
 }
 
 /// Opens what was kept, cut to the offset, or a new file where nothing was.
-fn open_partial(folder: BorrowedFd<'_>, partial: &Temporary, meta: &Meta) -> Result<OwnedFd, Failed> {
-    let (name, offset) = (partial.as_c_str(), meta.offset);
+fn open_partial(folder: BorrowedFd<'_>, partial: &Temporary, offset: u64) -> Result<OwnedFd, Failed> {
+    let name = partial.as_c_str();
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     if offset > 0 {
         let file = rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(Failed::to(c"go on"))?;
         let stat = rustix::fs::fstat(&file).map_err(Failed::to(c"go on"))?;
-        // Made by us, or given to its owner by us: another one's file would stay that one's.
-        let owner = if meta.has(meta_flag::OWNER) { meta.owner } else { u32::MAX };
-        let is_ours = stat.st_mode & 0o170_077 == 0o100_000
-            && stat.st_nlink == 1
-            && (stat.st_uid == file_user() || stat.st_uid == owner);
-        if !is_ours || (stat.st_size as u64) < offset {
+        if !is_ours(&stat) || (stat.st_size as u64) < offset {
             return Err(Failed::new(c"go on", Errno::NODATA));
         }
+        // It had its mode already, or this file system has none.
+        let _ = rustix::fs::fchmod(&file, OWN);
         rustix::fs::ftruncate(&file, offset)
             .and_then(|()| rustix::fs::seek(&file, SeekFrom::Start(offset)))
             .map_err(Failed::to(c"go on"))?;
         return Ok(file);
     }
     let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
-    rustix::fs::openat(folder, name, flags | OFlags::CREATE | OFlags::EXCL, Mode::RUSR | Mode::WUSR)
+    rustix::fs::openat(folder, name, flags | OFlags::CREATE | OFlags::EXCL, OWN)
         .map_err(Failed::to(c"create"))
 }
 
@@ -433,6 +435,13 @@ fn owner_of(meta: &Meta) -> (Option<Uid>, Option<Gid>) {
     let uid = (meta.owner != u32::MAX).then(|| Uid::from_raw(meta.owner));
     let gid = (meta.group != u32::MAX).then(|| Gid::from_raw(meta.group));
     (uid, gid)
+}
+
+/// Gives a directory this time, where that can be.
+pub fn keep_time(folder: BorrowedFd<'_>, meta: &Meta) {
+    if let Some(times) = times(meta) {
+        let _ = rustix::fs::utimensat(folder, c".", &times, AtFlags::empty());
+    }
 }
 
 fn times(meta: &Meta) -> Option<Timestamps> {

@@ -15,14 +15,13 @@ use vsock_shell_proto::items::{Item, ItemReader, Kind, Meta, Stream, encode_prob
 use super::Core;
 use super::base::{Base, beneath, name as single_name};
 use super::identity::Rights;
-use super::landing::{Gathered, Landing, Made, Names, SET_ID, Spot, dress, make, mark, unmark};
+use super::landing::{Gathered, Landing, Made, Names, SET_ID, Spot, dress, keep_time, make, mark, unmark};
 use super::tasks::Step;
-use super::transfer::{Failed, GARBLED, Memory, Pending, exit_failed};
+use super::transfer::{Failed, GARBLED, Leased, Memory, Pending, exit_failed};
 use super::walk::{Levels, Name};
 use crate::sys::identity::file_user;
-use crate::sys::storage::Lease;
-pub use place::Destination;
 use place::Place;
+pub use place::{Destination, FLAGS};
 
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
@@ -31,9 +30,11 @@ pub struct Put {
     channel: ChannelId,
     rights: Rights,
     reader: ItemReader,
-    memory: Lease<Memory>,
+    memory: Leased,
     /// A problem that is being told; nothing is taken meanwhile.
     pending: Pending,
+    /// Nobody listens to problems any more.
+    is_stopped: bool,
     receiver: Receiver,
     end: Option<Result<(), Failed>>,
 }
@@ -66,8 +67,7 @@ impl Put {
         base: &Base,
         rights: Rights,
     ) -> Result<Self, Failed> {
-        let mut memory = Memory::lease()?;
-        memory.walk.clear(b"");
+        let memory = Memory::lease()?;
         let place = rights.with(|| place::find(to, base))?;
         let receiver = Receiver {
             place,
@@ -80,7 +80,8 @@ impl Put {
             is_confined: base.is_confined(),
         };
         let reader = ItemReader::new(Stream::Tree);
-        Ok(Self { channel, rights, reader, memory, pending: Pending::default(), receiver, end: None })
+        let pending = Pending::default();
+        Ok(Self { channel, rights, reader, memory, pending, is_stopped: false, receiver, end: None })
     }
 
     /// It is over, well or not, or has something to tell, and wants to be stepped.
@@ -116,7 +117,7 @@ impl Put {
                     taken += piece.len();
                     break;
                 }
-                let Memory { item, aside, walk, .. } = &mut *self.memory;
+                let Memory { item, walk, .. } = &mut *self.memory;
                 let levels = &mut walk.levels;
                 let (length, item) = match self.reader.read(item, piece) {
                     Ok(read) => read,
@@ -132,30 +133,37 @@ impl Put {
                 let in_file = self.reader.is_in_file();
                 let handled = self.receiver.handle(item, in_file, levels, &mut gathered);
                 if let Err(failed) = handled {
-                    self.receiver.has_failed = true;
-                    if is_first {
-                        self.end = Some(Err(failed));
-                    } else {
-                        let text = failed.what.as_bytes();
-                        self.pending.set(encode_problem(aside, failed.number(), levels.path(), text));
-                    }
+                    self.fail(failed, is_first);
                 }
                 if self.end.is_none() && self.reader.is_ended() {
                     self.end = Some(self.receiver.finish());
                 }
             }
         }
-        let Memory { aside, walk, .. } = &mut *self.memory;
-        if let Err(failed) = self.receiver.write(&walk.levels, &mut gathered) {
-            self.receiver.has_failed = true;
-            if walk.levels.depth() == 0 {
-                self.end = Some(Err(failed));
-            } else {
-                let text = failed.what.as_bytes();
-                self.pending.set(encode_problem(aside, failed.number(), walk.levels.path(), text));
-            }
+        let levels = &self.memory.walk.levels;
+        if let Err(failed) = self.receiver.write(levels, &mut gathered) {
+            let is_first = levels.depth() == 0;
+            self.fail(failed, is_first);
         }
         taken
+    }
+
+    /// What fails with the first entry ends the transfer, and what is inside is told.
+    fn fail(&mut self, failed: Failed, is_first: bool) {
+        self.receiver.has_failed = true;
+        if is_first {
+            self.end = Some(Err(failed));
+        } else if !self.is_stopped {
+            let Memory { aside, walk, .. } = &mut *self.memory;
+            let text = failed.what.as_bytes();
+            self.pending.set(encode_problem(aside, failed.number(), walk.levels.path(), text));
+        }
+    }
+
+    /// The client takes no more of what is told.
+    pub fn stop(&mut self) {
+        self.is_stopped = true;
+        self.pending = Pending::default();
     }
 
     /// Takes what waited, and tells what there is to tell.
@@ -229,9 +237,10 @@ impl Receiver {
             }
             Item::Leave(meta) => {
                 match levels.leave() {
-                    Some((folder, is_new)) if self.dresses(is_new, &meta) => {
+                    Some((folder, is_new)) if self.dresses(is_new, &meta, levels) => {
                         dress(folder.as_fd(), &self.permitted(&meta))?;
                     }
+                    Some((folder, _)) if self.flags & flag::RESUME != 0 => keep_time(folder.as_fd(), &meta),
                     _ => {}
                 }
                 if let (Place::In(folder, name) | Place::OnlyDirectory(folder, name, _), 0, false) =
@@ -244,7 +253,7 @@ impl Receiver {
             Item::Attribute { .. } if self.left_out > 0 => Ok(()),
             Item::Attribute { name, value } => {
                 let subject = match &self.landing {
-                    Some(landing) => Some(landing.file()),
+                    Some(landing) => Some(landing.owned()),
                     None => levels.top().filter(|_| !in_file),
                 };
                 let flags = rustix::fs::XattrFlags::empty();
@@ -270,6 +279,7 @@ impl Receiver {
             }
             // Its sender tells it to the person.
             Item::Problem { ends_file, .. } => {
+                self.has_failed = true;
                 if ends_file {
                     self.discard(levels);
                 }
@@ -299,6 +309,9 @@ impl Receiver {
                     if meta.kind() != Kind::File || !meta.has(meta_flag::OPEN) =>
                 {
                     return Err(Failed::new(c"write", Errno::INVAL));
+                }
+                Place::There(_) | Place::Memory if meta.offset > 0 => {
+                    return Err(Failed::new(c"go on", Errno::NODATA));
                 }
                 Place::There(file) => {
                     let file = rustix::io::fcntl_dupfd_cloexec(file, 0).map_err(Failed::to(c"write"))?;
@@ -381,16 +394,17 @@ impl Receiver {
         Meta { mode: meta.mode & !taken, ..*meta }
     }
 
-    /// A directory that was there stays as it is, unless metadata are what it is about.
-    fn dresses(&self, is_new: bool, meta: &Meta) -> bool {
-        is_new || meta.has(meta_flag::OWNER) || self.flags & flag::RESUME != 0
+    /// A directory that was there stays as it is, unless metadata are what it is about. `levels` are those around it.
+    fn dresses(&self, is_new: bool, meta: &Meta, levels: &Levels) -> bool {
+        let is_destination = levels.depth() == 0 && matches!(self.place, Place::Itself(_));
+        is_new || meta.has(meta_flag::OWNER) || (self.flags & flag::RESUME != 0 && !is_destination)
     }
 
     /// Goes into a directory, or is done with it.
     fn enter(&self, folder: OwnedFd, is_new: bool, meta: &Meta, levels: &mut Levels) -> Result<(), Failed> {
         if meta.has(meta_flag::OPEN) {
             levels.enter(folder, is_new).map_err(Failed::to(c"go deeper"))
-        } else if self.dresses(is_new, meta) {
+        } else if self.dresses(is_new, meta, levels) {
             dress(folder.as_fd(), meta)
         } else {
             Ok(())
@@ -424,7 +438,11 @@ impl Receiver {
                 let folder = rustix::fs::openat(folder, c".", flags, Mode::empty());
                 folder.and_then(rustix::fs::syncfs).map_err(failed)
             }
-            Place::There(file) => rustix::fs::fsync(file).map_err(failed),
+            Place::There(file) => match rustix::fs::fsync(file) {
+                // There is nothing to flush, as in /proc.
+                Err(Errno::INVAL) => Ok(()),
+                flushed => flushed.map_err(failed),
+            },
             Place::Memory => Ok(()),
         }
     }

@@ -1,27 +1,28 @@
-//! Removing a directory with what is in it (`R-9.12`), one entry at a step. What cannot be removed is told on flow 1, and the
-//! rest goes.
+//! Removing (`R-9.12`): a directory with what is in it one entry at a step. What of that cannot be removed is told on flow 1,
+//! and the rest goes.
 
 use core::ffi::CStr;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
+use vsock_shell_proto::fields::flag;
 use vsock_shell_proto::frame::{ChannelId, Outcome};
-use vsock_shell_proto::items::encode_problem;
+use vsock_shell_proto::items::{Meta, encode_problem};
 
 use super::Core;
 use super::base::Base;
 use super::identity::Rights;
+use super::landing::keep_time;
 use super::tasks::Step;
-use super::transfer::{Failed, Memory, Pending};
+use super::transfer::{Failed, Leased, Memory, Pending, meta_of};
 use super::walk::Name;
-use crate::sys::storage::Lease;
 
 /// A removal on its way.
 pub struct Remove {
     channel: ChannelId,
     rights: Rights,
-    memory: Lease<Memory>,
+    memory: Leased,
     pending: Pending,
     /// Where the first directory is, and its name there.
     folder: OwnedFd,
@@ -30,28 +31,61 @@ pub struct Remove {
     has_moved: bool,
     has_failed: bool,
     is_over: bool,
+    /// Nobody listens to problems any more.
+    is_stopped: bool,
+    /// The directory that it was in, where that keeps its time.
+    before: Option<Meta>,
 }
 
 impl Remove {
-    /// Removes what is no directory at once, and begins with one.
+    /// Removes what is at `path`, but for a directory of which all has to go first. `flags` are bits of [`flag`].
     ///
     /// # Errors
     /// It cannot be removed, or read.
-    pub fn begin(channel: ChannelId, path: &CStr, base: &Base, rights: Rights) -> Result<Self, Failed> {
-        let failed = |errno| Failed::new(c"remove", errno);
-        let mut memory = Memory::lease()?;
-        memory.walk.clear(b"");
-        let (folder, name, is_over) = rights.with(|| {
-            let (folder, name) = base.parent(path).map_err(failed)?;
-            let entered = take_away(folder.as_fd(), c_str(&name)).map_err(failed)?;
-            let is_over = entered.is_none();
-            if let Some(entered) = entered {
-                memory.walk.enter(entered).map_err(failed)?;
+    pub fn begin(
+        channel: ChannelId,
+        path: &CStr,
+        base: &Base,
+        flags: u32,
+        rights: Rights,
+    ) -> Result<Self, Errno> {
+        let mut memory = Memory::lease().map_err(|_| Errno::USERS)?;
+        let (folder, name, before) = rights.with(|| {
+            let (folder, name) = base.parent(path)?;
+            let keeps = flags & flag::KEEP_TIME != 0;
+            let before = if keeps { Some(meta_of(&rustix::fs::fstat(&folder)?)) } else { None };
+            if flags & flag::TREE != 0 {
+                if let Some(entered) = take_away(folder.as_fd(), c_str(&name))? {
+                    memory.walk.enter(entered)?;
+                }
+            } else if let Err(errno) = rustix::fs::unlinkat(&folder, c_str(&name), AtFlags::empty()) {
+                if errno != Errno::ISDIR {
+                    return Err(errno);
+                }
+                rustix::fs::unlinkat(&folder, c_str(&name), AtFlags::REMOVEDIR)?;
             }
-            Ok::<_, Failed>((folder, name, is_over))
+            Ok((folder, name, before))
         })?;
-        let (pending, has_moved, has_failed) = (Pending::default(), false, false);
-        Ok(Self { channel, rights, memory, pending, folder, name, has_moved, has_failed, is_over })
+        let is_over = memory.walk.levels.depth() == 0;
+        Ok(Self {
+            channel,
+            rights,
+            memory,
+            pending: Pending::default(),
+            folder,
+            name,
+            has_moved: false,
+            has_failed: false,
+            is_over,
+            is_stopped: false,
+            before,
+        })
+    }
+
+    /// The client takes no more of what is told.
+    pub fn stop(&mut self) {
+        self.is_stopped = true;
+        self.pending = Pending::default();
     }
 
     /// Removes on.
@@ -61,6 +95,9 @@ impl Remove {
             return self.pending.send(core, self.channel, &self.memory.item);
         }
         if self.is_over {
+            if let Some(before) = &self.before {
+                self.rights.with(|| keep_time(self.folder.as_fd(), before));
+            }
             core.exit(self.channel, Outcome::Exited(0), b"");
             return Step::Done;
         }
@@ -72,7 +109,9 @@ impl Remove {
             let Memory { item, walk, .. } = &mut *self.memory;
             let failed = Failed::new(what, errno);
             let length = encode_problem(item, failed.number(), walk.levels.path(), failed.what.as_bytes());
-            self.pending.set(length);
+            if !self.is_stopped {
+                self.pending.set(length);
+            }
         }
         self.is_over = self.memory.walk.levels.depth() == 0;
         Step::Progress

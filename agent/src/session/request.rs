@@ -15,11 +15,11 @@ use vsock_shell_proto::limits::REQUEST_MAX;
 
 use super::base::Base;
 use super::exec::Exec;
-use super::get::{Get, Source};
+use super::get::{self, Get, Source};
 use super::identity::Identity;
 use super::job::{self, Slot};
 use super::programs::Programs;
-use super::put::{Destination, Put};
+use super::put::{self, Destination, Put};
 use super::system;
 use super::tasks::Task;
 use super::watch::Watch;
@@ -287,10 +287,11 @@ fn start_transfer(
     core: &mut Core,
     place: &mut Place<'_>,
 ) -> Started {
-    let file = parse_file(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
+    let is_get = kind == ChannelKind::Get;
+    let file = parse_file(request, is_get).map_err(|code| core.refuse(channel, code, 0, b""))?;
     let Identity { home, rights } = Identity::or_refuse(file.user, memory, channel, core)?;
     let begun = rights.with(|| Base::open(place.config.root, &home)).and_then(|base| {
-        if kind == ChannelKind::Get {
+        if is_get {
             let excludes = &mut Fields::new(request).flatten().filter_map(|field| match field.tag {
                 tag::EXCLUDE => field.string().ok(),
                 _ => None,
@@ -336,22 +337,23 @@ pub fn unknown(field: &Field<'_>) -> Result<(), RefusalCode> {
     if field.is_optional() { Ok(()) } else { Err(RefusalCode::Unsupported) }
 }
 
-fn parse_file(request: &[u8]) -> Result<FileRequest<'_>, RefusalCode> {
+fn parse_file(request: &[u8], is_get: bool) -> Result<FileRequest<'_>, RefusalCode> {
     let (mut path, mut name, mut user, mut flags) = (None, None, None, None);
     for field in Fields::new(request) {
         let Ok(field) = &field else { return Err(RefusalCode::Malformed) };
         match field.tag {
             tag::PATH => once(&mut path, field.string())?,
-            tag::NAME => once(&mut name, field.string())?,
+            tag::NAME if !is_get => once(&mut name, field.string())?,
             tag::USER => once(&mut user, field.string())?,
             tag::FLAGS => once(&mut flags, field.number())?,
-            tag::EXCLUDE => drop(field.string().map_err(|_| RefusalCode::Malformed)?),
+            tag::EXCLUDE if is_get => drop(field.string().map_err(|_| RefusalCode::Malformed)?),
             _ => unknown(field)?,
         }
     }
     let flags = flags.unwrap_or(0);
-    let path = path.filter(|path: &&CStr| !path.is_empty() || flags & flag::MEMORY != 0);
-    let path = if flags & flag::MEMORY != 0 { c"" } else { path.ok_or(RefusalCode::Malformed)? };
+    let path = if flags & flag::MEMORY != 0 { Some(c"") } else { path.filter(|path| !path.is_empty()) };
+    let is_known = flags & !if is_get { get::FLAGS } else { put::FLAGS } == 0;
+    let path = path.filter(|_| is_known).ok_or(RefusalCode::Malformed)?;
     Ok(FileRequest { path, name, user, flags })
 }
 

@@ -38,7 +38,7 @@ pub(super) fn start(
         rights
             .with(|| Base::open(place.config.root, &home))
             .map_err(|failed| failed.errno.unwrap_or(Errno::IO))
-            .and_then(|base| fs::start(&asked, channel, &base, rights))
+            .and_then(|base| fs::start(&asked, channel, base, rights))
     } else if place.config.root.is_some() && asked.verb != Verb::Info {
         core.refuse(channel, RefusalCode::Denied, 0, b"");
         return Err(());

@@ -65,7 +65,9 @@ impl Task {
             Self::Exec(exec) => exec.stop(flow, core),
             Self::Get(get) => get.stop(),
             Self::Answer(answer) => answer.stop(),
-            Self::Request(_) | Self::Put(_) | Self::Remove(_) => {}
+            Self::Put(put) => put.stop(),
+            Self::Remove(remove) => remove.stop(),
+            Self::Request(_) => {}
         }
     }
 

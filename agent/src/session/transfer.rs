@@ -1,6 +1,7 @@
 //! What transfers have in common: memory, what the kernel knows of a file as the peer gets it, and failures.
 
 use core::ffi::CStr;
+use core::ops::{Deref, DerefMut};
 
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
@@ -50,8 +51,32 @@ impl Memory {
     ///
     /// # Errors
     /// There are too many.
-    pub fn lease() -> Result<Lease<Self>, Failed> {
-        MEMORY.iter().find_map(Storage::lease).ok_or(Failed::new(c"do so much at once", Errno::USERS))
+    pub fn lease() -> Result<Leased, Failed> {
+        let lease = MEMORY.iter().find_map(Storage::lease);
+        lease.map(Leased).ok_or(Failed::new(c"do so much at once", Errno::USERS))
+    }
+}
+
+/// The memory of a transfer. When it is given back no directory stays open.
+pub struct Leased(Lease<Memory>);
+
+impl Deref for Leased {
+    type Target = Memory;
+
+    fn deref(&self) -> &Memory {
+        &self.0
+    }
+}
+
+impl DerefMut for Leased {
+    fn deref_mut(&mut self) -> &mut Memory {
+        &mut self.0
+    }
+}
+
+impl Drop for Leased {
+    fn drop(&mut self) {
+        self.0.walk.clear(b"");
     }
 }
 

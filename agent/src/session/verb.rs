@@ -98,7 +98,11 @@ impl<'r> Asked<'r> {
         const REPEATED: u32 = 1 << tag::ARG | 1 << tag::VALUE;
         const OF_SYSTEM: u32 = REPEATED | 1 << tag::FLAGS | 1 << tag::VERB;
         const OF_FS: u32 = OF_SYSTEM | 1 << tag::PATH | 1 << tag::USER;
-        let (tags, flags) = if is_fs { (OF_FS, flag::TREE) } else { (OF_SYSTEM, flag::FORCE | flag::FOLLOW) };
+        let (tags, flags) = if is_fs {
+            (OF_FS, flag::TREE | flag::KEEP_TIME)
+        } else {
+            (OF_SYSTEM, flag::FORCE | flag::FOLLOW)
+        };
         let (mut seen, mut arguments) = (0, 0);
         for field in Fields::new(request) {
             let field = field.map_err(malformed)?;

@@ -1,4 +1,4 @@
-//! Owns what `--resume`, `--checksum` and `--delete` need to know: what is on the other side already, asked for all files
+//! Owns what `--resume` and `--checksum` need to know: what is on the other side already, asked for all files
 //! together and not one by one.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -18,8 +18,9 @@ use vsock_shell_proto::items::{Kind, Meta, UNKNOWN, meta_flag};
 use super::beneath::open_beneath;
 use super::destination::Place;
 use super::fetch::Answer;
-use super::landing::partial_name;
+use super::landing::{is_ours, partial_name};
 use super::metadata::meta_of;
+use super::others::End;
 use super::receive::Scene;
 use super::report::{Report, note};
 use super::source::{Content, Found, Origin};
@@ -30,7 +31,6 @@ use crate::invocation::CopyOptions;
 use crate::signals::Signals;
 
 const ENOENT: u32 = rustix::io::Errno::NOENT.raw_os_error().unsigned_abs();
-const ENOTEMPTY: u32 = rustix::io::Errno::NOTEMPTY.raw_os_error().unsigned_abs();
 
 /// What the guest has of a file.
 pub(super) enum Known {
@@ -115,20 +115,19 @@ impl Client {
         name: Option<&OsStr>,
         is_resumed: bool,
         signals: &mut Signals,
-    ) -> Result<OsString, Error> {
+    ) -> Result<End, Error> {
         let there = self.stat(path, Some(signals))?;
         if is_resumed && there.is_some() {
             // A copy before has not completed it.
             let mark = want(path, flag::META | flag::PARTIAL, 0, 0)?;
             let answers = self.fetch_list(OsStr::new("."), 0, vec![mark], Some(signals))?;
             if matches!(&answers[..], [Answer::Entry(mark)] if mark.meta.size == 0) {
-                return Ok(path.to_owned());
+                return Ok(End { path: path.to_owned(), name: None });
             }
         }
-        Ok(match (name, there.map(|meta| meta.kind())) {
-            (Some(name), Some(Kind::Directory)) => join(path, name.as_bytes()),
-            _ => path.to_owned(),
-        })
+        let is_directory = there.is_some_and(|meta| meta.kind() == Kind::Directory);
+        let name = name.filter(|_| is_directory).map(OsStr::to_owned);
+        Ok(End { path: path.to_owned(), name })
     }
 
     /// Asks what the guest has of what is to be sent to `base`.
@@ -184,50 +183,6 @@ impl Client {
             }
         }
         Ok(plan)
-    }
-
-    /// Removes what the guest has beneath `base` and `came` has not.
-    pub(super) fn remove_others(
-        &mut self,
-        base: &OsStr,
-        came: &HashSet<Vec<u8>>,
-        options: &CopyOptions,
-        signals: &mut Signals,
-        report: &mut Report,
-    ) -> Result<(), Error> {
-        let flags = flag::TREE | flag::META | flag::NO_FOLLOW;
-        let listed = self.fetch(base, flags, &options.excludes, Some(signals))?;
-        let paths = listed.into_iter().filter_map(|answer| match answer {
-            Answer::Entry(entry) if !entry.path.is_empty() => Some(entry.path),
-            _ => None,
-        });
-        for path in too_much(paths, came, options) {
-            let at = join(base, &path);
-            let removed = if options.excludes.is_empty() {
-                self.remove_tree(&at, Some(signals))
-            } else {
-                signals.ended()?;
-                self.remove(&at).map(|()| Vec::new())
-            };
-            match removed {
-                // What is excluded is in it.
-                Err(Error::Failed(Failure { errno: ENOTEMPTY, .. })) => {}
-                Ok(problems) => {
-                    for (inside, failure) in &problems {
-                        let path = join(OsStr::from_bytes(&path), inside);
-                        report.told(failure.errno, path.as_bytes(), &failure.text);
-                    }
-                    if problems.is_empty() {
-                        report.removed();
-                    }
-                }
-                Err(error @ (Error::Refused(_) | Error::Failed(_))) => {
-                    report.problem(&path, error.to_string());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     /// What a download needs: what is to be asked for, and what is made of it.
@@ -303,26 +258,6 @@ fn is_answer(answer: &Answer) -> bool {
     }
 }
 
-/// The paths that are not in `came`, in the order in which they are removed. Where nothing is excluded, without those that are
-/// inside another one, which goes as a whole; else each for itself, and a directory behind what is in it.
-fn too_much(
-    paths: impl Iterator<Item = Vec<u8>>,
-    came: &HashSet<Vec<u8>>,
-    options: &CopyOptions,
-) -> Vec<Vec<u8>> {
-    let parent_came = |path: &[u8]| match path.iter().rposition(|byte| *byte == b'/') {
-        Some(at) => came.contains(path.get(..at).unwrap_or_default()),
-        None => true,
-    };
-    let others = paths.filter(|path| !came.contains(path));
-    if options.excludes.is_empty() {
-        return others.filter(|path| parent_came(path)).collect();
-    }
-    let mut others: Vec<_> = others.collect();
-    others.reverse();
-    others
-}
-
 /// All regular files that would be sent.
 fn candidates(source: &Path, options: &CopyOptions) -> Result<Vec<Candidate>, Error> {
     let origin = Origin::open(source, options.is_recursive, options.is_preserving, &options.excludes)?;
@@ -369,10 +304,11 @@ fn here(place: &Place, path: &[u8], meta: &Meta, options: &CopyOptions) -> Optio
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let open = |path: &Path| {
         let file = open_beneath(folder.fd.as_fd(), path, flags, Mode::empty()).ok()?;
-        let there = meta_of(&rustix::fs::fstat(&file).ok()?);
-        (there.kind() == Kind::File).then_some((File::from(file), there))
+        let stat = rustix::fs::fstat(&file).ok()?;
+        (Kind::of_mode(stat.st_mode) == Kind::File).then_some((File::from(file), stat))
     };
-    if let Some((file, there)) = open(&at).filter(|(_, there)| there.size == meta.size) {
+    let there = open(&at).map(|(file, stat)| (file, meta_of(&stat)));
+    if let Some((file, there)) = there.filter(|(_, there)| there.size == meta.size) {
         if options.is_resumed && there.modified == meta.modified {
             return Some(Here::Same);
         }
@@ -384,50 +320,7 @@ fn here(place: &Place, path: &[u8], meta: &Meta, options: &CopyOptions) -> Optio
         return None;
     }
     let partial = at.with_file_name(partial_name(at.file_name()?));
-    let (length, digest) = digest(open(&partial)?.0).ok()?;
+    let (partial, _) = open(&partial).filter(|(_, stat)| is_ours(stat))?;
+    let (length, digest) = digest(partial).ok()?;
     (length > 0 && length <= meta.size).then_some(Here::Begun(length, digest))
-}
-
-/// Removes what is here beneath the destination and did not come.
-pub(super) fn remove_others_here(
-    place: &Place,
-    came: &HashSet<Vec<u8>>,
-    options: &CopyOptions,
-    report: &mut Report,
-) -> Result<(), Error> {
-    let base = match place {
-        Place::In(folder, name) | Place::OnlyDirectory(folder, name, _) => folder.path_of(name),
-        Place::Itself(folder) => folder.path.clone(),
-        Place::There(_) => return Ok(()),
-    };
-    // As a tree that would be sent: links are not followed, and what is excluded is not seen.
-    let mut path = base.clone().into_os_string();
-    path.push("/");
-    let mut tree = Origin::open(Path::new(&path), true, true, &options.excludes)?.tree;
-    let mut paths = Vec::new();
-    while tree.depth() > 0 {
-        match tree.next() {
-            Ok(Found::End) => drop(tree.leave()),
-            Ok(Found::LeftOut("")) => {}
-            Ok(_) => paths.push(tree.path().to_vec()),
-            // What cannot be opened can be removed.
-            Err(_) => paths.push(tree.path().to_vec()),
-        }
-    }
-    for path in too_much(paths.into_iter(), came, options) {
-        let at = base.join(OsStr::from_bytes(&path));
-        let is_directory = std::fs::symlink_metadata(&at).is_ok_and(|there| there.is_dir());
-        let removed = match (is_directory, options.excludes.is_empty()) {
-            (true, true) => std::fs::remove_dir_all(&at),
-            (true, false) => std::fs::remove_dir(&at),
-            (false, _) => std::fs::remove_file(&at),
-        };
-        match removed {
-            Ok(()) => report.removed(),
-            // What is excluded is in it.
-            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
-            Err(error) => report.problem(&path, format!("cannot remove: {}", crate::text::reason(&error))),
-        }
-    }
-    Ok(())
 }

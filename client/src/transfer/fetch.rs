@@ -131,15 +131,29 @@ impl Client {
         path: &OsStr,
         signals: Option<&mut Signals>,
     ) -> Result<Vec<(Vec<u8>, Failure)>, Error> {
+        self.remove_inside(path, None, flag::TREE, signals)
+    }
+
+    /// The same; or of what is at a path inside, through no link. `flags` are bits of [`flag`].
+    pub(super) fn remove_inside(
+        &mut self,
+        path: &OsStr,
+        inside: Option<&OsStr>,
+        flags: u32,
+        signals: Option<&mut Signals>,
+    ) -> Result<Vec<(Vec<u8>, Failure)>, Error> {
         let mut request = Request::default();
         request.string(tag::VERB, &[OsStr::new("remove")])?;
         request.string(tag::PATH, &[guest_path(path)])?;
-        request.bytes(tag::FLAGS, &flag::TREE.to_le_bytes())?;
+        if let Some(inside) = inside {
+            request.string(tag::ARG, &[inside])?;
+        }
+        request.bytes(tag::FLAGS, &flags.to_le_bytes())?;
         self.name_user(&mut request)?;
         let request = request.into_bytes();
         let told = match self.run_fetch(ChannelKind::Fs, request, None, Stream::Problems, signals) {
             Err(Error::Refused(refusal)) if refusal.code == RefusalCode::System => {
-                let text = [b"remove ", path.as_bytes()].concat();
+                let text = [b"remove ", inside.unwrap_or(path).as_bytes()].concat();
                 return Err(Failure { errno: refusal.errno, text }.into());
             }
             told => told?,

@@ -7,16 +7,16 @@ use std::hash::Hasher as _;
 use std::io::{self, IoSlice, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use twox_hash::XxHash3_64;
-use vsock_shell_proto::items::{Kind, Meta, meta_flag};
+use vsock_shell_proto::items::{Kind, Meta};
 
 use super::beneath::open_beneath;
 use super::destination::parent_of;
@@ -26,6 +26,9 @@ use crate::stdio::Sink;
 
 /// How messages call it.
 const OUTPUT: &str = "standard output";
+
+/// The mode of what is not complete.
+const OWN: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// What holes are made of where they cannot stay holes.
 static ZEROS: [u8; 4096] = [0; 4096];
@@ -103,12 +106,7 @@ pub(super) fn partial_name(name: &OsStr) -> OsString {
 pub(super) fn mark(folder: &Folder, name: &OsStr) {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
     // Where that cannot be the next copy goes beside it.
-    _ = open_beneath(
-        folder.fd.as_fd(),
-        Path::new(&partial_name(name)),
-        flags | OFlags::NOFOLLOW,
-        Mode::RUSR | Mode::WUSR,
-    );
+    _ = open_beneath(folder.fd.as_fd(), Path::new(&partial_name(name)), flags | OFlags::NOFOLLOW, OWN);
 }
 
 /// It is complete.
@@ -118,12 +116,16 @@ pub(super) fn unmark(folder: &Folder, name: &OsStr) {
 
 /// It was marked.
 pub(super) fn is_marked(path: &Path) -> bool {
-    let mark =
-        path.file_name().and_then(|name| parent_of(path).join(partial_name(name)).symlink_metadata().ok());
+    let Some(name) = path.file_name() else { return false };
     // By us, and no part of a file.
-    mark.is_some_and(|mark| {
-        mark.is_file() && mark.len() == 0 && mark.uid() == rustix::process::geteuid().as_raw()
-    })
+    let mark = rustix::fs::lstat(parent_of(path).join(partial_name(name)));
+    mark.is_ok_and(|mark| is_ours(&mark) && mark.st_size == 0)
+}
+
+/// What has the name of what is kept was made by us, and nobody else can write into it or has it under another name.
+pub(super) fn is_ours(stat: &Stat) -> bool {
+    let user = rustix::process::geteuid().as_raw();
+    stat.st_mode & 0o170_022 == 0o100_000 && stat.st_nlink == 1 && stat.st_uid == user
 }
 
 /// Neither a directory nor a device is to be replaced by something else.
@@ -148,12 +150,11 @@ impl Landing {
         can_replace(folder, name, Kind::File).map_err(|errno| Error::local("write", &path)(errno.into()))?;
         let failed = |errno: Errno| Error::local("create", &path)(errno.into());
         let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        let create =
-            |name: &OsStr| open_beneath(folder.fd.as_fd(), Path::new(name), create, Mode::RUSR | Mode::WUSR);
+        let create = |name: &OsStr| open_beneath(folder.fd.as_fd(), Path::new(name), create, OWN);
         let (file, temporary) = if is_kept {
             let temporary = partial_name(name);
             let file = if meta.offset > 0 {
-                open_partial(folder, &temporary, meta)
+                open_partial(folder, &temporary, meta.offset)
             } else {
                 _ = rustix::fs::unlinkat(&folder.fd, &temporary, AtFlags::empty());
                 create(&temporary)
@@ -168,8 +169,6 @@ impl Landing {
                 }
             }
         };
-        // Before the content: giving a file away takes its capabilities. Whether it could is told at the end.
-        _ = own(file.as_fd(), meta);
         let temporary = Temporary { folder: Rc::clone(folder), name: temporary, is_over: is_kept };
         let (folder, name) = (Rc::clone(folder), name.to_owned());
         Ok(Self(To::File { file: File::from(file), temporary, folder, name }))
@@ -182,12 +181,12 @@ impl Landing {
         }
     }
 
-    /// The file, where it is one.
-    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        match &self.0 {
-            To::File { file, .. } => Some(file.as_fd()),
-            _ => None,
-        }
+    /// The file, where it is one, with its owner: giving a file away takes the capabilities that are among its attributes.
+    pub(super) fn owned(&self, meta: &Meta) -> Option<BorrowedFd<'_>> {
+        let To::File { file, .. } = &self.0 else { return None };
+        // Whether that could be is told at the end.
+        _ = own(file.as_fd(), meta);
+        Some(file.as_fd())
     }
 
     /// Lands on a pipe or a device, where one is at `path`. Waits, as opening a pipe does, until somebody reads it.
@@ -347,18 +346,14 @@ impl Landing {
 }
 
 /// Opens what was kept, cut to the offset.
-fn open_partial(folder: &Folder, name: &OsStr, meta: &Meta) -> Result<OwnedFd, Errno> {
-    let offset = meta.offset;
+fn open_partial(folder: &Folder, name: &OsStr, offset: u64) -> Result<OwnedFd, Errno> {
     let file = folder.open(name, OFlags::WRONLY | OFlags::NONBLOCK)?;
     let stat = rustix::fs::fstat(&file)?;
-    // Made by us, or given to its owner by us: another one's file would stay that one's.
-    let owner = if meta.has(meta_flag::OWNER) { meta.owner } else { u32::MAX };
-    let is_ours = stat.st_mode & 0o170_077 == 0o100_000
-        && stat.st_nlink == 1
-        && (stat.st_uid == rustix::process::geteuid().as_raw() || stat.st_uid == owner);
-    if !is_ours || u64::try_from(stat.st_size).unwrap_or(0) < offset {
+    if !is_ours(&stat) || u64::try_from(stat.st_size).unwrap_or(0) < offset {
         return Err(Errno::NODATA);
     }
+    // It had its mode already, or this file system has none.
+    _ = rustix::fs::fchmod(&file, OWN);
     rustix::fs::ftruncate(&file, offset)?;
     rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(offset))?;
     Ok(file)

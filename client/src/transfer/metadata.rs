@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 use rustix::path::Arg;
 use rustix::process::geteuid;
@@ -78,15 +78,33 @@ pub(super) fn dress_name(
     meta: &Meta,
 ) -> Result<(), (&'static str, Errno)> {
     if meta.has(meta_flag::OWNER) && geteuid().is_root() {
-        let (uid, gid) = owner_of(meta);
-        rustix::fs::chownat(folder, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| ("set the owner", errno))?;
+        give_away(folder, name, meta).map_err(|errno| ("set the owner", errno))?;
     }
     if let Some(times) = times(meta) {
         rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| ("set the time", errno))?;
     }
     Ok(())
+}
+
+/// Gives away what was made under this name, and nothing that took its place: another name of somebody's file.
+fn give_away(folder: BorrowedFd<'_>, name: impl Arg, meta: &Meta) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&made)?;
+    if stat.st_nlink > 1 || Kind::of_mode(stat.st_mode) != meta.kind() {
+        return Err(Errno::STALE);
+    }
+    let (uid, gid) = owner_of(meta);
+    rustix::fs::chownat(made, c"", uid, gid, AtFlags::EMPTY_PATH)
+}
+
+/// Gives a directory the time that it had.
+pub(super) fn keep_time(folder: BorrowedFd<'_>, before: &Meta) -> std::io::Result<()> {
+    match times(before) {
+        Some(times) => Ok(rustix::fs::utimensat(folder, c".", &times, AtFlags::empty())?),
+        None => Ok(()),
+    }
 }
 
 /// All ones mean nobody to `chown(2)`.

@@ -20,7 +20,7 @@ use super::beneath::{FOLDER, open_beneath};
 use super::destination::Place;
 use super::landing::{Folder, Landing, can_replace, fresh_name, mark, unmark};
 use super::links::Links;
-use super::metadata::{SET_ID, dress, dress_name};
+use super::metadata::{SET_ID, dress, dress_name, keep_time};
 use super::report::Report;
 use super::source::os;
 use super::trust;
@@ -155,6 +155,11 @@ impl<'o> Planting<'o> {
             // It was asked for the content of a file, and not for a link that leads on, say.
             return Err(Error::Items(ItemError::Malformed));
         }
+        let goes_on = self.options.is_resumed && !matches!(self.place, Place::There(_));
+        if meta.offset > 0 && !self.is_same && !goes_on {
+            // It would go on with what nobody has offered.
+            return Err(Error::Garbled);
+        }
         let Some(spot) = self.spot(meta, name)? else { return self.make_itself(meta, report) };
         match meta.kind() {
             Kind::Directory => self.directory(&spot, meta, report),
@@ -236,7 +241,10 @@ impl<'o> Planting<'o> {
             // The first directory itself: what it has not is removed, also where it has nothing.
             came.insert(Vec::new());
         }
-        let is_kept = !folder.is_new && !self.options.is_preserving && !self.options.is_resumed;
+        let is_destination = self.levels.is_empty() && matches!(self.place, Place::Itself(_));
+        let is_dressed =
+            folder.is_new || self.options.is_preserving || (self.options.is_resumed && !is_destination);
+        let is_kept = !is_dressed;
         self.levels.push(Level { folder: Rc::new(folder), path_len: self.path.len(), is_kept });
         if meta.has(meta_flag::OPEN) { Ok(()) } else { self.leave(meta, report) }
     }
@@ -256,6 +264,10 @@ impl<'o> Planting<'o> {
             unmark(folder, name);
         }
         if level.is_kept {
+            if self.options.is_resumed {
+                // It is as the source was then; where that cannot be, it is as it is.
+                _ = keep_time(level.folder.fd.as_fd(), meta);
+            }
             return Ok(());
         }
         let meta = trust::metadata(meta, self.options, report);
@@ -383,7 +395,10 @@ impl<'o> Planting<'o> {
             return Ok(());
         }
         let subject = match (&self.landing, in_file) {
-            (Some(landing), _) => landing.descriptor(),
+            (Some(landing), _) => {
+                let meta = self.meta.map(|meta| trust::metadata(&meta, self.options, &mut Report::new(true)));
+                meta.and_then(|meta| landing.owned(&meta))
+            }
             (None, true) => None,
             (None, false) => self.levels.last().map(|level| level.folder.fd.as_fd()),
         };

@@ -181,6 +181,13 @@ impl Tree {
         }
     }
 
+    /// All that is in an open directory.
+    pub(super) fn of(folder: OwnedFd, excludes: &[std::ffi::OsString]) -> Result<Self, Problem> {
+        let mut tree = Self { preserves: true, excludes: joined(excludes), ..Self::none() };
+        tree.enter(folder)?;
+        Ok(tree)
+    }
+
     /// The path of the latest entry, from the first directory on.
     pub(super) fn path(&self) -> &[u8] {
         &self.path

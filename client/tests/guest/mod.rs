@@ -5,11 +5,13 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod fake;
+pub mod frames;
 pub mod jobs;
 pub mod processes;
 pub mod proxy;
 pub mod pty;
 pub mod tree;
+pub mod ways;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

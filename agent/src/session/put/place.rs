@@ -13,6 +13,9 @@ use crate::session::landing::is_marked;
 use crate::session::transfer::Failed;
 use crate::session::walk::{Levels, Name};
 
+/// Bits of [`flag`] that a request may have.
+pub const FLAGS: u32 = flag::SYNC | flag::DIRECTORY | flag::RESUME | flag::IN_PLACE | flag::MEMORY;
+
 /// Where something is to go.
 pub struct Destination<'r> {
     /// Its path, or the directory that it goes into; none with [`flag::MEMORY`].
