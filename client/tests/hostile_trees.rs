@@ -5,74 +5,15 @@ mod guest;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::hash::Hasher as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use guest::fake::{Asked, Fake, Say, items};
-use guest::{Finished, Guest, Running, client, names, payload};
-use twox_hash::XxHash3_64;
-use vsock_shell_proto::items::{
-    FileEnd, ITEM_MAX, Meta, Timestamp, UNKNOWN, content_header, encode_attribute, encode_end, encode_entry,
-    encode_hole, encode_leave, encode_problem, meta_flag,
+use guest::stream::{
+    FILE, LINK, bytes, composed, end, entry, file, folder, hole, leave, link, meta, problem,
 };
-
-const FILE: u32 = 0o100_644;
-const FOLDER: u32 = 0o040_755;
-const LINK: u32 = 0o120_777;
-
-fn composed(compose: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {
-    let mut item = vec![0; ITEM_MAX];
-    let length = compose(&mut item);
-    assert!(length > 0, "the item does not fit");
-    item.truncate(length);
-    item
-}
-
-fn meta(mode: u32, flags: u32) -> Meta {
-    Meta { mode, flags, size: UNKNOWN, ..Meta::file(0, 0, Timestamp::NONE) }
-}
-
-fn entry(meta: &Meta, name: &[u8], target: &[u8]) -> Vec<u8> {
-    composed(|out| encode_entry(out, meta, name, target))
-}
-
-/// An open directory.
-fn folder(name: &[u8]) -> Vec<u8> {
-    entry(&meta(FOLDER, meta_flag::OPEN), name, b"")
-}
-
-fn leave() -> Vec<u8> {
-    composed(|out| encode_leave(out, &meta(FOLDER, 0)))
-}
-
-fn link(name: &[u8], target: &Path) -> Vec<u8> {
-    entry(&meta(LINK, 0), name, target.as_os_str().as_bytes())
-}
-
-fn bytes(content: &[u8]) -> Vec<u8> {
-    [&content_header(content.len())[..], content].concat()
-}
-
-fn hole(length: u64) -> Vec<u8> {
-    composed(|out| encode_hole(out, length))
-}
-
-fn end(content: &[u8], size: u64) -> Vec<u8> {
-    let mut digest = XxHash3_64::new();
-    digest.write(content);
-    composed(|out| encode_end(out, &FileEnd { digest: digest.finish(), size }))
-}
-
-/// A whole file.
-fn file(name: &[u8], content: &[u8]) -> Vec<u8> {
-    let meta = Meta { size: content.len() as u64, ..meta(FILE, meta_flag::OPEN) };
-    [entry(&meta, name, b""), bytes(content), end(content, content.len() as u64)].concat()
-}
-
-fn problem(errno: u32, path: &[u8], text: &[u8]) -> Vec<u8> {
-    composed(|out| encode_problem(out, errno, path, text))
-}
+use guest::{Finished, Guest, Running, client, names, payload};
+use vsock_shell_proto::items::{Meta, encode_attribute, meta_flag};
 
 /// A fake guest and what must stay as it is.
 struct Scene {

@@ -9,10 +9,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use guest::stream::{self, composed, folder, leave, meta};
 use guest::{Guest, agent_binary, names};
-use vsock_shell_proto::items::{
-    ITEM_MAX, Meta, Timestamp, UNKNOWN, Want, encode_entry, encode_leave, encode_want, meta_flag,
-};
+use vsock_shell_proto::items::{Meta, Timestamp, Want, encode_entry, encode_want, meta_flag};
 
 /// An agent that serves `root`, beside which there is `outside` with a file.
 fn rooted() -> (Guest, PathBuf, PathBuf) {
@@ -165,25 +164,8 @@ fn said(guest: &Guest, number: u64, kind: u8, request: &[u8], stream: &[u8]) -> 
     heard
 }
 
-fn composed(compose: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {
-    let mut item = vec![0; ITEM_MAX];
-    let length = compose(&mut item);
-    item.truncate(length);
-    item
-}
-
 fn entry(mode: u32, flags: u32, name: &[u8], target: &[u8]) -> Vec<u8> {
-    let meta = Meta { mode, flags, size: UNKNOWN, ..Meta::file(0, 0, Timestamp::NONE) };
-    composed(|out| encode_entry(out, &meta, name, target))
-}
-
-fn folder(name: &[u8]) -> Vec<u8> {
-    entry(0o040_755, meta_flag::OPEN, name, b"")
-}
-
-fn leave() -> Vec<u8> {
-    let meta = Meta { mode: 0o040_755, flags: 0, ..Meta::file(0, 0, Timestamp::NONE) };
-    composed(|out| encode_leave(out, &meta))
+    stream::entry(&meta(mode, flags), name, target)
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod jobs;
 pub mod processes;
 pub mod proxy;
 pub mod pty;
+pub mod stream;
 pub mod tree;
 pub mod ways;
 
