@@ -204,6 +204,66 @@ fn a_hard_link_leads_to_what_came_and_nowhere_else() {
 }
 
 #[test]
+fn a_hard_link_through_a_link_that_was_planted_is_not_made() {
+    let identity =
+        |inode, flags| Meta { inode, device: 7, size: 4, ..meta(FILE, flags | meta_flag::IDENTITY) };
+    let named =
+        |name: &[u8], inode| [entry(&identity(inode, meta_flag::OPEN), name, b""), bytes(b"evil")].concat();
+    let again = |name: &[u8], inode| entry(&identity(inode, meta_flag::LINK), name, b"");
+    let scene = Scene::new(|outside| {
+        vec![
+            folder(b""),
+            // A file in what is no directory but a link, which is left out, and other names of it.
+            link(b"l", outside),
+            folder(b"l"),
+            named(b"kept", 1),
+            end(b"evil", 4),
+            again(b"inside", 1),
+            leave(),
+            again(b"one", 1),
+            again(b"l", 1),
+            // One whose content is a lie, where a link out stands already; and one that cannot be read to its end.
+            link(b"a", &outside.join("kept")),
+            named(b"a", 2),
+            end(b"lie!", 4),
+            again(b"two", 2),
+            link(b"b", outside),
+            named(b"b", 3),
+            problem(5, b"b", b"read"),
+            again(b"three", 3),
+            file(b"after", b"after"),
+            leave(),
+        ]
+    });
+    // Also where links of these names are there before the copy begins.
+    for is_planted in [false, true] {
+        if is_planted {
+            fs::create_dir(&scene.to).unwrap();
+            for (name, target) in [("l", ""), ("a", "kept"), ("one", "kept"), ("three", "")] {
+                std::os::unix::fs::symlink(scene.outside.join(target), scene.to.join(name)).unwrap();
+            }
+            fs::rename(&scene.to, scene.fake.directory.path("from")).unwrap();
+            fs::create_dir(&scene.to).unwrap();
+            fs::rename(scene.fake.directory.path("from"), scene.to.join("from")).unwrap();
+        }
+        let copy = if is_planted { scene.to.join("from") } else { scene.to.clone() };
+        let finished = scene.cp(&["-rp"]);
+        assert_eq!(finished.status(), 255, "{finished:?}");
+        assert!(finished.stderr().contains("/one: cannot link: No such file or directory"), "{finished:?}");
+        assert_eq!(fs::read(copy.join("after")).unwrap(), b"after");
+        for name in names(&copy).iter().filter(|name| *name != "after") {
+            assert!(fs::symlink_metadata(copy.join(name)).unwrap().is_symlink(), "{name:?}");
+        }
+        assert_eq!(
+            std::os::unix::fs::MetadataExt::nlink(&fs::metadata(scene.outside.join("kept")).unwrap()),
+            1
+        );
+        scene.is_clean();
+        fs::remove_dir_all(&scene.to).unwrap();
+    }
+}
+
+#[test]
 fn without_r_nothing_but_a_file_comes() {
     // Somebody who writes to that name afterwards would write through it.
     for (first, rest) in [

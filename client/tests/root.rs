@@ -197,6 +197,79 @@ fn hard_links_of_a_hostile_client_stay_inside() {
     assert_eq!(fs::metadata(outside.join("kept")).unwrap().nlink(), 1);
 }
 
+/// How many names a file has, itself a link or not.
+fn name_count(path: &Path) -> u64 {
+    std::os::unix::fs::MetadataExt::nlink(&fs::symlink_metadata(path).unwrap())
+}
+
+#[test]
+fn a_hard_link_to_a_planted_link_is_one_to_the_link_itself() {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    let link = |name: &[u8], target: &[u8]| entry(0o100_644, meta_flag::LINK, name, target);
+    // An agent that serves one directory, and one that serves all: a tree is left by no name in either.
+    for (number, is_confined) in [(100, true), (200, false)] {
+        let (rooted, root, outside) = rooted();
+        let unconfined = (!is_confined).then(Guest::start);
+        let guest = unconfined.as_ref().unwrap_or(&rooted);
+        let path = |inside: &str| if is_confined { PathBuf::from(inside) } else { root.join(inside) };
+        let request = |inside: &str| {
+            let path = path(inside).into_os_string();
+            [field(0x10, &[path.as_bytes(), b"\0"].concat()), field(0x12, &[0; 4])].concat()
+        };
+        let kept = outside.join("kept");
+        let before = fs::metadata(&kept).unwrap();
+        let stream = [
+            folder(b""),
+            // Of links that came before in the same stream: to a file outside, and to a directory there.
+            entry(0o120_777, 0, b"file", b"../../outside/kept"),
+            entry(0o120_777, 0, b"up", b"../../outside"),
+            link(b"of file", b"file"),
+            link(b"of up", b"up"),
+            link(b"through", b"up/kept"),
+            // Of a directory that turns out to be such a link.
+            folder(b"up"),
+            entry(0o100_644, 0, b"kept", b""),
+            link(b"evil", b"kept"),
+            leave(),
+            // In the place of the link that leads out; and metadata alone of a name of it.
+            link(b"up", b"of file"),
+            entry(0o100_777, 0, b"of file", b""),
+            entry(0o100_777, 0, b"up", b""),
+            leave(),
+        ]
+        .concat();
+        let heard = said(guest, number, 2, &request("new"), &stream);
+        // What cannot be made is told, of all of them to the end.
+        for told in [&b"through"[..], b"up", b"of file"] {
+            assert!(heard.windows(told.len()).any(|window| window == told), "{told:?}");
+        }
+        assert_eq!(names(root.join("new")), ["file", "of file", "of up", "up"]);
+        for name in ["file", "of file", "up"] {
+            assert_eq!(fs::read_link(root.join("new").join(name)).unwrap(), Path::new("../../outside/kept"));
+        }
+        assert_eq!(fs::read_link(root.join("new/of up")).unwrap(), Path::new("../../outside"));
+        // The same of links that were there before.
+        let stream = [
+            folder(b""),
+            link(b"a", b"file"),
+            link(b"b", b"out/kept"),
+            link(b"c", b"up/kept"),
+            link(b"e", b"in/f"),
+            link(b"g", b"out"),
+            entry(0o100_777, 0, b"a", b""),
+            leave(),
+        ]
+        .concat();
+        said(guest, number + 1, 2, &request("."), &stream);
+        assert_eq!(names(&root), ["a", "d", "file", "g", "in", "new", "out", "up"]);
+        assert!(["a", "g"].iter().all(|name| fs::symlink_metadata(root.join(name)).unwrap().is_symlink()));
+        is_untouched(&outside);
+        assert_eq!((name_count(&kept), name_count(&root.join("d/f"))), (1, 1));
+        assert_eq!(fs::metadata(&kept).unwrap().permissions().mode(), before.permissions().mode());
+    }
+}
+
 #[test]
 fn links_that_a_hostile_client_plants_are_not_gone_through() {
     let (guest, root, outside) = rooted();
