@@ -315,22 +315,13 @@ impl Landing {
     pub(super) fn finish(&mut self, meta: &Meta) -> Result<(), Error> {
         let To::File { file, temporary, folder, name } = &mut self.0 else { return Ok(()) };
         let path = folder.path_of(name);
-        let failed = |what: &'static str| {
-            let path = &path;
-            move |errno: Errno| Error::local(what, path)(errno.into())
-        };
         // The content is there, whatever else cannot be: it is kept, and that is told.
         let dressed = dress(file.as_fd(), meta).map_err(|(what, errno)| {
-            Error::local(
-                match what {
-                    "set the mode" => "set the mode of",
-                    "set the time" => "set the time of",
-                    _ => "set the owner of",
-                },
-                &path,
-            )(errno.into())
+            let on = crate::text::escape(path.as_os_str().as_bytes()).into_owned();
+            Error::About { what, on, errno }
         });
-        rustix::fs::renameat(&folder.fd, &temporary.name, &folder.fd, &*name).map_err(failed("rename to"))?;
+        rustix::fs::renameat(&folder.fd, &temporary.name, &folder.fd, &*name)
+            .map_err(|errno| Error::local("rename to", &path)(errno.into()))?;
         temporary.is_over = true;
         dressed
     }

@@ -77,14 +77,15 @@ pub(super) fn dress_name(
     name: impl Arg + Copy,
     meta: &Meta,
 ) -> Result<(), (&'static str, Errno)> {
+    let mut owned = Ok(());
     if meta.has(meta_flag::OWNER) && geteuid().is_root() {
-        give_away(folder, name, meta).map_err(|errno| ("set the owner", errno))?;
+        owned = give_away(folder, name, meta);
     }
     if let Some(times) = times(meta) {
         rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| ("set the time", errno))?;
     }
-    Ok(())
+    owned.map_err(|errno| ("set the owner", errno))
 }
 
 /// Gives away what was made under this name, and nothing that took its place: another name of somebody's file.

@@ -373,14 +373,18 @@ impl<'o> Planting<'o> {
             }
         }
         .map_err(failed)?;
-        let done = dress_name(folder, &temporary, &meta)
-            .map_err(|(what, errno)| Error::About { what, on: shown(&path), errno })
-            .and_then(|()| rustix::fs::renameat(folder, &temporary, folder, &spot.name).map_err(failed));
-        if done.is_err() {
+        // It is there, whatever else cannot be: it is kept, and that is told.
+        let dressed = dress_name(folder, &temporary, &meta).map_err(|(what, errno)| Error::About {
+            what,
+            on: shown(&path),
+            errno,
+        });
+        if let Err(errno) = rustix::fs::renameat(folder, &temporary, folder, &spot.name) {
             _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
+            return Err(failed(errno));
         }
         report.other();
-        done
+        dressed
     }
 
     /// Sets an extended attribute of the file that is being received, or of the innermost directory.

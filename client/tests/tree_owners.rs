@@ -1,0 +1,215 @@
+//! Owners, and other metadata, that cannot be set (`-p`): by somebody who is not root, and by a root who may not either. What
+//! is copied is all there, without rights of an owner that it has not got, and only what is news is told.
+
+mod guest;
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use guest::tree::{make_fifo, set_time};
+use guest::{Directory, Finished, Guest, Running, agent_binary, client_binary, names};
+use rustix::process::{geteuid, getuid};
+
+/// A program that is root in a user namespace in which there is nobody else: it can give nothing away, `user_namespaces(7)`.
+fn alone(program: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user"]).arg(program);
+    command
+}
+
+/// A program as somebody who is not root; root becomes nobody, who needs it where he can execute it.
+fn not_root(directory: &Directory, program: &Path) -> Command {
+    if !geteuid().is_root() {
+        return Command::new(program);
+    }
+    let copy = directory.path(program.file_name().unwrap());
+    fs::copy(program, &copy).unwrap();
+    fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy);
+    command
+}
+
+/// The user as whom [`not_root`] and [`as_user`] work.
+fn user() -> u32 {
+    if geteuid().is_root() { 65534 } else { getuid().as_raw() }
+}
+
+/// An operand with a user who is not root, by his number.
+fn as_user(guest: &Guest, path: &Path) -> OsString {
+    let mut operand = OsString::from(format!("{}@", user()));
+    operand.push(guest.remote(path));
+    operand
+}
+
+const NAMES: [&str; 7] = ["", "fifo", "folder", "folder/inside", "link", "plain", "program"];
+
+/// A tree that is somebody else's, who is neither the user of the tests nor, where these are root's, anybody at all.
+fn somebody_elses(directory: &Directory) -> PathBuf {
+    let root = directory.subdirectory("from");
+    fs::create_dir(root.join("folder")).unwrap();
+    for name in ["folder/inside", "plain", "program"] {
+        fs::write(root.join(name), name).unwrap();
+    }
+    symlink("plain", root.join("link")).unwrap();
+    make_fifo(&root.join("fifo"), 0o600);
+    if geteuid().is_root() {
+        for name in NAMES {
+            lchown(root.join(name), Some(1234), Some(1234)).unwrap();
+        }
+    }
+    for (name, mode) in
+        [("fifo", 0o640), ("plain", 0o604), ("program", 0o6755), ("folder", 0o2775), ("", 0o755)]
+    {
+        fs::set_permissions(root.join(name), Permissions::from_mode(mode)).unwrap();
+    }
+    for (number, name) in NAMES.iter().enumerate().rev() {
+        set_time(&root.join(name), number as i64);
+    }
+    root
+}
+
+/// All of it came, as `owner`'s, with its modes and times, but for what would give rights of somebody else.
+#[track_caller]
+fn came(from: &Path, to: &Path, owner: u32) {
+    came_with_times(from, to, owner, &NAMES);
+}
+
+/// The same, where these have the times of before.
+#[track_caller]
+fn came_with_times(from: &Path, to: &Path, owner: u32, timed: &[&str]) {
+    assert_eq!(names(to), ["fifo", "folder", "link", "plain", "program"]);
+    for name in NAMES {
+        let [source, copy] = [from, to].map(|root| fs::symlink_metadata(root.join(name)).unwrap());
+        assert_eq!(copy.uid(), owner, "{name}");
+        assert_eq!(copy.mode(), source.mode() & !0o6000, "{name}: {:o}", copy.mode());
+        if source.is_file() {
+            assert_eq!(fs::read(to.join(name)).unwrap(), name.as_bytes());
+        }
+        let time = |of: &fs::Metadata| (of.mtime(), of.mtime_nsec());
+        if timed.contains(&name) {
+            assert_eq!(time(&copy), time(&source), "{name}");
+        }
+    }
+    assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("plain"));
+}
+
+/// Runs a client.
+#[track_caller]
+fn run(mut command: Command, words: &[&OsStr]) -> Finished {
+    command.arg("cp").args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Running::start(&mut command).finish(b"")
+}
+
+/// A client to which the tree is somebody else's: root's, where we are not root.
+fn other_client() -> Command {
+    if geteuid().is_root() { Command::new(client_binary()) } else { alone(&client_binary()) }
+}
+
+/// A directory in which everybody may make something.
+fn open_folder(directory: &Directory, name: &str) -> PathBuf {
+    let folder = directory.subdirectory(name);
+    fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
+    folder
+}
+
+/// With which words a tree is copied; it is there before in the second and the third.
+const TIMES: [&[&str]; 3] = [&["-rpq"], &["-rpq"], &["-rpq", "--resume"]];
+
+#[test]
+fn somebody_who_is_not_root_keeps_what_he_cannot_give_away_and_is_told_nothing() {
+    let guest = Guest::start();
+    let from = somebody_elses(&guest.directory);
+    let source = from.join(".");
+    let to = open_folder(&guest.directory, "up").join("to");
+    for options in TIMES {
+        let operand = as_user(&guest, &to);
+        let words: Vec<_> = options.iter().map(OsStr::new).chain([source.as_os_str(), &operand]).collect();
+        run(other_client(), &words).succeeded();
+        came(&from, &to, user());
+    }
+    // The client is it, which may use the socket. (Where we are not root the guest's files are our own, and there is nothing to give away.)
+    fs::set_permissions(guest.socket(), Permissions::from_mode(0o777)).unwrap();
+    let to = open_folder(&guest.directory, "down").join("to");
+    for options in TIMES {
+        let operand = guest.remote(&source);
+        let options = options.iter().chain(&["--trust-guest"][..]).map(OsStr::new);
+        let words: Vec<_> = options.chain([&operand, to.as_os_str()]).collect();
+        run(not_root(&guest.directory, &client_binary()), &words).succeeded();
+        if geteuid().is_root() {
+            came(&from, &to, user());
+        }
+        assert_eq!(fs::read(to.join("program")).unwrap(), b"program");
+    }
+}
+
+#[test]
+fn an_agent_of_somebody_who_is_not_root_does_the_same() {
+    let guest = Guest::start_by(|directory| {
+        fs::set_permissions(directory.path(""), Permissions::from_mode(0o777)).unwrap();
+        let mut command = not_root(directory, &agent_binary());
+        command.args(["--grace", "0"]);
+        command
+    });
+    let from = somebody_elses(&guest.directory);
+    let to = guest.directory.path("to");
+    let (source, operand) = (from.join("."), guest.remote(&to));
+    for options in TIMES {
+        let words: Vec<_> = options.iter().map(OsStr::new).chain([source.as_os_str(), &operand]).collect();
+        run(other_client(), &words).succeeded();
+        came(&from, &to, user());
+    }
+}
+
+/// It failed, and what it said is the owner of each of these alone.
+#[track_caller]
+fn owners_told(finished: &Finished, names: &[&str]) {
+    let lines: Vec<_> = finished.stderr().lines().collect();
+    assert_eq!((finished.status(), lines.len()), (255, names.len()), "{lines:#?}");
+    let is_owner = |line: &&str| {
+        line.ends_with(": cannot set the owner: Invalid argument")
+            // The destination as a whole.
+            || line.contains("/from/.: cannot set the owner of ")
+    };
+    assert!(lines.iter().all(is_owner), "{lines:#?}");
+    for name in names {
+        let place = Path::new("/from/.").join(name);
+        let is_of = |line: &&&str| {
+            line.contains(&format!("{}: cannot set", place.display().to_string().trim_end_matches('/')))
+        };
+        assert_eq!(lines.iter().filter(is_of).count(), 1, "{name:?} in {lines:#?}");
+    }
+}
+
+#[test]
+fn a_root_of_the_guest_who_cannot_set_owners_is_told_so_and_has_all_of_it() {
+    let guest = Guest::start_by(|_| {
+        let mut command = alone(&agent_binary());
+        command.args(["--grace", "0"]);
+        command
+    });
+    let from = somebody_elses(&guest.directory);
+    let to = guest.directory.path("to");
+    let finished = guest.cp([OsStr::new("-rp"), from.join(".").as_os_str(), &guest.remote(&to)]);
+    owners_told(&finished, &NAMES);
+    came_with_times(&from, &to, getuid().as_raw(), &["", "folder", "folder/inside", "plain", "program"]);
+    // Without -p nobody asks for them.
+    fs::remove_dir_all(&to).unwrap();
+    let finished = guest.cp([OsStr::new("-r"), from.join(".").as_os_str(), &guest.remote(&to)]);
+    finished.succeeded();
+    assert_eq!(names(&to), ["fifo", "folder", "link", "plain", "program"]);
+}
+
+#[test]
+fn a_root_of_this_side_who_cannot_set_owners_is_told_so_and_has_all_of_it() {
+    let guest = Guest::start();
+    let from = somebody_elses(&guest.directory);
+    let to = guest.directory.path("to");
+    let operand = guest.remote(from.join("."));
+    let words = ["-rp".as_ref(), "--trust-guest".as_ref(), operand.as_os_str(), to.as_os_str()];
+    owners_told(&run(alone(&client_binary()), &words), &NAMES);
+    came(&from, &to, getuid().as_raw());
+}
