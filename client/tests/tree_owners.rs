@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use guest::tree::{make_fifo, set_time};
-use guest::{Directory, Finished, Guest, Running, agent_binary, client_binary, names};
+use guest::{Directory, Finished, Guest, Running, agent_binary, client_binary, is_root, names};
 use rustix::process::{geteuid, getuid};
 
 /// A program that is root in a user namespace in which there is nobody else: it can give nothing away, `user_namespaces(7)`.
@@ -212,4 +212,98 @@ fn a_root_of_this_side_who_cannot_set_owners_is_told_so_and_has_all_of_it() {
     let words = ["-rp".as_ref(), "--trust-guest".as_ref(), operand.as_os_str(), to.as_os_str()];
     owners_told(&run(alone(&client_binary()), &words), &NAMES);
     came(&from, &to, getuid().as_raw());
+}
+
+/// A directory that is in use, with a file of its own; its owner, mode and time.
+fn in_use(directory: &Directory, name: &str) -> (PathBuf, (u32, u32, i64)) {
+    let folder = open_folder(directory, name);
+    fs::write(folder.join("own"), "own").unwrap();
+    let seen = described(&folder);
+    (folder, seen)
+}
+
+fn described(path: &Path) -> (u32, u32, i64) {
+    let there = fs::metadata(path).unwrap();
+    (there.uid(), there.mode(), there.mtime())
+}
+
+/// A small tree, of the user of the tests, whose metadata are unlike those of a directory in use.
+fn small_tree(directory: &Directory) -> PathBuf {
+    let root = directory.subdirectory("from");
+    fs::create_dir(root.join("d")).unwrap();
+    fs::write(root.join("d/f"), "f").unwrap();
+    fs::write(root.join("f"), "f").unwrap();
+    fs::set_permissions(&root, Permissions::from_mode(0o755)).unwrap();
+    set_time(&root, 1);
+    root
+}
+
+#[track_caller]
+fn is_merged(folder: &Path) {
+    assert_eq!(names(folder), ["d", "f", "own"]);
+    assert_eq!(names(folder.join("d")), ["f"]);
+    for name in ["d/f", "f"] {
+        assert_eq!(fs::read(folder.join(name)).unwrap(), b"f");
+    }
+    assert_eq!(fs::read(folder.join("own")).unwrap(), b"own");
+}
+
+#[test]
+fn a_first_directory_that_is_somebody_elses_stays_as_it_is_and_that_is_told() {
+    if !is_root() {
+        return;
+    }
+    let guest = Guest::start();
+    fs::set_permissions(guest.socket(), Permissions::from_mode(0o777)).unwrap();
+    let source = small_tree(&guest.directory).join(".");
+    for options in [&["-rp"][..], &["-rp", "--resume"], &["-rp", "--checksum", "--delete"]] {
+        let (up, before) = in_use(&guest.directory, "up");
+        let operand = as_user(&guest, &up);
+        let words: Vec<_> = options.iter().map(OsStr::new).chain([source.as_os_str(), &operand]).collect();
+        run(other_client(), &words).failed(255, &["/from/.: cannot set the mode: Operation not permitted"]);
+        // Where something could not be copied nothing is deleted.
+        is_merged(&up);
+        assert_eq!((described(&up).0, described(&up).1), (before.0, before.1));
+        let (down, before) = in_use(&guest.directory, "down");
+        let operand = guest.remote(&source);
+        let words: Vec<_> = options.iter().map(OsStr::new).chain([&operand, down.as_os_str()]).collect();
+        let finished = run(not_root(&guest.directory, &client_binary()), &words);
+        finished.failed(255, &["cannot set the mode of ", "/down: Operation not permitted"]);
+        is_merged(&down);
+        assert_eq!((described(&down).0, described(&down).1), (before.0, before.1));
+        for folder in [up, down] {
+            fs::remove_dir_all(folder).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_first_directory_whose_owner_cannot_be_set_gets_the_rest_of_its_metadata() {
+    let guest = Guest::start_by(|_| {
+        let mut command = alone(&agent_binary());
+        command.args(["--grace", "0"]);
+        command
+    });
+    let other = Guest::start();
+    let from = small_tree(&guest.directory);
+    if geteuid().is_root() {
+        lchown(&from, Some(1234), Some(1234)).unwrap();
+        for name in ["d", "d/f", "f"] {
+            lchown(from.join(name), Some(0), Some(0)).unwrap();
+        }
+    }
+    let source = from.join(".");
+    let (up, _) = in_use(&guest.directory, "up");
+    let finished = guest.cp([OsStr::new("-rp"), source.as_os_str(), &guest.remote(&up)]);
+    let (down, _) = in_use(&guest.directory, "down");
+    let operand = other.remote(&source);
+    let finished_down = run(alone(&client_binary()), &["-rp".as_ref(), &operand, down.as_os_str()]);
+    for (finished, to) in [(finished, up), (finished_down, down)] {
+        // Where we are not root all of it is somebody's who is not in the namespace.
+        let told: &[&str] = if geteuid().is_root() { &[""] } else { &["", "d", "d/f", "f"] };
+        owners_told(&finished, told);
+        is_merged(&to);
+        let (owner, mode, time) = described(&from);
+        assert_eq!(described(&to), (if owner == 1234 { 0 } else { owner }, mode, time));
+    }
 }
