@@ -75,24 +75,16 @@ fn somebody_elses(directory: &Directory) -> PathBuf {
 /// All of it came, as `owner`'s, with its modes and times, but for what would give rights of somebody else.
 #[track_caller]
 fn came(from: &Path, to: &Path, owner: u32) {
-    came_with_times(from, to, owner, &NAMES);
-}
-
-/// The same, where these have the times of before.
-#[track_caller]
-fn came_with_times(from: &Path, to: &Path, owner: u32, timed: &[&str]) {
     assert_eq!(names(to), ["fifo", "folder", "link", "plain", "program"]);
     for name in NAMES {
         let [source, copy] = [from, to].map(|root| fs::symlink_metadata(root.join(name)).unwrap());
         assert_eq!(copy.uid(), owner, "{name}");
         assert_eq!(copy.mode(), source.mode() & !0o6000, "{name}: {:o}", copy.mode());
         if source.is_file() {
-            assert_eq!(fs::read(to.join(name)).unwrap(), name.as_bytes());
+            assert_eq!(fs::read(to.join(name)).unwrap(), fs::read(from.join(name)).unwrap());
         }
         let time = |of: &fs::Metadata| (of.mtime(), of.mtime_nsec());
-        if timed.contains(&name) {
-            assert_eq!(time(&copy), time(&source), "{name}");
-        }
+        assert_eq!(time(&copy), time(&source), "{name}");
     }
     assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("plain"));
 }
@@ -195,7 +187,7 @@ fn a_root_of_the_guest_who_cannot_set_owners_is_told_so_and_has_all_of_it() {
     let to = guest.directory.path("to");
     let finished = guest.cp([OsStr::new("-rp"), from.join(".").as_os_str(), &guest.remote(&to)]);
     owners_told(&finished, &NAMES);
-    came_with_times(&from, &to, getuid().as_raw(), &["", "folder", "folder/inside", "plain", "program"]);
+    came(&from, &to, getuid().as_raw());
     // Without -p nobody asks for them.
     fs::remove_dir_all(&to).unwrap();
     let finished = guest.cp([OsStr::new("-r"), from.join(".").as_os_str(), &guest.remote(&to)]);
@@ -305,5 +297,20 @@ fn a_first_directory_whose_owner_cannot_be_set_gets_the_rest_of_its_metadata() {
         is_merged(&to);
         let (owner, mode, time) = described(&from);
         assert_eq!(described(&to), (if owner == 1234 { 0 } else { owner }, mode, time));
+    }
+}
+
+#[test]
+fn somebody_who_is_not_root_resumes_a_tree_with_hard_links_of_somebody_else() {
+    let guest = Guest::start();
+    let from = somebody_elses(&guest.directory);
+    fs::hard_link(from.join("plain"), from.join("same")).unwrap();
+    let to = open_folder(&guest.directory, "up").join("to");
+    let (source, operand) = (from.join("."), as_user(&guest, &to));
+    for options in [&["-rpq"][..], &["-rpq", "--resume"]] {
+        let words: Vec<_> = options.iter().map(OsStr::new).chain([source.as_os_str(), &operand]).collect();
+        run(other_client(), &words).succeeded();
+        let number = |name| fs::metadata(to.join(name)).unwrap().ino();
+        assert_eq!(number("plain"), number("same"));
     }
 }

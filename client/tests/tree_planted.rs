@@ -221,3 +221,40 @@ fn a_part_of_somebody_else_in_a_shared_directory_is_neither_gone_on_with_nor_tou
     }
     assert_eq!(guest.run([OsStr::new(guest::TARGET), OsStr::new("echo fine")]).succeeded(), "fine\n");
 }
+
+#[test]
+fn a_mark_that_somebody_else_made_is_believed_by_neither_side() {
+    if !is_root() {
+        return;
+    }
+    let guest = Guest::start();
+    let from = guest.directory.subdirectory("from");
+    solid_file(&from.join("large"), 2 << 30);
+    // How a directory that is not complete is marked, a copy finds out that is.
+    let trial = guest.directory.subdirectory("trial");
+    let copy = |options: &[&str], to: &Path| {
+        let options = ["cp", "-r", "--resume"].iter().chain(options).map(OsString::from);
+        options.chain([from.clone().into(), guest.remote(to)]).collect::<Vec<_>>()
+    };
+    let mut running = Running::start(&mut guest.client(copy(&[], &trial.join("to"))));
+    until("a part is there", || trial.join("to").exists() && !names(trial.join("to")).is_empty());
+    running.signal(Signal::KILL);
+    running.end();
+    guest.is_idle();
+    let mark = names(&trial).remove(0);
+    assert!(mark.as_bytes().starts_with(b".vsock-shell-"), "{mark:?}");
+    fs::remove_file(from.join("large")).unwrap();
+    fs::write(from.join("new"), "new").unwrap();
+    let shared = guest.directory.subdirectory("shared");
+    let to = shared.join("to");
+    fs::create_dir(&to).unwrap();
+    fs::write(to.join("own"), "own").unwrap();
+    let planted = guest.directory.path("shared").join(mark);
+    fs::write(&planted, "").unwrap();
+    chown(&planted, Some(1234), Some(1234)).unwrap();
+    for options in [&[][..], &["--delete"]] {
+        guest.run(copy(options, &to)).succeeded();
+        assert_eq!(names(&to), ["from", "own"]);
+        assert_eq!(fs::read(to.join("from/new")).unwrap(), b"new");
+    }
+}

@@ -155,3 +155,35 @@ fn downloads_to_one_name_leave_one_whole_version() {
         is_whole(&to.join("name"), LENGTH);
     }
 }
+
+#[test]
+fn resumed_uploads_to_one_name_leave_one_whole_version() {
+    let guest = Guest::start();
+    let sources = sources(&guest, |path, number| fs::write(path, version(number, LENGTH)).unwrap());
+    let to = guest.directory.subdirectory("to");
+    all_succeed(
+        &guest,
+        sources.iter().map(|source| vec!["--resume".into(), source.into(), guest.remote(&to)]),
+    );
+    assert_eq!(names(&to), ["name"]);
+    is_whole(&to.join("name"), LENGTH);
+}
+
+#[test]
+fn trees_with_hard_links_to_one_place_leave_whole_files_only() {
+    let guest = Guest::start();
+    let sources = sources(&guest, |root, number| {
+        plant(root, number);
+        for folder in 0..FOLDERS {
+            let folder = root.join(folder.to_string());
+            fs::hard_link(folder.join("0"), folder.join("again")).unwrap();
+        }
+    });
+    let to = guest.directory.path("to");
+    for _ in 0..2 * ROUNDS {
+        all_succeed(
+            &guest,
+            sources.iter().map(|source| vec!["-rp".into(), source.join(".").into(), guest.remote(&to)]),
+        );
+    }
+}
