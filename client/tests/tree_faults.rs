@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use guest::nobody::as_nobody;
 use guest::tree::{make_socket, odd_names};
 use guest::{
     Finished, Guest, Running, agent_binary, client_binary, is_root, names, payload, solid_file, until,
@@ -30,30 +31,14 @@ fn told(finished: &Finished, words: &[&str]) {
     assert!(!finished.stderr().chars().any(|character| character.is_control() && character != '\n'));
 }
 
-/// An agent, and clients, that are somebody who may not read everything.
-fn as_nobody(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
-    command
-}
-
-/// The programs where everybody may execute them.
-fn copy_for_all(guest_directory: &Path, program: &Path) -> std::path::PathBuf {
-    let copy = guest_directory.join(program.file_name().unwrap());
-    fs::copy(program, &copy).unwrap();
-    fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
-    copy
-}
-
 #[test]
 fn what_cannot_be_opened_is_told_one_by_one_and_the_rest_is_copied() {
     if !is_root() {
         return;
     }
     let guest = Guest::start_by(|directory| {
-        let agent = copy_for_all(&directory.path(""), &agent_binary());
         fs::set_permissions(directory.path(""), Permissions::from_mode(0o777)).unwrap();
-        as_nobody(&agent)
+        as_nobody(&directory.path(""), &agent_binary())
     });
     let from = guest.directory.subdirectory("from");
     for name in ["a", "closed", "d", "d/closed", "z"] {
@@ -80,8 +65,7 @@ fn what_cannot_be_opened_is_told_one_by_one_and_the_rest_is_copied() {
     check(&down);
     // Up: the client may not.
     let up = guest.directory.path("up");
-    let client = copy_for_all(&guest.directory.path(""), &client_binary());
-    let mut command = as_nobody(&client);
+    let mut command = as_nobody(&guest.directory.path(""), &client_binary());
     command.args(["cp", "-r"]).args([from.as_os_str(), &guest.remote(&up)]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     told(&Running::start(&mut command).finish(b""), &words);
@@ -341,9 +325,8 @@ fn what_is_given_away_without_the_right_to_is_copied_all_the_same() {
         return;
     }
     let guest = Guest::start_by(|directory| {
-        let agent = copy_for_all(&directory.path(""), &agent_binary());
         fs::set_permissions(directory.path(""), Permissions::from_mode(0o777)).unwrap();
-        as_nobody(&agent)
+        as_nobody(&directory.path(""), &agent_binary())
     });
     let from = guest.directory.subdirectory("from");
     let mut file = File::create(from.join("program")).unwrap();

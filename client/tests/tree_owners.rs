@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use guest::nobody::as_nobody;
 use guest::tree::{make_fifo, set_time};
 use guest::{Directory, Finished, Guest, Running, agent_binary, client_binary, is_root, names};
 use rustix::process::{geteuid, getuid};
@@ -25,12 +26,7 @@ fn not_root(directory: &Directory, program: &Path) -> Command {
     if !geteuid().is_root() {
         return Command::new(program);
     }
-    let copy = directory.path(program.file_name().unwrap());
-    fs::copy(program, &copy).unwrap();
-    fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy);
-    command
+    as_nobody(&directory.path(""), program)
 }
 
 /// The user as whom [`not_root`] and [`as_user`] work.

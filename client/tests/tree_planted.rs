@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use guest::nobody::{as_nobody_here, program_for_all};
 use guest::tree::make_fifo;
 use guest::{
     Finished, Guest, Running, assert_same, client_binary, is_root, names, payload, solid_file, until,
@@ -155,11 +156,7 @@ fn copied_as_nobody(guest: &Guest, way: Way, client: &Path, from: &Path, to: &Pa
             words[3] = operand;
             Command::new(client_binary())
         }
-        Way::Down => {
-            let mut command = Command::new("setpriv");
-            command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(client);
-            command
-        }
+        Way::Down => as_nobody_here(client),
     };
     command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Running::start(&mut command).finish(b"")
@@ -172,8 +169,7 @@ fn a_part_of_somebody_else_in_a_shared_directory_is_neither_gone_on_with_nor_tou
     }
     let guest = Guest::start();
     fs::set_permissions(guest.socket(), Permissions::from_mode(0o777)).unwrap();
-    let client = guest.directory.path("client");
-    fs::copy(client_binary(), &client).unwrap();
+    let client = program_for_all(&guest.directory.path(""), &client_binary());
     let from = guest.directory.file("from", &payload(LENGTH));
     for way in [Way::Up, Way::Down] {
         let folder = guest.directory.subdirectory("shared");

@@ -25,7 +25,7 @@ use vsock_shell_proto::items::{Item, ItemReader, Kind, Meta, Stream, UNKNOWN, Wa
 use super::Core;
 use super::base::Base;
 use super::identity::Rights;
-use super::landing::{is_ours, partial_name};
+use super::landing::{is_held, is_ours, partial_name};
 use super::tasks::Step;
 use super::transfer::{Failed, GARBLED, Leased, Memory, Pending, exit_failed};
 use super::walk::{Found, Name};
@@ -259,7 +259,7 @@ impl Sender {
             let file =
                 rustix::fs::openat(&folder, partial.as_c_str(), flags, Mode::empty()).map_err(failed)?;
             let stat = rustix::fs::fstat(&file).map_err(failed)?;
-            return if is_ours(&stat) {
+            return if is_ours(&stat) && !is_held(file.as_fd()) {
                 self.present_file(file, &stat, b"")
             } else {
                 Err(failed(Errno::INVAL))

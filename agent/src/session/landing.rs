@@ -6,7 +6,8 @@ use core::ffi::CStr;
 use arrayvec::ArrayVec;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, FileType, Gid, MemfdFlags, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, UTIME_OMIT, Uid,
+    AtFlags, FileType, FlockOperation, Gid, MemfdFlags, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps,
+    UTIME_OMIT, Uid,
 };
 use rustix::io::{Errno, IoSlice};
 use rustix::process::getpid;
@@ -23,6 +24,8 @@ use crate::sys::random;
 const PREFIX: [u8; 13] = *b".vsock-shell-";
 /// Bytes of a temporary name, with its NUL.
 const TEMPORARY_LEN: usize = 32;
+/// Times that a link is tried to a name that others replace meanwhile.
+const LINK_TRIES: u32 = 8;
 /// Other temporary names that are tried where one exists.
 const TRIES: u32 = 16;
 /// The mode of what is not complete.
@@ -130,9 +133,9 @@ pub fn is_marked(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
     mark.is_ok_and(|mark| is_ours(&mark) && mark.st_size == 0)
 }
 
-/// What has the name of what is kept was made by us, and nobody else can write into it or has it under another name.
+/// What has the name of what is kept was made by us, for nobody else to read, and has no other name.
 pub fn is_ours(stat: &Stat) -> bool {
-    stat.st_mode & 0o170_022 == 0o100_000 && stat.st_nlink == 1 && stat.st_uid == file_user()
+    stat.st_mode & 0o170_077 == 0o100_000 && stat.st_nlink == 1 && stat.st_uid == file_user()
 }
 
 /// A file that is being received.
@@ -156,15 +159,23 @@ impl Landing {
     pub fn create(spot: &mut Spot<'_>, meta: Meta, is_kept: bool) -> Result<Self, Failed> {
         can_replace(spot, Kind::File)?;
         let folder = spot.folder;
-        let (file, temporary) = if is_kept {
-            let partial = partial_name(spot.name.to_bytes_with_nul());
-            (open_partial(folder, &partial, meta.offset)?, partial)
+        let partial = partial_name(spot.name.to_bytes_with_nul());
+        let kept = if is_kept {
+            open_partial(folder, &partial, meta.offset).map_err(|(what, errno)| Failed::new(what, errno))?
         } else if meta.offset > 0 {
             return Err(Failed::new(c"go on", Errno::NODATA));
         } else {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let open = &mut |name: &CStr| rustix::fs::openat(folder, name, flags, OWN);
-            spot.names.try_each(open).map_err(Failed::to(c"create"))?
+            None
+        };
+        let is_kept = kept.is_some();
+        let (file, temporary) = match kept {
+            Some(file) => (file, partial),
+            None => {
+                let flags =
+                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let open = &mut |name: &CStr| rustix::fs::openat(folder, name, flags, OWN);
+                spot.names.try_each(open).map_err(Failed::to(c"create"))?
+            }
         };
         let mut landing = Self::of(file, meta);
         landing.temporary = Some(temporary);
@@ -202,6 +213,11 @@ impl Landing {
             let _ = own(self.file.as_fd(), &self.meta);
         }
         self.file.as_fd()
+    }
+
+    /// Leaves what is kept to others while nothing comes, or takes it again; whether it is still ours.
+    pub fn hold(&self, is_wanted: bool) -> bool {
+        !self.is_kept || hold(self.file.as_fd(), is_wanted)
     }
 
     /// Counts content that is written next.
@@ -268,6 +284,9 @@ impl Landing {
             return Err(GARBLED);
         }
         let (Some(temporary), Some(folder)) = (&self.temporary, folder) else { return Ok(()) };
+        if self.is_kept && !has_name(folder, temporary.as_c_str(), &self.file) {
+            return Err(Failed::new(c"complete what another copy has taken", Errno::BUSY));
+        }
         // The content is there, whatever else cannot be: it is kept, and that is told.
         let dressed = dress(self.file.as_fd(), &self.meta);
         rustix::fs::renameat(folder, temporary.as_c_str(), folder, name).map_err(Failed::to(c"rename"))?;
@@ -284,26 +303,60 @@ impl Landing {
     }
 }
 
-/// Opens what was kept, cut to the offset, or a new file where nothing was.
-fn open_partial(folder: BorrowedFd<'_>, partial: &Temporary, offset: u64) -> Result<OwnedFd, Failed> {
+/// Opens what was kept, cut to the offset, or a new file where nothing was; none where another copy writes it, and nothing is
+/// lost by going elsewhere.
+fn open_partial(
+    folder: BorrowedFd<'_>,
+    partial: &Temporary,
+    offset: u64,
+) -> Result<Option<OwnedFd>, (&'static CStr, Errno)> {
     let name = partial.as_c_str();
+    let (creating, going_on) = (|errno| (c"create", errno), |errno| (c"go on", errno));
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    if offset > 0 {
-        let file = rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(Failed::to(c"go on"))?;
-        let stat = rustix::fs::fstat(&file).map_err(Failed::to(c"go on"))?;
-        if !is_ours(&stat) || (stat.st_size as u64) < offset {
-            return Err(Failed::new(c"go on", Errno::NODATA));
+    let open = |more| rustix::fs::openat(folder, name, flags | more, OWN);
+    let is_usable = |file: &OwnedFd| {
+        let stat = rustix::fs::fstat(file);
+        stat.is_ok_and(|stat| is_ours(&stat) && stat.st_size as u64 >= offset)
+    };
+    let file = if offset > 0 {
+        open(OFlags::empty()).map_err(going_on)?
+    } else {
+        if open(OFlags::empty()).is_ok_and(|there| is_usable(&there) && is_held(there.as_fd())) {
+            return Ok(None);
         }
-        // It had its mode already, or this file system has none.
-        let _ = rustix::fs::fchmod(&file, OWN);
-        rustix::fs::ftruncate(&file, offset)
-            .and_then(|()| rustix::fs::seek(&file, SeekFrom::Start(offset)))
-            .map_err(Failed::to(c"go on"))?;
-        return Ok(file);
+        // What somebody may have opened before does not get the content.
+        let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
+        open(OFlags::CREATE | OFlags::EXCL).map_err(creating)?
+    };
+    if !is_usable(&file) {
+        return Err(going_on(Errno::NODATA));
     }
-    let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
-    rustix::fs::openat(folder, name, flags | OFlags::CREATE | OFlags::EXCL, OWN)
-        .map_err(Failed::to(c"create"))
+    if !hold(file.as_fd(), true) || !has_name(folder, name, &file) {
+        return if offset > 0 { Err(going_on(Errno::BUSY)) } else { Ok(None) };
+    }
+    rustix::fs::ftruncate(&file, offset)
+        .and_then(|()| rustix::fs::seek(&file, SeekFrom::Start(offset)))
+        .map_err(going_on)?;
+    Ok(Some(file))
+}
+
+/// Takes or leaves a file that is kept, `flock(2)`: whether it is ours alone. A file system without locks has no others.
+fn hold(file: BorrowedFd<'_>, is_wanted: bool) -> bool {
+    let operation =
+        if is_wanted { FlockOperation::NonBlockingLockExclusive } else { FlockOperation::NonBlockingUnlock };
+    rustix::fs::flock(file, operation) != Err(Errno::WOULDBLOCK)
+}
+
+/// Another copy goes on with it, or will have.
+pub fn is_held(file: BorrowedFd<'_>) -> bool {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+}
+
+/// The file has this name.
+fn has_name(folder: BorrowedFd<'_>, name: &CStr, file: &OwnedFd) -> bool {
+    let named = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+    let open = rustix::fs::fstat(file);
+    matches!((named, open), (Ok(named), Ok(open)) if (named.st_dev, named.st_ino) == (open.st_dev, open.st_ino))
 }
 
 /// Neither a directory nor a device is to be replaced by something else.
@@ -344,7 +397,11 @@ pub fn make(spot: &mut Spot<'_>, meta: &Meta, made: &Made<'_>) -> Result<(), Fai
     can_replace(spot, meta.kind())?;
     let (folder, name) = (spot.folder, spot.name);
     let make = &mut |temporary: &CStr| match made {
-        Made::Link { folder: of, name } => rustix::fs::linkat(of, *name, folder, temporary, AtFlags::empty()),
+        // What had the name a moment ago may have lost it, and then another has it.
+        Made::Link { folder: of, name } => (1..LINK_TRIES)
+            .map(|_| rustix::fs::linkat(of, *name, folder, temporary, AtFlags::empty()))
+            .find(|linked| *linked != Err(Errno::NOENT))
+            .unwrap_or(Err(Errno::NOENT)),
         Made::Symlink(target) => rustix::fs::symlinkat(*target, folder, temporary),
         Made::Node => {
             // Its mode is set as it is made, because a name could be another thing afterwards.
@@ -397,15 +454,15 @@ pub fn dress(file: BorrowedFd<'_>, meta: &Meta) -> Result<(), Failed> {
 
 /// The same for what is not opened, which has its mode.
 fn dress_name(folder: BorrowedFd<'_>, name: &CStr, meta: &Meta) -> Result<(), Failed> {
+    let mut owned = Ok(());
     if meta.has(meta_flag::OWNER) && file_user() == 0 {
-        let failed = Failed::to(c"set the owner");
-        give_away(folder, name, meta).map_err(failed)?;
+        owned = give_away(folder, name, meta).map_err(Failed::to(c"set the owner"));
     }
-    match times(meta) {
-        Some(times) => rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(Failed::to(c"set the time")),
-        None => Ok(()),
+    if let Some(times) = times(meta) {
+        rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(Failed::to(c"set the time"))?;
     }
+    owned
 }
 
 /// Gives away what was made under this name, and nothing that took its place: another name of somebody's file.

@@ -160,6 +160,14 @@ impl Put {
         }
     }
 
+    /// The connection is lost, and somebody else may go on with what is kept; or it is there again.
+    pub fn set_connected(&mut self, is_connected: bool) {
+        let is_ours = self.receiver.landing.as_ref().is_none_or(|landing| landing.hold(is_connected));
+        if is_connected && !is_ours {
+            self.end = Some(Err(Failed::new(c"go on", Errno::BUSY)));
+        }
+    }
+
     /// The client takes no more of what is told.
     pub fn stop(&mut self) {
         self.is_stopped = true;
@@ -376,7 +384,7 @@ impl Receiver {
                 }
                 // Somebody else's is not given rights, and what has other names neither.
                 let is_owned = stat.st_uid == meta.owner || !meta.has(meta_flag::OWNER);
-                if !is_owned && (stat.st_uid != file_user() || stat.st_nlink > 1) {
+                if !is_owned && file_user() == 0 && (stat.st_uid != 0 || stat.st_nlink > 1) {
                     return Err(Failed::new(c"give away", Errno::PERM));
                 }
                 dress(file.as_fd(), meta)

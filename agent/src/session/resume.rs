@@ -20,6 +20,7 @@ impl Driver<'_> {
         self.close_transport();
         self.say(Word::Away);
         self.core.detach();
+        self.tasks.set_connected(false);
         self.ends_at = Some(self.now.micros() + u64::from(grace_ms) * 1000);
         true
     }
@@ -78,6 +79,7 @@ impl Driver<'_> {
         if self.ends_at.is_none() {
             let _ = self.core.attach(preamble.received, self.now);
             self.say(Word::Back);
+            self.tasks.set_connected(true);
         }
     }
 }

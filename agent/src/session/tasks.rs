@@ -194,6 +194,15 @@ impl Tasks {
         Some((removed.channel, removed.task))
     }
 
+    /// The connection is lost, or there is one again.
+    pub fn set_connected(&mut self, is_connected: bool) {
+        for place in self.places.iter_mut().flatten() {
+            if let Task::Put(put) = &mut place.task {
+                put.set_connected(is_connected);
+            }
+        }
+    }
+
     /// Removes all tasks.
     pub fn remove_all(&mut self, removed: &mut dyn FnMut(Task)) {
         for place in 0..self.places.len() {

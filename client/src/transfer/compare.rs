@@ -18,7 +18,7 @@ use vsock_shell_proto::items::{Kind, Meta, UNKNOWN, meta_flag};
 use super::beneath::open_beneath;
 use super::destination::Place;
 use super::fetch::Answer;
-use super::landing::{is_ours, partial_name};
+use super::landing::{is_held, is_ours, partial_name};
 use super::metadata::meta_of;
 use super::others::End;
 use super::receive::Scene;
@@ -320,7 +320,7 @@ fn here(place: &Place, path: &[u8], meta: &Meta, options: &CopyOptions) -> Optio
         return None;
     }
     let partial = at.with_file_name(partial_name(at.file_name()?));
-    let (partial, _) = open(&partial).filter(|(_, stat)| is_ours(stat))?;
+    let (partial, _) = open(&partial).filter(|(file, stat)| is_ours(stat) && !is_held(file.as_fd()))?;
     let (length, digest) = digest(partial).ok()?;
     (length > 0 && length <= meta.size).then_some(Here::Begun(length, digest))
 }

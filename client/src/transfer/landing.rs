@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use twox_hash::XxHash3_64;
 use vsock_shell_proto::items::{Kind, Meta};
@@ -122,10 +122,10 @@ pub(super) fn is_marked(path: &Path) -> bool {
     mark.is_ok_and(|mark| is_ours(&mark) && mark.st_size == 0)
 }
 
-/// What has the name of what is kept was made by us, and nobody else can write into it or has it under another name.
+/// What has the name of what is kept was made by us, for nobody else to read, and has no other name.
 pub(super) fn is_ours(stat: &Stat) -> bool {
     let user = rustix::process::geteuid().as_raw();
-    stat.st_mode & 0o170_022 == 0o100_000 && stat.st_nlink == 1 && stat.st_uid == user
+    stat.st_mode & 0o170_077 == 0o100_000 && stat.st_nlink == 1 && stat.st_uid == user
 }
 
 /// Neither a directory nor a device is to be replaced by something else.
@@ -151,23 +151,18 @@ impl Landing {
         let failed = |errno: Errno| Error::local("create", &path)(errno.into());
         let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let create = |name: &OsStr| open_beneath(folder.fd.as_fd(), Path::new(name), create, OWN);
-        let (file, temporary) = if is_kept {
-            let temporary = partial_name(name);
-            let file = if meta.offset > 0 {
-                open_partial(folder, &temporary, meta.offset)
-            } else {
-                _ = rustix::fs::unlinkat(&folder.fd, &temporary, AtFlags::empty());
-                create(&temporary)
-            };
-            (file.map_err(failed)?, temporary)
-        } else {
-            loop {
+        let partial = partial_name(name);
+        let kept = if is_kept { open_partial(folder, &partial, meta.offset).map_err(failed)? } else { None };
+        let is_kept = kept.is_some();
+        let (file, temporary) = match kept {
+            Some(file) => (file, partial),
+            None => loop {
                 let temporary = fresh_name();
                 match create(&temporary) {
                     Err(Errno::EXIST) => {}
                     created => break (created.map_err(failed)?, temporary),
                 }
-            }
+            },
         };
         let temporary = Temporary { folder: Rc::clone(folder), name: temporary, is_over: is_kept };
         let (folder, name) = (Rc::clone(folder), name.to_owned());
@@ -315,6 +310,9 @@ impl Landing {
     pub(super) fn finish(&mut self, meta: &Meta) -> Result<(), Error> {
         let To::File { file, temporary, folder, name } = &mut self.0 else { return Ok(()) };
         let path = folder.path_of(name);
+        if !has_name(folder, &temporary.name, file.as_fd()) {
+            return Err(Error::local("complete", &path)(Errno::BUSY.into()));
+        }
         // The content is there, whatever else cannot be: it is kept, and that is told.
         let dressed = dress(file.as_fd(), meta).map_err(|(what, errno)| {
             let on = crate::text::escape(path.as_os_str().as_bytes()).into_owned();
@@ -336,18 +334,49 @@ impl Landing {
     }
 }
 
-/// Opens what was kept, cut to the offset.
-fn open_partial(folder: &Folder, name: &OsStr, offset: u64) -> Result<OwnedFd, Errno> {
-    let file = folder.open(name, OFlags::WRONLY | OFlags::NONBLOCK)?;
-    let stat = rustix::fs::fstat(&file)?;
-    if !is_ours(&stat) || u64::try_from(stat.st_size).unwrap_or(0) < offset {
+/// Opens what was kept, cut to the offset, or a new file where nothing was; none where another copy writes it, and nothing is
+/// lost by going elsewhere.
+fn open_partial(folder: &Folder, name: &OsStr, offset: u64) -> Result<Option<OwnedFd>, Errno> {
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let open = |more, mode| open_beneath(folder.fd.as_fd(), Path::new(name), flags | more, mode);
+    let is_usable = |file: &OwnedFd| {
+        let stat = rustix::fs::fstat(file);
+        stat.is_ok_and(|stat| is_ours(&stat) && u64::try_from(stat.st_size).unwrap_or(0) >= offset)
+    };
+    let file = if offset > 0 {
+        open(OFlags::empty(), Mode::empty())?
+    } else {
+        if open(OFlags::empty(), Mode::empty()).is_ok_and(|there| is_usable(&there) && is_held(there.as_fd()))
+        {
+            return Ok(None);
+        }
+        // What somebody may have opened before does not get the content.
+        _ = rustix::fs::unlinkat(&folder.fd, name, AtFlags::empty());
+        open(OFlags::CREATE | OFlags::EXCL, OWN)?
+    };
+    if !is_usable(&file) {
         return Err(Errno::NODATA);
     }
-    // It had its mode already, or this file system has none.
-    _ = rustix::fs::fchmod(&file, OWN);
+    let is_locked =
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK);
+    if is_locked || !has_name(folder, name, file.as_fd()) {
+        return if offset > 0 { Err(Errno::BUSY) } else { Ok(None) };
+    }
     rustix::fs::ftruncate(&file, offset)?;
     rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(offset))?;
-    Ok(file)
+    Ok(Some(file))
+}
+
+/// Another copy goes on with it, or will have.
+pub(super) fn is_held(file: BorrowedFd<'_>) -> bool {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+}
+
+/// The file has this name.
+fn has_name(folder: &Folder, name: &OsStr, file: BorrowedFd<'_>) -> bool {
+    let named = rustix::fs::statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW);
+    let open = rustix::fs::fstat(file);
+    matches!((named, open), (Ok(named), Ok(open)) if (named.st_dev, named.st_ino) == (open.st_dev, open.st_ino))
 }
 
 /// Where symbolic links at its end lead, also when nothing is there yet. Links that lead around in circles stay.

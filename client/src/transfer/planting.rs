@@ -14,6 +14,7 @@ use std::rc::Rc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use vsock_shell_proto::items::{ItemError, Kind, MODE_BITS, Meta, meta_flag};
 
 use super::beneath::{FOLDER, open_beneath};
@@ -27,6 +28,8 @@ use super::trust;
 use crate::error::Error;
 use crate::invocation::CopyOptions;
 
+/// Times that a link is tried to a name that others replace meanwhile.
+const LINK_TRIES: u32 = 8;
 /// Bytes of paths that are kept of what came.
 const CAME_MAX: usize = 64 << 20;
 
@@ -285,6 +288,12 @@ impl<'o> Planting<'o> {
         let meta = &trust::metadata(meta, self.options, report);
         let file = spot.folder.open(&spot.name, OFlags::RDONLY | OFlags::NONBLOCK);
         let file = file.map_err(|errno| Error::local("open", &path)(errno.into()))?;
+        // Somebody else's is not given rights, and what has other names neither.
+        let stat = rustix::fs::fstat(&file).map_err(|errno| Error::local("open", &path)(errno.into()))?;
+        let is_owned = stat.st_uid == meta.owner || !meta.has(meta_flag::OWNER);
+        if !is_owned && geteuid().is_root() && (stat.st_uid != 0 || stat.st_nlink > 1) {
+            return Err(Error::local("give away", &path)(Errno::PERM.into()));
+        }
         report.unchanged();
         self.links.remember(meta, &self.path);
         dress(file.as_fd(), meta).map_err(|(what, errno)| Error::About { what, on: shown(&path), errno })
@@ -332,7 +341,12 @@ impl<'o> Planting<'o> {
         let of = open_beneath(first.folder.fd.as_fd(), parent, FOLDER, Mode::empty()).map_err(failed)?;
         can_replace(&spot.folder, &spot.name, Kind::File).map_err(failed)?;
         let temporary = fresh_name();
-        rustix::fs::linkat(&of, name, &spot.folder.fd, &temporary, AtFlags::empty()).map_err(failed)?;
+        // What had the name a moment ago may have lost it, and then another has it.
+        (1..LINK_TRIES)
+            .map(|_| rustix::fs::linkat(&of, name, &spot.folder.fd, &temporary, AtFlags::empty()))
+            .find(|linked| *linked != Err(Errno::NOENT))
+            .unwrap_or(Err(Errno::NOENT))
+            .map_err(failed)?;
         let renamed = rustix::fs::renameat(&spot.folder.fd, &temporary, &spot.folder.fd, &spot.name);
         // Renaming one name of a file to another does nothing, `rename(2)`.
         _ = rustix::fs::unlinkat(&spot.folder.fd, &temporary, AtFlags::empty());
