@@ -159,6 +159,7 @@ impl Client {
             let known = match (there, partial) {
                 (Some(Answer::Entry(there)), _)
                     if options.is_resumed
+                        && there.meta.kind() == Kind::File
                         && there.meta.size == size
                         && there.meta.modified == meta.modified =>
                 {
