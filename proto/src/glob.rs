@@ -28,7 +28,9 @@ struct Retry {
     name: usize,
 }
 
-/// Whether a pattern matches a whole name or path. The work is at most the product of the two lengths for each `**`.
+/// Whether a pattern matches a whole name or path. The work is at most the product of the two lengths: of several stars
+/// only the last takes more. With `**` it is that many times more as the name is long: what follows one, up to the next, is
+/// tried from each byte on.
 #[must_use]
 pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at, mut in_name) = (0, 0);
