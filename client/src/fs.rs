@@ -15,6 +15,7 @@ use vsock_shell_proto::items::Kind;
 
 use crate::client::Client;
 use crate::error::{Error, Failure};
+use crate::transfer::home_path;
 use crate::verb::Verb;
 use space::Space;
 
@@ -48,7 +49,10 @@ impl Client {
     /// Makes a directory on the way to `about`, unless it is there.
     fn make_if_missing(&mut self, path: &OsStr, about: &OsStr) -> Result<(), Error> {
         let exists = match self.ask(ChannelKind::Fs, &mkdir(path, about)) {
-            Err(Error::Failed(failure)) if is(&failure, Errno::EXIST) => failure,
+            // The latter of `/` and of the home directory, which have no name that could be made.
+            Err(Error::Failed(failure)) if is(&failure, Errno::EXIST) || is(&failure, Errno::INVAL) => {
+                failure
+            }
             made => return made.map(drop),
         };
         // What is there may be no directory.
@@ -74,7 +78,8 @@ impl Client {
     /// [`Error::Failed`] where that cannot be; those of every request.
     pub fn rename(&mut self, from: &OsStr, to: &OsStr) -> Result<(), Error> {
         let phrase = ("rename", Some(from));
-        let verb = Verb { name: "rename", path: Some(from), arguments: &[to], phrase, ..Verb::default() };
+        let verb =
+            Verb { name: "rename", path: Some(from), arguments: &[home_path(to)], phrase, ..Verb::default() };
         self.ask(ChannelKind::Fs, &verb).map(drop)
     }
 

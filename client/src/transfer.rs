@@ -261,12 +261,18 @@ fn get_flags(path: &OsStr, options: &CopyOptions) -> u32 {
 }
 
 /// A path as the agent takes it, for which a relative one starts in the home directory.
+pub(crate) fn home_path(path: &OsStr) -> &OsStr {
+    let bytes = path.as_bytes();
+    let Some(rest) = bytes.strip_prefix(b"~").filter(|rest| rest.is_empty() || rest.starts_with(b"/")) else {
+        return path;
+    };
+    let start = rest.iter().position(|&byte| byte != b'/').unwrap_or(rest.len());
+    OsStr::from_bytes(rest.get(start..).filter(|rest| !rest.is_empty()).unwrap_or(b"."))
+}
+
+/// The same of an operand of a copy, which is the home directory where it is empty.
 fn guest_path(path: &OsStr) -> &OsStr {
-    match path.as_bytes() {
-        b"" | b"~" | b"~/" => OsStr::new("."),
-        [b'~', b'/', rest @ ..] => OsStr::from_bytes(rest),
-        _ => path,
-    }
+    if path.is_empty() { OsStr::new(".") } else { home_path(path) }
 }
 
 /// The last component of a path, by our rules and never by the guest's; `None` for `/`, `.` and `..`, also behind others:
@@ -285,9 +291,16 @@ mod tests {
 
     #[test]
     fn a_path_that_is_relative_to_home_needs_no_tilde() {
-        for (written, sent) in [("", "."), ("~", "."), ("~/a", "a"), ("/a", "/a"), ("~bob/a", "~bob/a")] {
-            assert_eq!(guest_path(OsStr::new(written)), sent);
+        let paths =
+            [("~", "."), ("~//", "."), ("~/a", "a"), ("~//a", "a"), ("/a", "/a"), ("~bob/a", "~bob/a")];
+        for (written, sent) in paths {
+            assert_eq!(
+                (guest_path(OsStr::new(written)), home_path(OsStr::new(written))),
+                (sent.as_ref(), sent.as_ref())
+            );
         }
+        // What is named by nothing is not removed.
+        assert_eq!((guest_path(OsStr::new("")), home_path(OsStr::new(""))), (".".as_ref(), "".as_ref()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::error::{Error, Failure, Refusal};
 use crate::request::Request;
 use crate::run::{Input, Run};
 use crate::signals::Signals;
+use crate::transfer::home_path;
 
 /// A verb, what it takes, and what it does in words.
 #[derive(Default)]
@@ -52,7 +53,7 @@ impl Client {
         let mut request = Request::default();
         request.string(tag::VERB, &[verb.name.as_ref()])?;
         if let Some(path) = verb.path {
-            request.string(tag::PATH, &[path])?;
+            request.string(tag::PATH, &[home_path(path)])?;
         }
         for argument in verb.arguments {
             request.string(tag::ARG, &[argument])?;

@@ -82,6 +82,37 @@ fn r_9_12_mv_ln_and_chmod() {
 }
 
 #[test]
+fn a_tilde_is_the_home_directory() {
+    let guest = Guest::start_by(|directory| {
+        let home = directory.subdirectory("home");
+        let script = "mount --bind \"$1\" ~root && shift && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-ec", script, "sh"]);
+        command.arg(home).arg(agent_binary());
+        command
+    });
+    let home = guest.directory.path("home");
+    let run = |name: &str, options: &[&str], paths: &[&str]| {
+        let paths: Vec<&Path> = paths.iter().map(Path::new).collect();
+        verb(&guest, name, options, &paths).succeeded().to_owned()
+    };
+    run("mkdir", &["-p"], &["~/a/b", "~"]);
+    run("mv", &[], &["~/a/b", "~/moved"]);
+    run("ln", &["-s"], &["~/moved", "~/link"]);
+    assert_eq!(fs::read_link(home.join("link")).unwrap(), Path::new("~/moved"));
+    run("chmod", &[], &["700", "~/moved"]);
+    assert_eq!(mode(&home.join("moved")), 0o700);
+    assert!(run("stat", &[], &["~/moved"]).starts_with("name: ~/moved\ntype: directory\n"));
+    assert!(run("df", &[], &["~"]).ends_with("%  ~\n"));
+    assert_eq!(run("ls", &[], &["~"]), "a\nlink\nmoved\n");
+    run("rm", &[], &["~/link"]);
+    run("rm", &["-r"], &["~/a"]);
+    assert_eq!(names(&home), ["moved"]);
+    run("mkdir", &["-p"], &["/", "/proc/"]);
+    verb(&guest, "rm", &[], &[Path::new("~/none")]).failed(1, &["cannot remove ~/none: No such file"]);
+}
+
+#[test]
 fn r_9_12_df_tells_how_full_a_file_system_is() {
     let guest = Guest::start();
     let here = rustix::fs::statfs(guest.directory.path(".")).unwrap();

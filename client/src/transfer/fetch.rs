@@ -10,8 +10,8 @@ use vsock_shell_proto::frame::{ChannelKind, Flow, Outcome};
 use vsock_shell_proto::items::{FileEnd, Item, ItemReader, Meta, Stream, VALUE_MAX};
 use vsock_shell_proto::mux::Event;
 
-use super::guest_path;
 use super::wants::{Wanted, Wants};
+use super::{guest_path, home_path};
 use crate::call::Call;
 use crate::client::Client;
 use crate::connection::Core;
@@ -144,7 +144,8 @@ impl Client {
     ) -> Result<Vec<(Vec<u8>, Failure)>, Error> {
         let mut request = Request::default();
         request.string(tag::VERB, &[OsStr::new("remove")])?;
-        request.string(tag::PATH, &[guest_path(path)])?;
+        // Nobody means to remove the home directory by an empty path.
+        request.string(tag::PATH, &[if inside.is_some() { guest_path(path) } else { home_path(path) }])?;
         if let Some(inside) = inside {
             request.string(tag::ARG, &[inside])?;
         }
