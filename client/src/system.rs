@@ -169,6 +169,24 @@ impl Client {
         Ok(before)
     }
 
+    /// How long ago the guest started; to the second where it has no /proc.
+    ///
+    /// # Errors
+    /// Those of every request.
+    pub fn uptime(&mut self) -> Result<Duration, Error> {
+        let precise = match self.read_file(OsStr::new("/proc/uptime")) {
+            Err(Error::Failed(_)) => None,
+            read => parse_uptime(&read?),
+        };
+        match precise {
+            Some(uptime) => Ok(uptime),
+            None => {
+                let seconds = self.info()?.get("uptime_seconds").and_then(|value| value.parse().ok());
+                Ok(Duration::from_secs(seconds.unwrap_or(0)))
+            }
+        }
+    }
+
     fn clock(&mut self, values: &[u64]) -> Result<GuestTime, Error> {
         let asked = since_1970();
         let phrase = ("set the clock", None);
@@ -234,6 +252,12 @@ fn parse_time(answer: &[u8]) -> Option<Duration> {
     Some(Duration::new(seconds.parse().ok()?, nanoseconds))
 }
 
+/// The first number of `proc_uptime(5)`.
+fn parse_uptime(content: &[u8]) -> Option<Duration> {
+    let seconds: f64 = std::str::from_utf8(content).ok()?.split_whitespace().next()?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,7 +287,15 @@ mod tests {
             let is_plain =
                 |text: &String| text.chars().all(|character| character == '\n' || !character.is_control());
             assert!(texts.iter().all(is_plain), "{bytes:?}");
-            let _ = parse_time(&bytes);
+            let _ = (parse_time(&bytes), parse_uptime(&bytes));
+        }
+    }
+
+    #[test]
+    fn an_uptime_is_told_to_the_hundredth() {
+        assert_eq!(parse_uptime(b"350735.47 234388.90\n"), Some(Duration::from_millis(350_735_470)));
+        for wrong in [&b""[..], b"-1 1", b"x", b"nan", b"inf", b"1e400", b"\xff"] {
+            assert_eq!(parse_uptime(wrong), None, "{wrong:?}");
         }
     }
 

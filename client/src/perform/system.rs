@@ -177,8 +177,7 @@ impl Printer {
 
 fn log(client: &mut Client, follows: bool, since: Option<Since>, is_json: bool) -> Result<(), Error> {
     let now = timestamp(client.time()?.time);
-    let uptime = client.info()?.get("uptime_seconds").and_then(|value| value.parse().ok()).unwrap_or(0);
-    let started = now.checked_sub(Duration::from_secs(uptime)).unwrap_or(Timestamp::UNIX_EPOCH);
+    let started = now.checked_sub(client.uptime()?).unwrap_or(Timestamp::UNIX_EPOCH);
     let printer = Rc::new(RefCell::new(Printer {
         reader: Reader::default(),
         started,

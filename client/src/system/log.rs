@@ -116,11 +116,13 @@ impl Record {
         started.checked_add(self.time).ok()
     }
 
-    /// A line for people, as `dmesg -T --decode` has it.
+    /// A line for people, as `dmesg -T --decode` has it, and milliseconds.
     #[must_use]
     pub fn to_text(&self, started: Timestamp, zone: &TimeZone) -> String {
         let time = match self.written(started) {
-            Some(time) => time.to_zoned_datetime(zone.clone()).strftime("%a %b %e %H:%M:%S %Y").to_string(),
+            Some(time) => {
+                time.to_zoned_datetime(zone.clone()).strftime("%a %b %e %H:%M:%S%.3f %Y").to_string()
+            }
             None => format!("{:.6}", self.time.as_secs_f64()),
         };
         let text = escape(&self.text);
@@ -235,11 +237,11 @@ mod tests {
         let started = Timestamp::from_second(1_700_000_000).unwrap();
         assert_eq!(
             records[0].to_text(started, &TimeZone::UTC),
-            "kern  :info  : [Tue Nov 14 22:13:25 2023] NET: Registered \\x1b[31m\\ protocol\n"
+            "kern  :info  : [Tue Nov 14 22:13:25.140 2023] NET: Registered \\x1b[31m\\ protocol\n"
         );
         assert_eq!(
             records[2].to_text(started, &TimeZone::UTC),
-            "kern  :err   : [Tue Nov 14 22:13:29 2023] \\xff\n"
+            "kern  :err   : [Tue Nov 14 22:13:29.000 2023] \\xff\n"
         );
         let value = records[1].to_value(started);
         assert_eq!((&value["facility"], &value["level"]), (&"daemon".into(), &"info".into()));
