@@ -17,6 +17,7 @@ use crate::client::Client;
 use crate::error::{Error, Failure};
 use crate::transfer::home_path;
 use crate::verb::Verb;
+pub use files::Listed;
 use space::Space;
 
 /// The mode that a new directory asks for; the guest takes its umask off.

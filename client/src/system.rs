@@ -48,7 +48,7 @@ impl Client {
     pub fn processes(&mut self) -> Result<Vec<Process>, Error> {
         const PARTS: [&str; 3] = ["stat", "status", "cmdline"];
         let folder = OsStr::new("/proc");
-        let entries = self.list(folder, false)?;
+        let entries = self.list(folder, false)?.entries;
         let numbers = entries.iter().filter(|entry| entry.name.iter().all(u8::is_ascii_digit));
         let names: Vec<CString> = numbers
             .flat_map(|entry| PARTS.map(|part| [&entry.name, &b"/"[..], part.as_bytes()].concat()))

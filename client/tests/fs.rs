@@ -9,8 +9,10 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use guest::{Directory, Finished, Guest, TARGET, agent_binary, client, is_root, names};
+use guest::fake::{Fake, composed, items};
+use guest::{Directory, Finished, Guest, Running, TARGET, agent_binary, client, is_root, names};
 use serde_json::Value;
+use vsock_shell_proto::items::{Meta, Timestamp, encode_entry, encode_leave, encode_problem, meta_flag};
 
 /// Runs a verb on these paths, with options before them.
 #[track_caller]
@@ -231,6 +233,40 @@ fn ls_lists_directories_and_what_is_named() {
 }
 
 #[test]
+fn ls_tells_what_it_cannot_look_at_but_not_what_has_vanished() {
+    let folder = Meta { mode: 0o040_755, flags: meta_flag::OPEN, ..Meta::file(0, 0, Timestamp::NONE) };
+    let file = Meta { flags: 0, ..Meta::file(0o644, 1, Timestamp::NONE) };
+    let problem =
+        |errno, path: &'static [u8]| move |out: &mut [u8]| encode_problem(out, errno, path, b"open");
+    let fake = Fake::start(move |_| {
+        items([
+            composed(|out| encode_entry(out, &folder, b"", b"")),
+            composed(problem(2, b"gone")),
+            composed(problem(13, b"closed")),
+            composed(|out| encode_entry(out, &file, b"file", b"")),
+            composed(|out| encode_leave(out, &folder)),
+        ])
+    });
+    let target = format!("unix:{}", fake.directory.path("socket").display());
+    let ls = |option: &str| Running::start(&mut client(["fs", "ls", option, &target, "/folder"])).finish(b"");
+    let check = |finished: &Finished| {
+        assert_eq!((finished.status(), finished.stderr().lines().count()), (1, 1), "{finished:?}");
+        assert!(finished.stderr().ends_with(": cannot look at /folder/closed: Permission denied\n"));
+    };
+    let finished = ls("-q");
+    check(&finished);
+    assert_eq!(finished.stdout(), "file\n");
+    let finished = ls("--json");
+    check(&finished);
+    let told = json(&finished);
+    let problem = serde_json::json!({
+        "path": "/folder/closed", "error": "cannot look at /folder/closed: Permission denied"
+    });
+    assert_eq!((&told[0]["entries"][0]["name"], &told[0]["problems"][0]), (&"file".into(), &problem));
+    assert_eq!(told[0]["problems"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
 fn stat_tells_what_lstat_does() {
     let guest = Guest::start();
     let file = guest.directory.file("file", b"12345");
@@ -293,6 +329,16 @@ fn rm_r_removes_what_is_in_it_and_tells_what_it_cannot() {
     let too_deep = guest.directory.path("too");
     fs::create_dir_all(too_deep.join("d/".repeat(140))).unwrap();
     verb(&guest, "rm", &["-r"], &[&too_deep]).failed(1, &["cannot remove", "d/d/d/d", "File name too long"]);
+    // For programs there is one result of each path, with all that is in it and could not be removed.
+    let empty = guest.directory.subdirectory("empty");
+    let finished = verb(&guest, "rm", &["-r", "--json"], &[&too_deep, &empty]);
+    assert_eq!((finished.status(), finished.stderr().lines().count()), (1, 1), "{finished:?}");
+    let told = json(&finished);
+    assert_eq!(told.as_array().map(Vec::len), Some(2), "{told}");
+    assert_eq!(told[0]["name"], too_deep.to_str().unwrap());
+    assert_eq!(told[0]["error"], told[0]["problems"][0]["error"]);
+    assert!(told[0]["problems"][0]["path"].as_str().unwrap().ends_with("d/d/d/d"), "{told}");
+    assert_eq!(told[1], serde_json::json!({"name": empty.to_str().unwrap(), "error": null}));
     // A file and a link to a directory are removed like without it.
     symlink("/etc", guest.directory.path("link")).unwrap();
     verb(&guest, "rm", &["-r"], &[&kept, &guest.directory.path("link")]).succeeded();

@@ -7,24 +7,17 @@ use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use guest::fake::{Asked, Fake, Say};
+use guest::fake::{Asked, Fake, Say, composed};
 use guest::{Finished, Running, client, until};
 use vsock_shell_proto::items::{FileEnd, UNKNOWN};
 use vsock_shell_proto::items::{
-    ITEM_MAX, Meta, Timestamp, encode_end, encode_entry, encode_leave, encode_problem, meta_flag,
+    Meta, Timestamp, encode_end, encode_entry, encode_leave, encode_problem, meta_flag,
 };
 
 const FILE: u32 = 0o100_644;
 const FOLDER: u32 = 0o040_755;
 /// What the client takes for itself, all its libraries counted, is a tenth of it.
 const MEMORY_MAX_KIB: u64 = 128 << 10;
-
-fn composed(compose: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {
-    let mut item = vec![0; ITEM_MAX];
-    let length = compose(&mut item);
-    item.truncate(length);
-    item
-}
 
 fn meta(mode: u32, flags: u32) -> Meta {
     Meta { mode, flags, size: UNKNOWN, ..Meta::file(0, 0, Timestamp::NONE) }

@@ -14,16 +14,27 @@ use crate::client::Client;
 use crate::error::{Error, Failure};
 use crate::transfer::{Answer, Fetched};
 
+const ENOENT: u32 = rustix::io::Errno::NOENT.raw_os_error().unsigned_abs();
+
+/// What a directory holds.
+#[derive(Debug, Clone, Default)]
+pub struct Listed {
+    /// What is known of each entry.
+    pub entries: Vec<Entry>,
+    /// What could not be looked at, by its path from the directory on, and why. Hostile bytes.
+    pub problems: Vec<(Vec<u8>, Failure)>,
+}
+
 impl Client {
     /// What is in a directory; or, where `path` is no directory or `is_itself`, what is known of it itself.
     ///
     /// # Errors
     /// [`Error::Failed`] where nothing is known of it; those of every request.
-    pub fn list(&mut self, path: &OsStr, is_itself: bool) -> Result<Vec<Entry>, Error> {
+    pub fn list(&mut self, path: &OsStr, is_itself: bool) -> Result<Listed, Error> {
         let flags =
             if is_itself { flag::META | flag::NO_FOLLOW } else { flag::META | flag::TREE | flag::SHALLOW };
         let answers = self.fetch(path, flags, &[], None).map_err(|error| failed("look at", path, error))?;
-        let mut entries = Vec::new();
+        let (mut entries, mut problems) = (Vec::new(), Vec::new());
         for answer in answers {
             match answer {
                 Answer::Entry(fetched) if fetched.path.is_empty() => {
@@ -33,10 +44,12 @@ impl Client {
                 }
                 Answer::Entry(fetched) => entries.push(entry(fetched)),
                 // It vanished between its name and a look at it.
-                Answer::Problem(..) | Answer::Attribute(..) | Answer::Leave(_) => {}
+                Answer::Problem(_, Failure { errno: ENOENT, .. }) => {}
+                Answer::Problem(inside, failure) => problems.push((inside, failure)),
+                Answer::Attribute(..) | Answer::Leave(_) => {}
             }
         }
-        Ok(entries)
+        Ok(Listed { entries, problems })
     }
 
     /// The whole content of a file.

@@ -11,11 +11,11 @@ use super::print;
 use super::tally::{Tally, in_session};
 use crate::client::Client;
 use crate::error::{Error, Failure};
+use crate::fs::Listed;
 use crate::fs::listing::{self, Entry};
 use crate::fs::space::Space;
 use crate::invocation::{Asked, FsVerb};
 use crate::text::escape;
-use crate::transfer::join;
 
 /// Does something with files of a guest; the status to exit with.
 #[must_use]
@@ -31,7 +31,7 @@ fn perform(client: &mut Client, verb: &FsVerb, mut tally: Tally, is_json: bool) 
         FsVerb::Describe { paths } => {
             let mut entries = Vec::new();
             for path in paths {
-                entries.extend(tally.note(path, client.list(path, true))?.unwrap_or_default());
+                entries.extend(tally.note(path, client.list(path, true))?.unwrap_or_default().entries);
             }
             print(&if is_json {
                 let values: Value = entries.iter().map(Entry::to_value).collect();
@@ -72,11 +72,7 @@ fn perform(client: &mut Client, verb: &FsVerb, mut tally: Tally, is_json: bool) 
                     continue;
                 }
                 let left = tally.note(path, client.remove_tree(path, None))?.unwrap_or_default();
-                for (inside, Failure { errno, .. }) in left {
-                    let path = join(path, &inside);
-                    let text = [b"remove ", path.as_encoded_bytes()].concat();
-                    tally.note::<()>(&path, Err(Failure { errno, text }.into()))?;
-                }
+                tally.note_inside(path, "remove", left);
             }
         }
         FsVerb::Rename { from, to } => _ = tally.note(from, client.rename(from, to))?,
@@ -116,11 +112,16 @@ fn list(
     let zone = TimeZone::system();
     let (mut text, mut values) = (String::new(), Vec::new());
     for path in paths {
-        let Some(entries) = tally.note(path, client.list(path, is_itself))? else { continue };
+        let Some(Listed { entries, problems }) = tally.note(path, client.list(path, is_itself))? else {
+            continue;
+        };
+        let problems = tally.note_inside(path, "look at", problems);
         if is_json {
-            values.push(
-                json!({"path": escape(path.as_encoded_bytes()), "entries": listing::to_value(&entries)}),
-            );
+            values.push(json!({
+                "path": escape(path.as_encoded_bytes()),
+                "entries": listing::to_value(&entries),
+                "problems": problems,
+            }));
             continue;
         }
         if paths.len() > 1 && !is_itself {

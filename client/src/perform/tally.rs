@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use super::{FAILED, complain, interrupted, print};
 use crate::client::Client;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::invocation::Asked;
 use crate::target::Target;
 use crate::text::escape;
+use crate::transfer::join;
 
 /// The status where the guest could not do something.
 const FAILED_IN_GUEST: u8 = 1;
@@ -43,6 +44,32 @@ impl Tally {
         };
         self.results.push(json!({"name": escape(about.as_encoded_bytes()), "error": error}));
         Ok(done)
+    }
+
+    /// Notes what could not be done inside the thing that was noted last: each is told, and the first one is its failure. All
+    /// of them as objects.
+    pub(super) fn note_inside(
+        &mut self,
+        about: &OsStr,
+        what: &str,
+        problems: Vec<(Vec<u8>, Failure)>,
+    ) -> Value {
+        let problems: Value = problems
+            .into_iter()
+            .map(|(inside, Failure { errno, .. })| {
+                let path = join(about, &inside);
+                let text = [what.as_bytes(), b" ", path.as_encoded_bytes()].concat();
+                let error = Error::from(Failure { errno, text });
+                complain(&self.name, &error);
+                json!({"path": escape(path.as_encoded_bytes()), "error": error.to_string()})
+            })
+            .collect();
+        if let (Some(first), Some(result)) = (problems.get(0), self.results.last_mut()) {
+            self.has_failed = true;
+            result["error"] = first["error"].clone();
+            result["problems"] = problems.clone();
+        }
+        problems
     }
 
     /// The status to exit with, after the results were printed as objects where that is wanted.
