@@ -106,7 +106,7 @@ impl Client {
             std::thread::spawn(move || handle.set_size(source::total(&source, &excludes)));
         }
         let came = self.put_from(origin, to, options, &plan, Some(signals), report)?.1;
-        if let (Some(end), true, true) = (end, options.deletes && is_tree, report.is_fine()) {
+        if let (Some(end), true, true) = (end, options.deletes && is_tree, report.is_operand_fine()) {
             self.remove_others(&end, &came, options, signals, report)?;
         }
         report.end();
@@ -180,6 +180,18 @@ impl Client {
     ) -> Result<(), Error> {
         // Waiting for somebody who reads a pipe is what a signal may end at once: this before it is caught.
         let place = Place::find(to, file_name(path), options.is_resumed)?;
+        self.get_at(path, place, options, signals, report)
+    }
+
+    /// The same, where the place is known.
+    fn get_at(
+        &mut self,
+        path: &OsStr,
+        place: Place,
+        options: &CopyOptions,
+        signals: &mut Signals,
+        report: &mut Report,
+    ) -> Result<(), Error> {
         self.get_to(path, place, options, signals, report, true).map_err(|error| match error {
             Error::Refused(refusal) if refusal.errno == EISDIR => Error::IsDirectory,
             error => error,
@@ -218,7 +230,7 @@ impl Client {
             Receive::new(core, request, list, planting, Some(signals), report, options.is_synced)?;
         let driven = drive(&mut self.connection, &mut receive);
         let (place, came) = receive.finish(&mut self.connection.core, driven)?.into_came();
-        if let Some(came) = came.filter(|came| report.is_fine() && !came.is_empty()) {
+        if let Some(came) = came.filter(|came| report.is_operand_fine() && !came.is_empty()) {
             remove_others_here(&place, &came, options, signals, report)?;
         }
         report.end();

@@ -3,18 +3,38 @@
 
 mod guest;
 
-use std::ffi::OsString;
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, Permissions};
+use std::hash::Hasher as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
 
-use guest::Guest;
 use guest::tree::{assert_same_trees, listing, set_time};
+use guest::{Finished, Guest, is_root, names};
+use twox_hash::XxHash3_64;
 
 /// The operands of copies up and down of what is in a directory.
 fn both_ways(guest: &Guest, from: &Path, to: &Path) -> [[OsString; 2]; 2] {
     let from = from.join(".");
     [[from.as_os_str().into(), guest.remote(to)], [guest.remote(&from), to.into()]]
+}
+
+#[track_caller]
+fn cp(guest: &Guest, options: &[&str], operands: &[OsString]) -> Finished {
+    guest.cp(options.iter().map(OsString::from).chain(operands.iter().cloned()))
+}
+
+/// What says that a tree is not complete.
+fn mark_of(tree: &Path) -> PathBuf {
+    let mut digest = XxHash3_64::new();
+    digest.write(tree.file_name().unwrap().as_bytes());
+    tree.with_file_name(format!(".vsock-shell-{:016x}.part", digest.finish()))
+}
+
+/// An operand that the guest opens with the rights of nobody.
+fn as_nobody(guest: &Guest, path: &Path) -> OsString {
+    [OsStr::new("nobody@"), &guest.remote(path)].into_iter().collect()
 }
 
 #[test]
@@ -28,9 +48,59 @@ fn a_link_that_looks_like_the_file_is_replaced() {
         fs::create_dir(&to).unwrap();
         symlink("four", to.join("file")).unwrap();
         set_time(&to.join("file"), 1);
-        let options = ["-r", "--resume"].map(OsString::from);
-        guest.cp(options.iter().chain(&operands).collect::<Vec<&OsString>>()).succeeded();
+        cp(&guest, &["-r", "--resume"], &operands).succeeded();
         assert_same_trees(&listing(&to, false), &listing(&from, false));
         fs::remove_dir_all(&to).unwrap();
     }
+}
+
+#[test]
+fn several_go_into_a_directory_that_is_marked() {
+    let guest = Guest::start();
+    let [a, b, to] = ["a", "b", "to"].map(|name| guest.directory.subdirectory(name));
+    fs::write(mark_of(&to), "").unwrap();
+    for operands in [
+        [guest.remote(&a), guest.remote(&b), to.clone().into()],
+        [a.clone().into(), b.clone().into(), guest.remote(&to)],
+    ] {
+        cp(&guest, &["-r", "--resume"], &operands).succeeded();
+        assert_eq!(names(&to), ["a", "b"]);
+        names(&to).iter().for_each(|name| fs::remove_dir(to.join(name)).unwrap());
+    }
+}
+
+#[test]
+fn what_fails_with_one_operand_says_nothing_of_the_next() {
+    let guest = Guest::start();
+    let [tree, to] = ["tree", "to"].map(|name| guest.directory.subdirectory(name));
+    let none = guest.directory.path("none");
+    for operands in [
+        [guest.remote(&none), guest.remote(&tree), to.clone().into()],
+        [none.clone().into(), tree.clone().into(), guest.remote(&to)],
+    ] {
+        cp(&guest, &["-r", "--resume"], &operands).failed(255, &["none", "No such file"]);
+        assert_eq!(names(&to), ["tree"], "it is complete");
+        fs::write(to.join("tree/too much"), "").unwrap();
+        cp(&guest, &["-r", "--delete"], &operands).failed(255, &["none", "No such file"]);
+        assert!(names(to.join("tree")).is_empty());
+        fs::remove_dir(to.join("tree")).unwrap();
+    }
+}
+
+#[test]
+fn what_could_not_be_read_in_the_guest_keeps_the_mark_here() {
+    if !is_root() {
+        return;
+    }
+    let guest = Guest::start();
+    let from = guest.directory.subdirectory("from");
+    fs::write(from.join("closed"), "closed").unwrap();
+    fs::set_permissions(from.join("closed"), Permissions::from_mode(0)).unwrap();
+    let to = guest.directory.path("to");
+    let operands = [as_nobody(&guest, &from), to.clone().into()];
+    cp(&guest, &["-r", "--resume"], &operands).failed(255, &["/closed: cannot open: Permission denied"]);
+    assert!(to.is_dir() && mark_of(&to).exists());
+    fs::set_permissions(from.join("closed"), Permissions::from_mode(0o644)).unwrap();
+    cp(&guest, &["-r", "--resume"], &operands).succeeded();
+    assert_eq!((names(&to), mark_of(&to).exists()), (vec!["closed".into()], false));
 }

@@ -27,7 +27,8 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// Finds where `to` is, or, where that is a directory, `name` in it.
+    /// Finds where `to` is, or, where that is a directory, `name` in it. With `is_resumed`, one that is marked as incomplete is
+    /// what is copied itself.
     pub(super) fn find(to: &Path, name: Option<&OsStr>, is_resumed: bool) -> Result<Self, Error> {
         if let Some(there) = Landing::there(to)? {
             return Ok(Self::There(Some(there)));

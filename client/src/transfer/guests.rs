@@ -132,7 +132,11 @@ impl<'c> Guests<'c> {
                 if is_several && !to.is_dir() {
                     return Err(not_a_directory(to).into());
                 }
-                self.with(target, signals, |client, signals| client.get(path, to, options, signals, report))?;
+                self.with(target, signals, |client, signals| {
+                    // Several go into the directory, whatever became of it before.
+                    let place = Place::find(to, file_name(path), options.is_resumed && !is_several)?;
+                    client.get_at(path, place, options, signals, report)
+                })?;
                 Ok(())
             }
             (Operand::Remote { target, path }, Operand::Stream) => {

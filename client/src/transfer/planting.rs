@@ -262,7 +262,7 @@ impl<'o> Planting<'o> {
         self.path.truncate(level.path_len);
         report.directory();
         if let (Place::In(folder, name) | Place::OnlyDirectory(folder, name, _), true, true) =
-            (&self.place, self.levels.is_empty(), report.is_fine())
+            (&self.place, self.levels.is_empty(), report.is_operand_fine())
         {
             unmark(folder, name);
         }

@@ -48,6 +48,8 @@ pub struct Report {
     problems: Vec<Problem>,
     kept_bytes: usize,
     problem_count: u64,
+    /// Of those, the ones that operands before this one had.
+    earlier_problems: u64,
     /// What was left out or taken away, and how often.
     notes: BTreeMap<&'static str, u64>,
 }
@@ -70,12 +72,14 @@ impl Report {
             problems: Vec::new(),
             kept_bytes: 0,
             problem_count: 0,
+            earlier_problems: 0,
             notes: BTreeMap::new(),
         }
     }
 
     /// Begins with another operand, with a line of progress of its own.
     pub(crate) fn begin(&mut self, operand: &OsStr, size: Option<u64>, is_drawn: bool) {
+        self.earlier_problems = self.problem_count;
         self.operand = escape(operand.as_bytes()).into_owned();
         let name = operand.as_bytes().rsplit(|byte| *byte == b'/').find(|part| !part.is_empty());
         let name = name.map_or(operand, OsStr::from_bytes);
@@ -186,6 +190,11 @@ impl Report {
     #[must_use]
     pub fn is_fine(&self) -> bool {
         self.problem_count == 0
+    }
+
+    /// Nothing went wrong with the operand that is being copied.
+    pub(crate) fn is_operand_fine(&self) -> bool {
+        self.problem_count == self.earlier_problems
     }
 
     /// Tells, once, what was left out or taken away.
