@@ -8,11 +8,13 @@
 //! `guests` decides which operand goes where; `source` reads what is here, `send` uploads it; `receive` takes a download,
 //! `planting` makes its entries beneath the `destination`, each file through a `landing`, and knows `links`; `relay` pours the
 //! stream of one guest into another. `compare` finds out what the other side has already, by `fetch`, which asks for many files
-//! at once (`wants`); `others` is what `--delete` removes; `load` brings a program; `trust` is what is taken from a guest. `report` tells.
+//! at once (`wants`), and by the `digest` of what is here; `others` is what `--delete` removes; `load` brings a program; `trust` is
+//! what is taken from a guest. `report` tells.
 
 mod beneath;
 mod compare;
 mod destination;
+mod digest;
 mod fetch;
 mod guests;
 mod landing;

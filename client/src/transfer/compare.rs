@@ -4,19 +4,17 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
-use std::hash::Hasher as _;
-use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use twox_hash::XxHash3_64;
 use vsock_shell_proto::fields::flag;
 use vsock_shell_proto::items::{Kind, Meta, UNKNOWN, meta_flag};
 
 use super::beneath::open_beneath;
 use super::destination::Place;
+use super::digest::digest;
 use super::fetch::Answer;
 use super::landing::{is_held, is_ours, partial_name};
 use super::metadata::meta_of;
@@ -71,24 +69,6 @@ pub(crate) fn join(base: &OsStr, path: &[u8]) -> OsString {
 fn want(path: &OsStr, flags: u32, length: u64, digest: u64) -> Result<Wanted, Error> {
     let path = CString::new(super::guest_path(path).as_bytes()).map_err(|_| Error::Nul)?;
     Ok(Wanted { path, flags, length, digest })
-}
-
-/// XXH3-64 of all bytes of a file from here on, holes being zeros.
-fn digest(mut file: File) -> std::io::Result<(u64, u64)> {
-    let mut digest = XxHash3_64::new();
-    let mut piece = vec![0; 256 * 1024];
-    let mut length = 0;
-    loop {
-        match file.read(&mut piece) {
-            Ok(0) => return Ok((length, digest.finish())),
-            Ok(taken) => {
-                digest.write(piece.get(..taken).unwrap_or_default());
-                length += taken as u64;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 impl Client {

@@ -27,6 +27,7 @@ use vsock_shell_proto::items::{
 use vsock_shell_proto::mux::Event;
 
 use super::compare::{Known, Plan};
+use super::digest::is_prefix;
 use super::metadata::meta_of;
 use super::report::Report;
 use super::source::{Content, Found, Origin, Tree, attribute_names};
@@ -412,26 +413,6 @@ fn next_extent(file: &File, position: u64, left: u64) -> Result<(u64, u64), Errn
     let extent = if data < end { rustix::fs::seek(file, SeekFrom::Hole(data))?.min(end) } else { end };
     rustix::fs::seek(file, SeekFrom::Start(data))?;
     Ok((data, extent))
-}
-
-/// The first `length` bytes of a file have this digest.
-fn is_prefix(mut file: &File, length: u64, digest: u64) -> bool {
-    let mut own = XxHash3_64::new();
-    let mut left = length;
-    let mut piece = vec![0; 128 * 1024];
-    while left > 0 {
-        let part = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        match file.read(piece.get_mut(..part).unwrap_or_default()) {
-            Ok(0) => return false,
-            Ok(taken) => {
-                own.write(piece.get(..taken).unwrap_or_default());
-                left -= taken as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return false,
-        }
-    }
-    own.finish() == digest
 }
 
 impl Task for Send<'_> {
