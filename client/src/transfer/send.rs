@@ -24,6 +24,7 @@ use vsock_shell_proto::items::{
     CONTENT_MAX, FileEnd, ITEM_HEADER_LEN, ITEM_MAX, Item, ItemReader, Meta, Stream, VALUE_MAX,
     content_header, encode_attribute, encode_end, encode_entry, encode_hole, encode_leave, encode_problem,
 };
+use vsock_shell_proto::limits::PATH_MAX;
 use vsock_shell_proto::mux::Event;
 
 use super::compare::{Known, Plan};
@@ -193,8 +194,18 @@ impl<'s> Send<'s> {
         match next {
             Ok(Found::End) => self.begin_attributes(Part::Leave),
             Ok(found) => self.part = Part::Next(Some(found)),
-            Err((what, errno)) => self.report.failed(self.tree.path(), what, errno),
+            Err((what, errno)) => {
+                self.report.failed(self.tree.path(), what, errno);
+                self.pend_problem(errno.raw_os_error(), what);
+            }
         }
+    }
+
+    /// Lets the guest know that the latest entry does not come.
+    fn pend_problem(&mut self, errno: i32, what: &str) {
+        let path = self.tree.path();
+        let path = path.get(..PATH_MAX).unwrap_or(path).to_owned();
+        self.pend(|out| encode_problem(out, errno.unsigned_abs(), &path, what.as_bytes()));
     }
 
     /// Sends the ENTRY of what was found.
@@ -333,10 +344,8 @@ impl<'s> Send<'s> {
         self.file = None;
         self.part = Part::Next(None);
         let text = format!("cannot read: {}", crate::text::reason(&error));
-        let path = self.tree.path().to_owned();
-        self.report.problem(&path, text);
-        let errno = error.raw_os_error().unwrap_or(0).unsigned_abs();
-        self.pend(|out| encode_problem(out, errno, &path, b"read"));
+        self.report.problem(self.tree.path(), text);
+        self.pend_problem(error.raw_os_error().unwrap_or(0), "read");
         Ok(())
     }
 
