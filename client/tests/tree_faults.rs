@@ -12,7 +12,8 @@ use std::process::{Command, Stdio};
 use guest::nobody::as_nobody;
 use guest::tree::{make_socket, odd_names};
 use guest::{
-    Finished, Guest, Running, agent_binary, client_binary, is_root, names, payload, solid_file, until,
+    Finished, Guest, Running, agent_binary, client_binary, is_root, names, payload, solid_file,
+    until,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -38,7 +39,7 @@ fn what_cannot_be_opened_is_told_one_by_one_and_the_rest_is_copied() {
     }
     let guest = Guest::start_by(|directory| {
         fs::set_permissions(directory.path(""), Permissions::from_mode(0o777)).unwrap();
-        as_nobody(&directory.path(""), &agent_binary())
+        as_nobody(directory, &agent_binary())
     });
     let from = guest.directory.subdirectory("from");
     for name in ["a", "closed", "d", "d/closed", "z"] {
@@ -65,7 +66,7 @@ fn what_cannot_be_opened_is_told_one_by_one_and_the_rest_is_copied() {
     check(&down);
     // Up: the client may not.
     let up = guest.directory.path("up");
-    let mut command = as_nobody(&guest.directory.path(""), &client_binary());
+    let mut command = as_nobody(&guest.directory, &client_binary());
     command.args(["cp", "-r"]).args([from.as_os_str(), &guest.remote(&up)]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     told(&Running::start(&mut command).finish(b""), &words);
@@ -91,6 +92,27 @@ fn what_cannot_be_opened_is_told_one_by_one_and_the_rest_is_copied() {
     told(&finished, &["/d/closed: cannot create: Permission denied"]);
     assert_eq!(names(own.join("from")), ["a", "d", "locked", "z"]);
     assert_eq!(fs::read(own.join("from/locked/in")).unwrap(), b"in");
+}
+
+#[test]
+fn a_problem_with_a_path_longer_than_any_call_takes_ends_nothing() {
+    use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+    let guest = Guest::start();
+    let from = guest.directory.subdirectory("from");
+    let name = "n".repeat(100);
+    let mut folder = openat(CWD, &from, OFlags::PATH, Mode::empty()).unwrap();
+    for _ in 0..140 {
+        mkdirat(&folder, &name, Mode::RWXU).unwrap();
+        folder = openat(&folder, &name, OFlags::PATH, Mode::empty()).unwrap();
+    }
+    for file in ["a", "z"] {
+        fs::write(from.join(file), file).unwrap();
+    }
+    let to = guest.directory.path("to");
+    let finished = guest.cp([OsStr::new("-r"), from.as_os_str(), &guest.remote(&to)]);
+    assert_eq!(finished.status(), 255);
+    assert!(finished.stderr().lines().all(|line| line.ends_with(": File name too long")), "{finished:?}");
+    assert_eq!(names(&to), ["a", &name, "z"]);
 }
 
 #[test]
@@ -326,7 +348,7 @@ fn what_is_given_away_without_the_right_to_is_copied_all_the_same() {
     }
     let guest = Guest::start_by(|directory| {
         fs::set_permissions(directory.path(""), Permissions::from_mode(0o777)).unwrap();
-        as_nobody(&directory.path(""), &agent_binary())
+        as_nobody(directory, &agent_binary())
     });
     let from = guest.directory.subdirectory("from");
     let mut file = File::create(from.join("program")).unwrap();

@@ -26,7 +26,7 @@ fn not_root(directory: &Directory, program: &Path) -> Command {
     if !geteuid().is_root() {
         return Command::new(program);
     }
-    as_nobody(&directory.path(""), program)
+    as_nobody(directory, program)
 }
 
 /// The user as whom [`not_root`] and [`as_user`] work.

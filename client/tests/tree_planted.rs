@@ -169,7 +169,7 @@ fn a_part_of_somebody_else_in_a_shared_directory_is_neither_gone_on_with_nor_tou
     }
     let guest = Guest::start();
     fs::set_permissions(guest.socket(), Permissions::from_mode(0o777)).unwrap();
-    let client = program_for_all(&guest.directory.path(""), &client_binary());
+    let client = program_for_all(&guest.directory, &client_binary());
     let from = guest.directory.file("from", &payload(LENGTH));
     for way in [Way::Up, Way::Down] {
         let folder = guest.directory.subdirectory("shared");

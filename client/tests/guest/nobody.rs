@@ -5,20 +5,22 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::Directory;
+
 /// A copy of a program where everybody may execute it. Made by another process: one of ours that starts meanwhile would hold it
 /// open for writing, and then nobody could.
 #[track_caller]
-pub fn program_for_all(folder: &Path, program: &Path) -> PathBuf {
-    let copy = folder.join(program.file_name().unwrap());
+pub fn program_for_all(directory: &Directory, program: &Path) -> PathBuf {
+    let copy = directory.path(program.file_name().unwrap());
     assert!(Command::new("cp").arg(program).arg(&copy).status().unwrap().success());
     fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
     copy
 }
 
-/// A copy of a program in this folder as a command of nobody's.
+/// A copy of a program in this directory as a command of nobody's.
 #[track_caller]
-pub fn as_nobody(folder: &Path, program: &Path) -> Command {
-    as_nobody_here(&program_for_all(folder, program))
+pub fn as_nobody(directory: &Directory, program: &Path) -> Command {
+    as_nobody_here(&program_for_all(directory, program))
 }
 
 /// A program as a command of nobody's, who may execute it.
