@@ -25,11 +25,16 @@ fn cp(guest: &Guest, options: &[&str], operands: &[OsString]) -> Finished {
     guest.cp(options.iter().map(OsString::from).chain(operands.iter().cloned()))
 }
 
-/// What says that a tree is not complete.
+/// What says here that a tree is not complete.
 fn mark_of(tree: &Path) -> PathBuf {
     let mut digest = XxHash3_64::new();
     digest.write(tree.file_name().unwrap().as_bytes());
     tree.with_file_name(format!(".vsock-shell-{:016x}.part", digest.finish()))
+}
+
+/// Something beside a tree says so, here or in a guest.
+fn is_marked(tree: &Path) -> bool {
+    names(tree.parent().unwrap()).iter().any(|name| name.as_bytes().starts_with(b".vsock-shell-"))
 }
 
 /// An operand that the guest opens with the rights of nobody.
@@ -59,14 +64,8 @@ fn several_go_into_a_directory_that_is_marked() {
     let guest = Guest::start();
     let [a, b, to] = ["a", "b", "to"].map(|name| guest.directory.subdirectory(name));
     fs::write(mark_of(&to), "").unwrap();
-    for operands in [
-        [guest.remote(&a), guest.remote(&b), to.clone().into()],
-        [a.clone().into(), b.clone().into(), guest.remote(&to)],
-    ] {
-        cp(&guest, &["-r", "--resume"], &operands).succeeded();
-        assert_eq!(names(&to), ["a", "b"]);
-        names(&to).iter().for_each(|name| fs::remove_dir(to.join(name)).unwrap());
-    }
+    cp(&guest, &["-r", "--resume"], &[guest.remote(&a), guest.remote(&b), to.clone().into()]).succeeded();
+    assert_eq!(names(&to), ["a", "b"]);
 }
 
 #[test]
@@ -99,8 +98,8 @@ fn what_could_not_be_read_in_the_guest_keeps_the_mark_here() {
     let to = guest.directory.path("to");
     let operands = [as_nobody(&guest, &from), to.clone().into()];
     cp(&guest, &["-r", "--resume"], &operands).failed(255, &["/closed: cannot open: Permission denied"]);
-    assert!(to.is_dir() && mark_of(&to).exists());
+    assert!(to.is_dir() && is_marked(&to));
     fs::set_permissions(from.join("closed"), Permissions::from_mode(0o644)).unwrap();
     cp(&guest, &["-r", "--resume"], &operands).succeeded();
-    assert_eq!((names(&to), mark_of(&to).exists()), (vec!["closed".into()], false));
+    assert_eq!((names(&to), is_marked(&to)), (vec!["closed".into()], false));
 }
