@@ -10,8 +10,8 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use crate::error::Error;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
@@ -53,6 +53,21 @@ impl Caught {
     }
 }
 
+/// The latest signal that ends a session and arrived since some were armed last; 0 is none. Signals are the process's, and so
+/// is this.
+static ENDING: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
+
+/// Whether a signal has arrived that ends what is being done, for work between two looks of the main loop. Takes none away.
+///
+/// # Errors
+/// [`Error::Interrupted`] when one has.
+pub(crate) fn interrupted() -> Result<(), Error> {
+    match i32::try_from(ENDING.load(Ordering::SeqCst)).unwrap_or(0) {
+        0 => Ok(()),
+        signal => Err(Error::Interrupted(signal)),
+    }
+}
+
 /// The signals that are caught, until it is dropped. After that they are ignored: drop it on the way out only.
 #[derive(Debug)]
 pub struct Signals {
@@ -85,6 +100,7 @@ impl Signals {
         let (wake, waker) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         let ignored = ignored_signals();
+        ENDING.store(0, Ordering::SeqCst);
         let armed = self.armed.insert(Armed { wake, caught: Vec::new(), registered: Vec::new() });
         for caught in self.wanted.drain(..) {
             if ignored & (1 << (caught.number() - 1)) != 0 {
@@ -93,6 +109,10 @@ impl Signals {
             let is_pending = Arc::new(AtomicBool::new(false));
             // In this order, so that whoever is woken finds the flag set.
             armed.registered.push(flag::register(caught.number(), Arc::clone(&is_pending))?);
+            if Caught::ENDS.contains(&caught) {
+                let number = usize::try_from(caught.number()).unwrap_or(0);
+                armed.registered.push(flag::register_usize(caught.number(), Arc::clone(&ENDING), number)?);
+            }
             armed.registered.push(low_level::pipe::register(caught.number(), waker.try_clone()?)?);
             armed.caught.push((caught, is_pending));
         }

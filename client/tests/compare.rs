@@ -4,14 +4,15 @@
 mod guest;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::hash::Hasher as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use guest::tree::{assert_same_trees, listing, set_time};
-use guest::{Finished, Guest, is_root, names};
+use guest::{Finished, Guest, Running, is_root, names, until};
+use rustix::process::Signal;
 use twox_hash::XxHash3_64;
 
 /// The operands of copies up and down of what is in a directory.
@@ -102,4 +103,25 @@ fn what_could_not_be_read_in_the_guest_keeps_the_mark_here() {
     fs::set_permissions(from.join("closed"), Permissions::from_mode(0o644)).unwrap();
     cp(&guest, &["-r", "--resume"], &operands).succeeded();
     assert_eq!((names(&to), is_marked(&to)), (vec!["closed".into()], false));
+}
+
+#[test]
+fn a_signal_is_heard_while_what_is_here_is_digested() {
+    let guest = Guest::start();
+    let [from, to] = ["from", "to"].map(|name| guest.directory.path(name));
+    for (number, path) in [&from, &to].into_iter().enumerate() {
+        // Zeros for many minutes.
+        File::create(path).unwrap().set_len(1 << 40).unwrap();
+        set_time(path, number as i64);
+    }
+    let words = [OsStr::new("cp"), OsStr::new("--checksum"), &guest.remote(&from), to.as_os_str()];
+    let mut running = Running::start(&mut guest.client(words));
+    let read = format!("/proc/{}/io", running.0.id());
+    until("much was read", || {
+        let read = fs::read_to_string(&read).unwrap();
+        let count = read.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
+        count.parse::<u64>().unwrap() > 8 << 20
+    });
+    running.signal(Signal::INT);
+    assert_eq!(running.end().code(), Some(130));
 }

@@ -21,12 +21,12 @@ use super::metadata::meta_of;
 use super::others::End;
 use super::receive::Scene;
 use super::report::{Report, note};
-use super::source::{Content, Found, Origin};
+use super::source::{Content, Found, Origin, open_file};
 use super::wants::Wanted;
 use crate::client::Client;
 use crate::error::{Error, Failure};
 use crate::invocation::CopyOptions;
-use crate::signals::Signals;
+use crate::signals::{Signals, interrupted};
 
 const ENOENT: u32 = rustix::io::Errno::NOENT.raw_os_error().unsigned_abs();
 
@@ -159,6 +159,7 @@ impl Client {
                     .map(|end| Known::Begun { length: end.size, digest: end.digest }),
                 _ => None,
             };
+            interrupted()?;
             if let Some(known) = known {
                 plan.0.insert(path, known);
             }
@@ -210,7 +211,9 @@ impl Client {
                         scenes.push_back(Scene::Entry { meta, name, target });
                         continue;
                     }
-                    match here(place, &entry.path, &meta, options) {
+                    let here = here(place, &entry.path, &meta, options);
+                    interrupted()?;
+                    match here {
                         Some(Here::Same) => scenes.push_back(Scene::Same { meta, name }),
                         here => {
                             let (length, digest, is_whole) = match here {
@@ -263,7 +266,7 @@ fn candidates(source: &Path, options: &CopyOptions) -> Result<Vec<Candidate>, Er
 
 fn is_same(source: &Path, path: &[u8], there: u64) -> bool {
     let path = if path.is_empty() { source.to_owned() } else { source.join(OsStr::from_bytes(path)) };
-    File::open(path).and_then(digest).is_ok_and(|(_, here)| here == there)
+    open_file(&path, OFlags::empty()).is_ok_and(|file| digest(file).is_ok_and(|(_, here)| here == there))
 }
 
 /// What is here of a file that is to come.

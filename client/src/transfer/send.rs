@@ -232,7 +232,7 @@ impl<'s> Send<'s> {
                             return Ok(());
                         }
                         Some(&Known::Begun { length, digest }) => {
-                            if is_prefix(file, length, digest) {
+                            if is_prefix(file, length, digest)? {
                                 position = length;
                             }
                             let mut file = file;

@@ -121,7 +121,8 @@ impl Origin {
                 Found::Other { meta: tree.meta_of(&stat), target: target.into_bytes() }
             }
             Kind::File => {
-                let file = File::open(path).map_err(failed("open"))?;
+                let no_follow = if is_recursive { OFlags::NOFOLLOW } else { OFlags::empty() };
+                let file = open_file(path, no_follow).map_err(|errno| failed("open")(errno.into()))?;
                 let stat = rustix::fs::fstat(&file).map_err(|errno| failed("open")(errno.into()))?;
                 Found::File { content: Content::File(file), meta: tree.file(&stat) }
             }
@@ -165,6 +166,19 @@ impl Origin {
             Found::File { meta, .. } => meta.expected(),
             _ => None,
         }
+    }
+}
+
+/// Opens a regular file. What has come into its place meanwhile is not waited for, and refused.
+///
+/// # Errors
+/// See `open(2)`; ESTALE of anything else.
+pub(super) fn open_file(path: &Path, flags: OFlags) -> Result<File, Errno> {
+    let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
+        FileType::RegularFile => Ok(File::from(file)),
+        _ => Err(Errno::STALE),
     }
 }
 
@@ -362,4 +376,20 @@ pub(super) fn attribute_names(file: BorrowedFd<'_>) -> Result<Vec<CString>, Errn
 /// A name of the guest's, for a call here.
 pub(super) fn os(name: &CStr) -> &OsStr {
     OsStr::from_bytes(name.to_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+        let path = std::env::temp_dir().join(format!("vsock-shell-source-{}", std::process::id()));
+        rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert_eq!(open_file(&path, OFlags::empty()).err(), Some(Errno::STALE));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert!(open_file(&path, OFlags::NOFOLLOW).is_ok());
+        std::fs::remove_file(path).unwrap();
+    }
 }
