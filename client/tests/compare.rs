@@ -10,8 +10,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use guest::pty::Terminal;
 use guest::tree::{assert_same_trees, listing, set_time};
-use guest::{Finished, Guest, Running, is_root, names, until};
+use guest::{Finished, Guest, Running, is_root, names, payload, until};
 use rustix::process::Signal;
 use twox_hash::XxHash3_64;
 
@@ -124,4 +125,22 @@ fn a_signal_is_heard_while_what_is_here_is_digested() {
     });
     running.signal(Signal::INT);
     assert_eq!(running.end().code(), Some(130));
+}
+
+#[test]
+fn what_need_not_come_counts_for_progress() {
+    let guest = Guest::start();
+    let from = guest.directory.subdirectory("from");
+    fs::write(from.join("same"), payload(3000)).unwrap();
+    let to = guest.directory.path("to");
+    for operands in both_ways(&guest, &from, &to) {
+        for option in ["--resume", "--checksum"] {
+            let words = ["cp", "-r", option].map(OsString::from).into_iter().chain(operands.clone());
+            let mut terminal = Terminal::start(&guest.client(words));
+            assert!(terminal.end().success());
+            let shown = terminal.rest();
+            assert!(shown.contains("100%") && shown.contains("2.93 KiB"), "{shown:?}");
+        }
+        fs::remove_dir_all(&to).unwrap();
+    }
 }

@@ -181,6 +181,7 @@ impl Client {
         let mut scenes = VecDeque::with_capacity(listed.len());
         let mut wanted = Vec::new();
         let mut links = HashSet::new();
+        let mut total = 0_u64;
         for answer in listed {
             match answer {
                 Answer::Leave(meta) => scenes.push_back(Scene::Leave(meta)),
@@ -211,6 +212,7 @@ impl Client {
                         scenes.push_back(Scene::Entry { meta, name, target });
                         continue;
                     }
+                    total = total.saturating_add(meta.expected().unwrap_or(0));
                     let here = here(place, &entry.path, &meta, options);
                     interrupted()?;
                     match here {
@@ -229,6 +231,7 @@ impl Client {
                 }
             }
         }
+        report.progress().set_size(total);
         Ok((wanted, scenes))
     }
 }

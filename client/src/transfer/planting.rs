@@ -294,7 +294,7 @@ impl<'o> Planting<'o> {
         if !is_owned && geteuid().is_root() && (stat.st_uid != 0 || stat.st_nlink > 1) {
             return Err(Error::local("give away", &path)(Errno::PERM.into()));
         }
-        report.unchanged();
+        report.unchanged(meta.expected().unwrap_or(0));
         self.links.remember(meta, &self.path);
         dress(file.as_fd(), meta).map_err(|(what, errno)| Error::About { what, on: shown(&path), errno })
     }

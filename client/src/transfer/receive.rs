@@ -224,6 +224,8 @@ impl<'s> Receive<'s> {
             made = if is_whole && meta.offset > 0 && meta.offset == meta.size {
                 self.planting.entry_same(meta, &name, self.report)
             } else {
+                // What is here already need not come.
+                self.report.progress().advance(meta.offset);
                 self.planting.entry(meta, &name, target, self.report)
             };
         } else {

@@ -123,9 +123,10 @@ impl Report {
         self.others += 1;
     }
 
-    /// A file was the same already.
-    pub(crate) fn unchanged(&mut self) {
+    /// A file of so many bytes was the same already: they need not come.
+    pub(crate) fn unchanged(&mut self, size: u64) {
         self.unchanged += 1;
+        self.progress.advance(size);
     }
 
     /// Something was removed that the source has not.

@@ -226,7 +226,7 @@ impl<'s> Send<'s> {
                         meta.expected().is_some_and(|size| meta.blocks.saturating_mul(512) < size);
                     match self.plan.known(self.tree.path()) {
                         Some(Known::Same) => {
-                            self.report.unchanged();
+                            self.report.unchanged(meta.expected().unwrap_or(0));
                             meta.flags &= !vsock_shell_proto::items::meta_flag::OPEN;
                             self.entry(&meta, b"");
                             return Ok(());
