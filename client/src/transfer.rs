@@ -38,6 +38,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use vsock_shell_proto::fields::{flag, tag};
+use vsock_shell_proto::items::Kind;
 
 use crate::client::Client;
 use crate::drive::drive;
@@ -213,8 +214,10 @@ impl Client {
         arm(&mut Some(&mut *signals))?;
         report.begin(path, None, is_drawn);
         let flags = get_flags(path, options);
-        let is_compared = options.is_resumed || options.is_checked;
-        let (list, request) = if is_compared && !matches!(place, Place::There(_)) {
+        let is_compared = (options.is_resumed || options.is_checked)
+            && !matches!(place, Place::There(_))
+            && (options.is_recursive || self.is_file(path, signals)?);
+        let (list, request) = if is_compared {
             let (wanted, scenes) = self.scenes(path, &place, flags, options, signals, report)?;
             let list = (Wants::new(wanted), scenes);
             let preserves = flags & flag::PRESERVE;
@@ -237,6 +240,11 @@ impl Client {
         }
         report.end();
         Ok(())
+    }
+
+    /// It is a regular file, of which there may be something here already. A directory or a device is none.
+    fn is_file(&mut self, path: &OsStr, signals: &mut Signals) -> Result<bool, Error> {
+        Ok(self.stat(path, Some(signals))?.is_some_and(|meta| meta.kind() == Kind::File))
     }
 
     fn put_request(&self, to: &Destination, options: &CopyOptions) -> Result<Vec<u8>, Error> {

@@ -144,3 +144,40 @@ fn what_need_not_come_counts_for_progress() {
         fs::remove_dir_all(&to).unwrap();
     }
 }
+
+#[test]
+fn what_cannot_be_sent_is_told_as_in_a_copy_that_looks_at_nothing() {
+    if !is_root() {
+        return;
+    }
+    let guest = Guest::start();
+    let from = guest.directory.subdirectory("from");
+    fs::create_dir(from.join("d")).unwrap();
+    fs::write(from.join("d/closed"), "closed").unwrap();
+    fs::set_permissions(from.join("d/closed"), Permissions::from_mode(0)).unwrap();
+    let to = guest.directory.path("to");
+    for (option, source) in [
+        ("-r", from.clone()),
+        ("-r", from.join("d/closed")),
+        ("-q", from.join("d/closed")),
+        ("-q", from.clone()),
+        ("-q", "/dev/zero".into()),
+        ("-q", from.join("none")),
+    ] {
+        let told = |options: &[&str]| {
+            let finished = cp(&guest, options, &[as_nobody(&guest, &source), to.clone().into()]);
+            _ = fs::remove_dir_all(&to);
+            _ = fs::remove_file(mark_of(&to));
+            assert_eq!(finished.status(), 255, "{finished:?}");
+            finished.stderr().to_owned()
+        };
+        let plain = told(&[option]);
+        assert_eq!(told(&[option, "--resume"]), plain);
+        assert_eq!(told(&[option, "--checksum"]), plain);
+    }
+    for option in ["--resume", "--checksum"] {
+        let operands = [guest.remote("/proc/version"), to.clone().into()];
+        cp(&guest, &[option], &operands).succeeded();
+        assert_eq!(fs::read(&to).unwrap(), fs::read("/proc/version").unwrap());
+    }
+}

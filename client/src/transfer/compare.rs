@@ -225,7 +225,7 @@ impl Client {
                             };
                             let no_follow = if entry.path.is_empty() { 0 } else { flag::NO_FOLLOW };
                             wanted.push(want(&join(path, &entry.path), no_follow, length, digest)?);
-                            scenes.push_back(Scene::Answer { name, is_whole });
+                            scenes.push_back(Scene::Answer { path: entry.path, name, is_whole });
                         }
                     }
                 }

@@ -19,7 +19,7 @@ use super::wants::Wants;
 use crate::call::Call;
 use crate::connection::Core;
 use crate::drive::Task;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::signals::Signals;
 
 /// Pieces of content that are written together.
@@ -33,8 +33,8 @@ pub(super) enum Scene {
     Attribute { name: CString, value: Vec<u8> },
     /// A file that is there already.
     Same { meta: Meta, name: CString },
-    /// The next answer of the list. Where all of it is there, it stays as it is.
-    Answer { name: CString, is_whole: bool },
+    /// The next answer of the list, and its path from the first directory on. Where all of it is there, it stays as it is.
+    Answer { path: Vec<u8>, name: CString, is_whole: bool },
     /// The directory is complete.
     Leave(Meta),
 }
@@ -198,11 +198,25 @@ impl<'s> Receive<'s> {
                 if ends_file {
                     self.planting.discard();
                 }
-                if self.stream == Stream::List && errno != 0 && self.reader.depth() == 0 && !ends_file {
-                    self.play()?;
-                    self.scenes.pop_front();
+                if self.stream == Stream::Tree {
+                    self.report.told(errno, path.to_bytes(), text);
+                    return Ok(());
                 }
-                self.report.told(errno, path.to_bytes(), text);
+                // In a list it stands for the next answer, or is about the latest; what paths begin with is ours to say.
+                if errno != 0 && self.reader.depth() == 0 && !ends_file {
+                    self.play()?;
+                    return match self.scenes.pop_front() {
+                        Some(Scene::Answer { path, .. }) if path.is_empty() => {
+                            Err(Failure { errno, text: text.to_vec() }.into())
+                        }
+                        Some(Scene::Answer { path, .. }) => {
+                            self.report.told(errno, &path, text);
+                            Ok(())
+                        }
+                        _ => Err(Error::Garbled),
+                    };
+                }
+                self.report.told(errno, self.planting.path(), text);
                 Ok(())
             }
             Item::Content(_) | Item::Want(_) => Ok(()),
@@ -218,7 +232,7 @@ impl<'s> Receive<'s> {
         let mut made = Ok(());
         if self.stream == Stream::List {
             self.play()?;
-            let Some(Scene::Answer { name, is_whole }) = self.scenes.pop_front() else {
+            let Some(Scene::Answer { name, is_whole, .. }) = self.scenes.pop_front() else {
                 return Err(Error::Garbled);
             };
             made = if is_whole && meta.offset > 0 && meta.offset == meta.size {
