@@ -54,6 +54,24 @@ fn every_kind_of_entry_survives_from_guest_to_guest() {
 }
 
 #[test]
+fn what_is_copied_is_counted_the_same_whichever_way() {
+    let (one, other) = (Guest::start(), Guest::start());
+    let [from, up, down] = ["from", "up", "down"].map(|name| one.directory.path(name));
+    plant(&from);
+    let across = other.directory.path("across");
+    let counts = |source: &OsStr, destination: &OsStr| {
+        let finished = one.cp([OsStr::new("-rp"), OsStr::new("--json"), source, destination]);
+        let summary: serde_json::Value = serde_json::from_str(finished.succeeded()).unwrap();
+        ["files", "directories", "others"].map(|key| summary[key].as_u64().unwrap())
+    };
+    let expected = counts(from.as_os_str(), &one.remote(&up));
+    assert!(expected.iter().all(|&count| count > 5), "{expected:?}");
+    assert_eq!(counts(&one.remote(&from), down.as_os_str()), expected);
+    assert_eq!(counts(&one.remote(&from), &other.remote(&across)), expected);
+    [from, up, down, across].iter().for_each(|tree| thaw(tree));
+}
+
+#[test]
 fn without_p_each_name_of_a_file_is_one_of_its_own_and_attributes_stay_behind() {
     let guest = Guest::start();
     let from = guest.directory.subdirectory("from");

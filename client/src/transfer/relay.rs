@@ -88,9 +88,11 @@ pub(super) fn relay(
         }
         .run(from_get, into_put);
         let was_put = putter.join().unwrap_or(Err(Error::Closed));
-        for (errno, path, text) in listener.join().unwrap_or_default() {
+        let told = listener.join().unwrap_or_default();
+        for (errno, path, text) in told.kept {
             report.told(errno, &path, &text);
         }
+        report.more_problems(told.more);
         (other.join().unwrap_or(Err(Error::Closed)), was_put, filtered)
     });
     match (got, was_put, filtered) {
@@ -116,26 +118,45 @@ fn pour(
     run.finish(&mut client.connection.core, driven).map(drop)
 }
 
+/// What the second guest tells.
+#[derive(Default)]
+struct Told {
+    kept: Vec<(u32, Vec<u8>, Vec<u8>)>,
+    kept_bytes: usize,
+    /// Problems that were not kept.
+    more: u64,
+}
+
+impl Told {
+    /// A guest may send any number, of any length.
+    fn add(&mut self, errno: u32, path: &[u8], text: &[u8]) {
+        const KEPT_MAX: usize = 8 << 20;
+        let bytes = self.kept_bytes + size_of::<(u32, Vec<u8>, Vec<u8>)>() + path.len() + text.len();
+        if bytes > KEPT_MAX {
+            self.more += 1;
+            return;
+        }
+        self.kept_bytes = bytes;
+        self.kept.push((errno, path.to_vec(), text.to_vec()));
+    }
+}
+
 /// What the second guest tells, to its end.
-fn read_problems(mut from: PipeReader) -> Vec<(u32, Vec<u8>, Vec<u8>)> {
-    /// As many as are told; a guest may send any number.
-    const TOLD_MAX: usize = 100_000;
+fn read_problems(mut from: PipeReader) -> Told {
     let mut reader = ItemReader::new(Stream::Problems);
     let (mut memory, mut piece) = (vec![0; VALUE_MAX], vec![0; 65_536]);
-    let mut problems = Vec::new();
+    let mut told = Told::default();
     while let Ok(length @ 1..) = from.read(&mut piece) {
         let mut rest = piece.get(..length).unwrap_or_default();
         while !rest.is_empty() {
-            let Ok((taken, item)) = reader.read(&mut memory, rest) else { return problems };
+            let Ok((taken, item)) = reader.read(&mut memory, rest) else { return told };
             rest = rest.get(taken..).unwrap_or_default();
-            if let Some(Item::Problem { errno, path, text, .. }) = item
-                && problems.len() < TOLD_MAX
-            {
-                problems.push((errno, path.to_bytes().to_vec(), text.to_vec()));
+            if let Some(Item::Problem { errno, path, text, .. }) = item {
+                told.add(errno, path.to_bytes(), text);
             }
         }
     }
-    problems
+    told
 }
 
 impl Filter<'_> {
@@ -190,6 +211,9 @@ impl Filter<'_> {
                     self.links.remember(&meta, &self.path);
                 }
                 meta.offset = 0;
+                if !meta.has(meta_flag::OPEN) {
+                    self.report.other();
+                }
                 encode_entry(&mut self.item, &meta, name.to_bytes(), target)
             }
             Item::Content(content) => {
@@ -246,5 +270,30 @@ impl Filter<'_> {
         if is_directory {
             self.lengths.push(self.path.len());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_problems_is_bounded_and_the_rest_counted() {
+        const COUNT: u64 = 10_000;
+        let (read, mut write) = std::io::pipe().unwrap();
+        let listener = std::thread::spawn(|| read_problems(read));
+        let mut item = vec![0; ITEM_MAX];
+        for _ in 0..COUNT {
+            let length = encode_problem(&mut item, 5, &[b'p'; 4000], b"write");
+            write.write_all(&item[..length]).unwrap();
+        }
+        drop(write);
+        let told = listener.join().unwrap();
+        assert!(
+            (8 << 20) / 4100 < told.kept.len() && told.kept.len() < (8 << 20) / 4000,
+            "{}",
+            told.kept.len()
+        );
+        assert_eq!(told.kept.len() as u64 + told.more, COUNT);
     }
 }

@@ -163,6 +163,14 @@ impl Report {
         }
     }
 
+    /// So many problems besides, of which nothing was kept.
+    pub(crate) fn more_problems(&mut self, count: u64) {
+        if count > 0 {
+            self.problem_count += count;
+            self.progress.say(&format!("{}: {count} more problems", self.operand));
+        }
+    }
+
     /// The same, of an error.
     pub(crate) fn failed(&mut self, path: &[u8], what: &str, errno: rustix::io::Errno) {
         self.problem(path, format!("cannot {what}: {}", errno_text(errno.raw_os_error().unsigned_abs())));
