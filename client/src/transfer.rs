@@ -9,10 +9,11 @@
 //! `planting` makes its entries beneath the `destination`, each file through a `landing`, and knows `links`; `relay` pours the
 //! stream of one guest into another. `compare` finds out what the other side has already, by `fetch`, which asks for many files
 //! at once (`wants`), and by the `digest` of what is here; `others` is what `--delete` removes; `load` brings a program; `trust` is
-//! what is taken from a guest. `report` tells.
+//! what is taken from a guest. `report` tells, and `count` how much there is to come.
 
 mod beneath;
 mod compare;
+mod count;
 mod destination;
 mod digest;
 mod fetch;
@@ -223,9 +224,11 @@ impl Client {
             let preserves = flags & flag::PRESERVE;
             (Some(list), self.get_request(OsStr::new("."), flag::LIST | preserves, &[])?)
         } else {
-            if options.is_recursive && !report.progress().is_hidden() {
-                let listed = self.fetch(path, flags | flag::META, &options.excludes, Some(signals))?;
-                report.progress().set_size(listed.iter().filter_map(Answer::size).sum());
+            if options.is_recursive
+                && !report.progress().is_hidden()
+                && let Some(total) = self.count(path, flags, &options.excludes, signals)?
+            {
+                report.progress().set_size(total);
             }
             (None, self.get_request(path, flags, &options.excludes)?)
         };

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use guest::fake::{Asked, Fake, Say, composed};
+use guest::pty::Terminal;
 use guest::{Finished, Running, client, until};
 use vsock_shell_proto::items::{FileEnd, UNKNOWN};
 use vsock_shell_proto::items::{
@@ -164,4 +165,23 @@ fn an_endless_file_on_a_pipe_can_be_left() {
     std::io::Read::read_exact(&mut stdout, &mut [0; 100_000]).unwrap();
     drop(stdout);
     until("it has ended", || running.0.try_wait().unwrap().is_some());
+}
+
+#[test]
+fn a_listing_without_end_for_the_line_of_progress_is_given_up() {
+    let mut is_first = true;
+    let fake = Fake::start(move |_| {
+        let is_endless = std::mem::take(&mut is_first);
+        let more = (0..u64::MAX).take_while(move |_| is_endless);
+        let more = more.map(|_| composed(|out| encode_entry(out, &meta(FILE, 0), b"more", b"")));
+        Say::Items(Box::new(
+            std::iter::once(folder(b"")).chain(more).chain([empty_file(b"f", 1, 0), leave()]),
+        ))
+    });
+    let to = fake.directory.path("to");
+    let words = ["cp".into(), "-r".into(), fake.remote("/from"), to.clone().into_os_string()];
+    let mut terminal = Terminal::start(&client(words));
+    assert!(terminal.end().success(), "{}", terminal.rest());
+    assert_eq!(fs::metadata(to.join("f")).unwrap().len(), 0);
+    assert!(!terminal.rest().contains('%'), "{:?}", terminal.rest());
 }

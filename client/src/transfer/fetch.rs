@@ -48,16 +48,6 @@ pub enum Answer {
     Problem(Vec<u8>, Failure),
 }
 
-impl Answer {
-    /// The bytes of a regular file.
-    pub(super) fn size(&self) -> Option<u64> {
-        match self {
-            Self::Entry(entry) => entry.meta.expected(),
-            _ => None,
-        }
-    }
-}
-
 /// Bytes that are kept of all answers together: a guest could send without end.
 const KEPT_MAX: usize = 256 << 20;
 
