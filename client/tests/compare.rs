@@ -96,7 +96,7 @@ fn what_could_not_be_read_in_the_guest_keeps_the_mark_here() {
     let guest = Guest::start();
     let from = guest.directory.subdirectory("from");
     fs::write(from.join("closed"), "closed").unwrap();
-    fs::set_permissions(from.join("closed"), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(from.join("closed"), Permissions::from_mode(0o000)).unwrap();
     let to = guest.directory.path("to");
     let operands = [as_nobody(&guest, &from), to.clone().into()];
     cp(&guest, &["-r", "--resume"], &operands).failed(255, &["/closed: cannot open: Permission denied"]);
@@ -156,7 +156,7 @@ fn what_cannot_be_sent_is_told_as_in_a_copy_that_looks_at_nothing() {
     let from = guest.directory.subdirectory("from");
     fs::create_dir(from.join("d")).unwrap();
     fs::write(from.join("d/closed"), "closed").unwrap();
-    fs::set_permissions(from.join("d/closed"), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(from.join("d/closed"), Permissions::from_mode(0o000)).unwrap();
     let to = guest.directory.path("to");
     for (option, source) in [
         ("-r", from.clone()),
