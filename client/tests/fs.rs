@@ -9,7 +9,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use guest::fake::{Fake, composed, items};
+use guest::fake::{Fake, items};
+use guest::stream::composed;
 use guest::{Directory, Finished, Guest, Running, TARGET, agent_binary, client, is_root, names};
 use serde_json::Value;
 use vsock_shell_proto::items::{Meta, Timestamp, encode_entry, encode_leave, encode_problem, meta_flag};

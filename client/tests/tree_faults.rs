@@ -12,8 +12,7 @@ use std::process::{Command, Stdio};
 use guest::nobody::as_nobody;
 use guest::tree::{make_socket, odd_names};
 use guest::{
-    Finished, Guest, Running, agent_binary, client_binary, is_root, names, payload, solid_file,
-    until,
+    Finished, Guest, Running, agent_binary, client_binary, is_root, names, payload, solid_file, until,
 };
 use rustix::process::{Pid, Signal, kill_process};
 

@@ -7,7 +7,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use vsock_shell_proto::items::ITEM_MAX;
 use vsock_shell_proto::preamble::{Answer, Preamble, Status};
 
 use super::{DEADLINE, Directory};
@@ -36,16 +35,6 @@ pub struct Asked {
 /// All of these items.
 pub fn items(items: impl IntoIterator<Item = Vec<u8>, IntoIter: 'static>) -> Say {
     Say::Items(Box::new(items.into_iter()))
-}
-
-/// An item, as `compose` writes it into its place.
-#[track_caller]
-pub fn composed(compose: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {
-    let mut item = vec![0; ITEM_MAX];
-    let length = compose(&mut item);
-    assert!(length > 0, "the item does not fit");
-    item.truncate(length);
-    item
 }
 
 /// A socket on which it listens.
