@@ -7,8 +7,9 @@ use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use guest::fake::{Asked, Fake, Say, composed};
+use guest::fake::{Asked, Fake, Say};
 use guest::pty::Terminal;
+use guest::stream::composed;
 use guest::{Finished, Running, client, until};
 use vsock_shell_proto::items::{FileEnd, UNKNOWN};
 use vsock_shell_proto::items::{

@@ -242,6 +242,15 @@ fn in_place_writes_into_the_file_that_is_there() {
     fs::File::create(&sparse).unwrap().set_len(1 << 20).unwrap();
     guest.cp(["--in-place".as_ref(), sparse.as_os_str(), &guest.remote(&to)]).succeeded();
     assert_eq!(fs::read(&to).unwrap(), [0; 1 << 20]);
+    // From a guest they come as holes, behind which there is nothing of what was there.
+    solid_file(&to, 2 << 20);
+    guest.cp(["--in-place".as_ref(), guest.remote(&sparse).as_os_str(), &guest.remote(&to)]).succeeded();
+    assert_eq!(fs::read(&to).unwrap(), [0; 1 << 20]);
+    // Flushing what cannot be flushed is no failure.
+    let comm = guest.directory.file("comm", b"renamed");
+    let words =
+        ["--in-place".as_ref(), "--sync".as_ref(), comm.as_os_str(), &guest.remote("/proc/self/comm")];
+    guest.cp(words).succeeded();
     // It makes nothing.
     let missing = guest.directory.path("missing");
     guest

@@ -269,8 +269,10 @@ impl Sender {
         let stat = rustix::fs::fstat(&seen).map_err(failed)?;
         match Kind::of_mode(stat.st_mode) {
             Kind::Directory if self.has_flag(flag::TREE) => {
-                let folder = rustix::fs::openat(&seen, c".", READ | OFlags::DIRECTORY, Mode::empty());
-                self.present_directory(folder.map_err(failed)?, &stat, b"")
+                // Anew, because what can be read cannot always be entered.
+                let folder = self.base.at(path, READ | OFlags::DIRECTORY | no_follow).map_err(failed)?;
+                let stat = rustix::fs::fstat(&folder).map_err(failed)?;
+                self.present_directory(folder, &stat, b"")
             }
             Kind::Directory if !self.has_flag(flag::META) => Err(Failed::new(c"read", Errno::ISDIR)),
             Kind::File if self.reads_content() => {

@@ -6,8 +6,8 @@ use core::ffi::CStr;
 use arrayvec::ArrayVec;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Gid, MemfdFlags, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps,
-    UTIME_OMIT, Uid,
+    AtFlags, FallocateFlags, FileType, FlockOperation, Gid, MemfdFlags, Mode, OFlags, SeekFrom, Stat,
+    Timespec, Timestamps, UTIME_OMIT, Uid,
 };
 use rustix::io::{Errno, IoSlice};
 use rustix::process::getpid;
@@ -229,16 +229,19 @@ impl Landing {
     /// Leaves a hole.
     ///
     /// # Errors
-    /// EFBIG; EINVAL where it is written in place, and a device would keep what it has.
+    /// EFBIG; EOPNOTSUPP of a device that would keep what it has.
     pub fn skip(&mut self, length: u64) -> Result<(), Failed> {
-        if self.temporary.is_none() {
-            return Err(Failed::new(c"leave a hole", Errno::INVAL));
-        }
+        let before = self.size;
         let size = self.size.checked_add(length).filter(|&size| i64::try_from(size).is_ok());
         self.size = size.ok_or(Failed::new(c"write", Errno::FBIG))?;
         rustix::fs::seek(&self.file, SeekFrom::Start(self.size)).map_err(Failed::to(c"write"))?;
         // A file that ends with it has to have its size.
-        rustix::fs::ftruncate(&self.file, self.size).map_err(Failed::to(c"write"))
+        let mut left = rustix::fs::ftruncate(&self.file, self.size);
+        if left == Err(Errno::INVAL) {
+            let zeros = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+            left = rustix::fs::fallocate(&self.file, zeros, before, length);
+        }
+        left.map_err(Failed::to(c"leave a hole"))
     }
 
     /// Writes what was gathered.

@@ -250,7 +250,8 @@ impl Filter<'_> {
             }
             Item::Problem { errno, path, text, ends_file } => {
                 self.report.told(errno, path.to_bytes(), text);
-                if !ends_file {
+                // That something is missing concerns the other guest too.
+                if !ends_file && errno == 0 {
                     return;
                 }
                 encode_problem(&mut self.item, errno, path.to_bytes(), text)
