@@ -271,7 +271,7 @@ impl<'c> Driver<'c> {
             taken -= of_it;
             self.core.deliver(channel, flow, piece, of_it);
         }
-        if task_failed(self.tasks.of_channel(channel)) {
+        if has_work(self.tasks.of_channel(channel)) {
             self.tasks.mark_ready(channel);
         }
     }
@@ -502,7 +502,11 @@ struct Batch<'i> {
     pieces: ArrayVec<&'i [u8], PIECES_MAX>,
 }
 
-/// A transfer failed on bytes that just came: it has to be stepped to say so.
-fn task_failed(task: Option<&mut Task>) -> bool {
-    matches!(task, Some(Task::Put(put)) if put.has_news())
+/// What just came makes the task do something: say that it failed, or answer what was parked.
+fn has_work(task: Option<&mut Task>) -> bool {
+    match task {
+        Some(Task::Put(put)) => put.has_news(),
+        Some(Task::Get(_)) => true,
+        _ => false,
+    }
 }

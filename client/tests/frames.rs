@@ -5,7 +5,9 @@ mod guest;
 use std::io::{Read as _, Write as _};
 
 use guest::frames::{frame, hello, is_answered, request};
+use guest::stream::composed;
 use guest::{Guest, TARGET};
+use vsock_shell_proto::items::{Want, encode_want};
 use vsock_shell_proto::preamble::{Dialer, SessionId};
 
 #[test]
@@ -122,4 +124,25 @@ fn requests_for_files_with_what_they_do_not_take_are_refused() {
         is_answered(&mut stream, &[request(channel, kind, &bytes)], &refused);
     }
     assert_eq!(guest.run([TARGET, "echo fine"]).succeeded(), "fine\n");
+}
+
+#[test]
+fn wants_that_come_one_by_one_are_answered_one_by_one() {
+    const GET: u8 = 3;
+    const LIST: u8 = 1 << 7;
+    let guest = Guest::start();
+    let folder = guest.directory.subdirectory("folder");
+    let mut stream = guest.session(0x1000_0005);
+    let path = [folder.as_os_str().as_encoded_bytes(), b"\0"].concat();
+    let fields = [&[0x10, path.len() as u8, 0, 0], &path[..], &[0x12, 4, 0, 0, LIST, 0, 0, 0]].concat();
+    is_answered(&mut stream, &[hello(), request(0, GET, &fields)], &frame(0x11, 0, 0, &[0; 8]));
+    for number in 0..3 {
+        let name = format!("file-{number}");
+        std::fs::write(folder.join(&name), format!("content of {name}")).unwrap();
+        let path = std::ffi::CString::new(name.clone()).unwrap();
+        let want = Want { length: 0, digest: 0, flags: 0, path: &path };
+        let item = composed(|out| encode_want(out, &want));
+        is_answered(&mut stream, &[frame(0x13, 0, 0, &item)], format!("content of {name}").as_bytes());
+    }
+    is_answered(&mut stream, &[frame(0x14, 0, 0, b"")], &frame(0x19, 0, 0, &[0; 8]));
 }
