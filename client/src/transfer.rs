@@ -232,7 +232,7 @@ impl Client {
             }
             (None, self.get_request(path, flags, &options.excludes)?)
         };
-        let planting = Planting::new(place, options);
+        let planting = Planting::new(place, file_name(path), options);
         let core = &mut self.connection.core;
         let mut receive =
             Receive::new(core, request, list, planting, Some(signals), report, options.is_synced)?;

@@ -7,9 +7,12 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use guest::proxy::{Fate, Proxy};
 use guest::tree::{assert_same_trees, listing, plant, set_time, thaw};
-use guest::{Guest, Running, TARGET, names, payload, until};
+use guest::{Guest, Running, TARGET, client, names, payload, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -348,4 +351,72 @@ fn one_file_is_resumed_too() {
         fs::remove_dir_all(&folder).unwrap();
     }
     assert_eq!(guest.run([OsStr::new(TARGET), OsStr::new("echo fine")]).succeeded(), "fine\n");
+}
+
+#[test]
+fn what_is_not_complete_is_gone_on_with_by_the_same_source_only() {
+    let guest = Guest::start();
+    let from = guest.directory.path("from");
+    large_tree(&from);
+    let other = guest.directory.subdirectory("other");
+    fs::write(other.join("new"), "new").unwrap();
+    for way in [Way::Up, Way::Down] {
+        let to = guest.directory.path("to");
+        interrupted(&guest, way, &from, &to, &kill_client);
+        fs::write(to.join("own"), "own").unwrap();
+        // Another tree goes into what is there of the first, and --delete takes nothing of that away.
+        let (source, destination) = match way {
+            Way::Up => (other.clone().into_os_string(), guest.remote(&to)),
+            Way::Down => (guest.remote(&other), to.clone().into_os_string()),
+        };
+        let options = ["-r", "--resume", "--delete"].map(OsString::from);
+        guest.cp(options.into_iter().chain([source, destination])).succeeded();
+        assert_eq!(names(to.join("other")), ["new"]);
+        assert_eq!(fs::read(to.join("own")).unwrap(), b"own");
+        fs::remove_dir_all(&to).unwrap();
+        // Nor does what comes later under the name of the directory take it for its own.
+        fs::create_dir(&to).unwrap();
+        fs::write(to.join("own"), "own").unwrap();
+        way.copy(&guest, &["--resume"], &from, &to);
+        assert_eq!(fs::read(to.join("own")).unwrap(), b"own");
+        fs::remove_dir_all(&to).unwrap();
+    }
+}
+
+#[test]
+fn a_copy_whose_connection_comes_back_leaves_what_another_has_completed() {
+    const PREFIX: u64 = 30 << 20;
+    let guest = Guest::keeping("30");
+    let write = |name: &str, length: u64, rest: u8| {
+        let path = guest.directory.path(name);
+        let mut content = payload(PREFIX);
+        content.resize(length as usize, rest);
+        fs::write(&path, &content).unwrap();
+        (path, content)
+    };
+    let (first, _) = write("first", 40 << 20, 1);
+    let (second, content) = write("second", 60 << 20, 2);
+    let to = guest.directory.subdirectory("to");
+    let goes_on = Arc::new(AtomicBool::new(false));
+    let proxy = {
+        let goes_on = goes_on.clone();
+        Proxy::start(&guest, move |number| {
+            if number == 0 {
+                return Fate::Cut(20 << 20);
+            }
+            until("the other copy is over", || goes_on.load(Ordering::SeqCst));
+            Fate::Lasts
+        })
+    };
+    let there = proxy.remote(&to.join("file"));
+    let mut command =
+        client(["cp".as_ref(), "-q".as_ref(), "--resume".as_ref(), first.as_os_str(), there.as_ref()]);
+    let running = Running::start(&mut command);
+    until("the connection is lost", || proxy.connections() == 2);
+    let words = [OsStr::new("--resume"), second.as_os_str(), &guest.remote(to.join("file"))];
+    guest.cp(words).succeeded();
+    goes_on.store(true, Ordering::SeqCst);
+    running.finish(b"").failed(255, &["busy"]);
+    assert!(fs::read(to.join("file")).unwrap() == content, "the file of the second copy");
+    assert_eq!(names(&to), ["file"]);
 }

@@ -115,22 +115,41 @@ pub fn partial_name(name: &[u8]) -> Temporary {
     Temporary::of(digest.finish(), 16)
 }
 
-/// Marks a directory as one that is not complete (`R-10.10`): the next copy goes on in it. Where that cannot be it does not.
-pub fn mark(folder: BorrowedFd<'_>, name: &[u8]) {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let _ = rustix::fs::openat(folder, partial_name(name).as_c_str(), flags, OWN);
+/// What marks a directory as not complete (`R-10.10`): which one that is, and what is copied to it.
+pub struct Mark([u8; 16]);
+
+impl Mark {
+    /// The mark of the directory of this name, for a source by [`Destination::source`](super::put::Destination::source).
+    pub fn of(folder: BorrowedFd<'_>, name: &CStr, source: u64) -> Option<Self> {
+        let there = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let both = u128::from(there.st_ino) | u128::from(source) << 64;
+        Some(Self(both.to_le_bytes()))
+    }
+
+    /// Sets it. Where that cannot be, the next copy does not go on.
+    pub fn set(&self, folder: BorrowedFd<'_>, name: &[u8]) {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        if let Ok(file) = rustix::fs::openat(folder, partial_name(name).as_c_str(), flags, OWN) {
+            let _ = rustix::io::write(file, &self.0);
+        }
+    }
+
+    /// It is set, by us.
+    pub fn is_set(&self, folder: BorrowedFd<'_>, name: &[u8]) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Ok(file) = rustix::fs::openat(folder, partial_name(name).as_c_str(), flags, Mode::empty()) else {
+            return false;
+        };
+        let mut found = [0; 17];
+        rustix::fs::fstat(&file).is_ok_and(|stat| is_ours(&stat))
+            && rustix::io::read(&file, &mut found[..]) == Ok(self.0.len())
+            && found.starts_with(&self.0)
+    }
 }
 
 /// It is complete.
 pub fn unmark(folder: BorrowedFd<'_>, name: &[u8]) {
     let _ = rustix::fs::unlinkat(folder, partial_name(name).as_c_str(), AtFlags::empty());
-}
-
-/// It was marked.
-pub fn is_marked(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
-    let mark = rustix::fs::statat(folder, partial_name(name).as_c_str(), AtFlags::SYMLINK_NOFOLLOW);
-    // By us, and no part of a file.
-    mark.is_ok_and(|mark| is_ours(&mark) && mark.st_size == 0)
 }
 
 /// What has the name of what is kept was made by us, for nobody else to read, and has no other name.
@@ -161,7 +180,7 @@ impl Landing {
         let folder = spot.folder;
         let partial = partial_name(spot.name.to_bytes_with_nul());
         let kept = if is_kept {
-            open_partial(folder, &partial, meta.offset).map_err(|(what, errno)| Failed::new(what, errno))?
+            open_partial(folder, &partial, &meta).map_err(|(what, errno)| Failed::new(what, errno))?
         } else if meta.offset > 0 {
             return Err(Failed::new(c"go on", Errno::NODATA));
         } else {
@@ -215,9 +234,16 @@ impl Landing {
         self.file.as_fd()
     }
 
-    /// Leaves what is kept to others while nothing comes, or takes it again; whether it is still ours.
-    pub fn hold(&self, is_wanted: bool) -> bool {
-        !self.is_kept || hold(self.file.as_fd(), is_wanted)
+    /// Leaves what is kept to others while nothing comes, or takes it again; whether it is as it was left.
+    pub fn hold(&self, folder: BorrowedFd<'_>, is_wanted: bool) -> bool {
+        !self.is_kept || (hold(self.file.as_fd(), is_wanted) && self.is_intact(folder))
+    }
+
+    /// It has its name, and what has come of it.
+    fn is_intact(&self, folder: BorrowedFd<'_>) -> bool {
+        let (name, stat) = (self.temporary.as_ref(), rustix::fs::fstat(&self.file));
+        name.is_some_and(|name| has_name(folder, name.as_c_str(), &self.file))
+            && stat.is_ok_and(|stat| stat.st_size as u64 == self.size)
     }
 
     /// Counts content that is written next.
@@ -287,7 +313,7 @@ impl Landing {
             return Err(GARBLED);
         }
         let (Some(temporary), Some(folder)) = (&self.temporary, folder) else { return Ok(()) };
-        if self.is_kept && !has_name(folder, temporary.as_c_str(), &self.file) {
+        if self.is_kept && !self.is_intact(folder) {
             return Err(Failed::new(c"complete what another copy has taken", Errno::BUSY));
         }
         // The content is there, whatever else cannot be: it is kept, and that is told.
@@ -299,7 +325,10 @@ impl Landing {
 
     /// Removes it, unless what has come of it is kept.
     pub fn discard(self, folder: BorrowedFd<'_>) {
-        if let Some(temporary) = self.temporary.filter(|_| !self.is_kept || self.size == 0) {
+        let is_gone = |temporary: &Temporary| !has_name(folder, temporary.as_c_str(), &self.file);
+        if let Some(temporary) =
+            self.temporary.filter(|name| (!self.is_kept || self.size == 0) && !is_gone(name))
+        {
             // Where even this fails the file system is of no use any more.
             let _ = rustix::fs::unlinkat(folder, temporary.as_c_str(), AtFlags::empty());
         }
@@ -311,35 +340,37 @@ impl Landing {
 fn open_partial(
     folder: BorrowedFd<'_>,
     partial: &Temporary,
-    offset: u64,
+    meta: &Meta,
 ) -> Result<Option<OwnedFd>, (&'static CStr, Errno)> {
-    let name = partial.as_c_str();
-    let (creating, going_on) = (|errno| (c"create", errno), |errno| (c"go on", errno));
+    let (name, offset) = (partial.as_c_str(), meta.offset);
+    let going_on = |errno| (c"go on", errno);
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let open = |more| rustix::fs::openat(folder, name, flags | more, OWN);
-    let is_usable = |file: &OwnedFd| {
-        let stat = rustix::fs::fstat(file);
-        stat.is_ok_and(|stat| is_ours(&stat) && stat.st_size as u64 >= offset)
-    };
-    let file = if offset > 0 {
-        open(OFlags::empty()).map_err(going_on)?
-    } else {
-        if open(OFlags::empty()).is_ok_and(|there| is_usable(&there) && is_held(there.as_fd())) {
+    if offset == 0 {
+        if open(OFlags::empty()).is_ok_and(|there| !hold(there.as_fd(), true)) {
             return Ok(None);
         }
         // What somebody may have opened before does not get the content.
         let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
-        open(OFlags::CREATE | OFlags::EXCL).map_err(creating)?
-    };
-    if !is_usable(&file) {
+        let made = open(OFlags::CREATE | OFlags::EXCL);
+        if matches!(made, Err(Errno::EXIST)) {
+            return Ok(None);
+        }
+        let file = made.map_err(|errno| (c"create", errno))?;
+        let is_ours = hold(file.as_fd(), true) && has_name(folder, name, &file);
+        return Ok(Some(file).filter(|_| is_ours));
+    }
+    let file = open(OFlags::empty()).map_err(going_on)?;
+    if !hold(file.as_fd(), true) || !has_name(folder, name, &file) {
+        return Err(going_on(Errno::BUSY));
+    }
+    // What the sender has seen of it, and nothing that came there since.
+    let stat = rustix::fs::fstat(&file).map_err(going_on)?;
+    if !is_ours(&stat) || (stat.st_size as u64, stat.st_dev, stat.st_ino) != (offset, meta.device, meta.inode)
+    {
         return Err(going_on(Errno::NODATA));
     }
-    if !hold(file.as_fd(), true) || !has_name(folder, name, &file) {
-        return if offset > 0 { Err(going_on(Errno::BUSY)) } else { Ok(None) };
-    }
-    rustix::fs::ftruncate(&file, offset)
-        .and_then(|()| rustix::fs::seek(&file, SeekFrom::Start(offset)))
-        .map_err(going_on)?;
+    rustix::fs::seek(&file, SeekFrom::Start(offset)).map_err(going_on)?;
     Ok(Some(file))
 }
 
@@ -352,7 +383,9 @@ fn hold(file: BorrowedFd<'_>, is_wanted: bool) -> bool {
 
 /// Another copy goes on with it, or will have.
 pub fn is_held(file: BorrowedFd<'_>) -> bool {
-    rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+    let is_held = rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
+    let _ = rustix::fs::flock(file, FlockOperation::NonBlockingUnlock);
+    is_held
 }
 
 /// The file has this name.

@@ -15,7 +15,7 @@ use vsock_shell_proto::items::{Item, ItemReader, Kind, Meta, Stream, encode_prob
 use super::Core;
 use super::base::{Base, beneath, name as single_name};
 use super::identity::Rights;
-use super::landing::{Gathered, Landing, Made, Names, SET_ID, Spot, dress, keep_time, make, mark, unmark};
+use super::landing::{Gathered, Landing, Made, Mark, Names, SET_ID, Spot, dress, keep_time, make, unmark};
 use super::tasks::Step;
 use super::transfer::{Failed, GARBLED, Leased, Memory, Pending, exit_failed};
 use super::walk::{Levels, Name};
@@ -37,12 +37,16 @@ pub struct Put {
     is_stopped: bool,
     receiver: Receiver,
     end: Option<Result<(), Failed>>,
+    /// There is no connection, and what is kept is left to others.
+    is_away: bool,
 }
 
 /// What is made of the items.
 struct Receiver {
     place: Place,
     flags: u32,
+    /// A digest of what the copy calls its source.
+    source: u64,
     landing: Option<Landing>,
     /// The name of what landing is, or of the entry before.
     name: Name,
@@ -72,6 +76,7 @@ impl Put {
         let receiver = Receiver {
             place,
             flags: to.flags,
+            source: to.source(),
             landing: None,
             name: Name::new_const(),
             left_out: 0,
@@ -81,7 +86,17 @@ impl Put {
         };
         let reader = ItemReader::new(Stream::Tree);
         let pending = Pending::default();
-        Ok(Self { channel, rights, reader, memory, pending, is_stopped: false, receiver, end: None })
+        Ok(Self {
+            channel,
+            rights,
+            reader,
+            memory,
+            pending,
+            is_stopped: false,
+            receiver,
+            end: None,
+            is_away: false,
+        })
     }
 
     /// It is over, well or not, or has something to tell, and wants to be stepped.
@@ -162,8 +177,12 @@ impl Put {
 
     /// The connection is lost, and somebody else may go on with what is kept; or it is there again.
     pub fn set_connected(&mut self, is_connected: bool) {
-        let is_ours = self.receiver.landing.as_ref().is_none_or(|landing| landing.hold(is_connected));
-        if is_connected && !is_ours {
+        self.is_away = !is_connected;
+        let folder = self.receiver.place.folder(&self.memory.walk.levels);
+        let (Some(landing), Some(folder)) = (&self.receiver.landing, folder) else { return };
+        if !self.rights.with(|| landing.hold(folder, is_connected)) && is_connected {
+            // Not a byte more goes to what another copy may have completed.
+            self.receiver.landing = None;
             self.end = Some(Err(Failed::new(c"go on", Errno::BUSY)));
         }
     }
@@ -177,6 +196,9 @@ impl Put {
     /// Takes what waited, and tells what there is to tell.
     #[inline(never)]
     pub fn step(&mut self, core: &mut Core) -> Step {
+        if self.is_away {
+            return Step::Idle;
+        }
         if !self.pending.is_empty() {
             return self.pending.send(core, self.channel, &self.memory.aside);
         }
@@ -349,8 +371,12 @@ impl Receiver {
                 let flags = FOLDER | OFlags::RDONLY | OFlags::NOFOLLOW;
                 let opened = rustix::fs::openat(folder, name, flags, Mode::empty());
                 let opened = opened.map_err(Failed::to(c"enter"))?;
-                if is_new && levels.depth() == 0 && self.flags & flag::RESUME != 0 {
-                    mark(folder, &self.name);
+                if is_new
+                    && levels.depth() == 0
+                    && self.flags & flag::RESUME != 0
+                    && let Some(mark) = Mark::of(folder, name, self.source)
+                {
+                    mark.set(folder, &self.name);
                 }
                 self.enter(opened, is_new, meta, levels)
             }

@@ -16,7 +16,7 @@ use super::identity::Rights;
 use super::landing::keep_time;
 use super::tasks::Step;
 use super::transfer::{Failed, Leased, Memory, Pending, meta_of};
-use super::walk::Name;
+use super::walk::{Name, c_str};
 
 /// A removal on its way.
 pub struct Remove {
@@ -181,8 +181,4 @@ fn take_away(folder: BorrowedFd<'_>, name: &CStr) -> Result<Option<OwnedFd>, Err
         }
         Err(errno) => Err(errno),
     }
-}
-
-fn c_str(name: &Name) -> &CStr {
-    CStr::from_bytes_until_nul(name).unwrap_or_default()
 }

@@ -196,9 +196,10 @@ impl Tasks {
 
     /// The connection is lost, or there is one again.
     pub fn set_connected(&mut self, is_connected: bool) {
-        for place in self.places.iter_mut().flatten() {
-            if let Task::Put(put) = &mut place.task {
+        for place in 0..self.places.len() {
+            if let Some(Some(Place { task: Task::Put(put), .. })) = self.places.get_mut(place) {
                 put.set_connected(is_connected);
+                self.mark_place(place);
             }
         }
     }

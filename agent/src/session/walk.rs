@@ -23,6 +23,11 @@ const RECORD_NAME: usize = 19;
 /// A name with its NUL.
 pub type Name = ArrayVec<u8, { NAME_MAX + 1 }>;
 
+/// The name, for a system call.
+pub fn c_str(name: &Name) -> &CStr {
+    CStr::from_bytes_until_nul(name).unwrap_or_default()
+}
+
 /// The directories that are open, and the path of the innermost from the first one on.
 pub struct Levels {
     open: ArrayVec<Level, TREE_DEPTH_MAX>,

@@ -16,7 +16,7 @@ use super::beneath::open_beneath;
 use super::destination::Place;
 use super::digest::digest;
 use super::fetch::Answer;
-use super::landing::{is_held, is_ours, partial_name};
+use super::landing::{Begun, is_held, is_ours, mark_of, partial_name};
 use super::metadata::meta_of;
 use super::others::End;
 use super::receive::Scene;
@@ -35,7 +35,7 @@ pub(super) enum Known {
     /// All of it.
     Same,
     /// Its beginning.
-    Begun { length: u64, digest: u64 },
+    Begun { length: u64, digest: u64, device: u64, inode: u64 },
 }
 
 /// What the guest has of the files that are sent, by their paths from the first directory on.
@@ -97,15 +97,24 @@ impl Client {
         signals: &mut Signals,
     ) -> Result<End, Error> {
         let there = self.stat(path, Some(signals))?;
-        if is_resumed && there.is_some() {
-            // A copy before has not completed it.
-            let mark = want(path, flag::META | flag::PARTIAL, 0, 0)?;
-            let answers = self.fetch_list(OsStr::new("."), 0, vec![mark], Some(signals))?;
-            if matches!(&answers[..], [Answer::Entry(mark)] if mark.meta.size == 0) {
+        let directory = there.filter(|meta| meta.kind() == Kind::Directory);
+        if let Some(directory) = directory.filter(|_| is_resumed) {
+            // A copy before of the same has not completed it.
+            let mark = mark_of(directory.inode, name);
+            let mut ask = |flags| {
+                let wanted = vec![want(path, flags | flag::PARTIAL, 0, 0)?];
+                self.fetch_list(OsStr::new("."), 0, wanted, Some(signals))
+            };
+            let is_mark = |answer: &Answer| matches!(answer, Answer::Entry(entry) if entry.meta.size == 16);
+            if ask(flag::META)?.iter().any(is_mark)
+                && ask(0)?
+                    .iter()
+                    .any(|answer| matches!(answer, Answer::Entry(entry) if entry.content == mark))
+            {
                 return Ok(End { path: path.to_owned(), name: None });
             }
         }
-        let is_directory = there.is_some_and(|meta| meta.kind() == Kind::Directory);
+        let is_directory = directory.is_some();
         let name = name.filter(|_| is_directory).map(OsStr::to_owned);
         Ok(End { path: path.to_owned(), name })
     }
@@ -153,10 +162,14 @@ impl Client {
                 {
                     Some(Known::Same)
                 }
-                (_, Some(Answer::Entry(partial))) => partial
-                    .end
-                    .filter(|end| end.size > 0 && end.size <= size)
-                    .map(|end| Known::Begun { length: end.size, digest: end.digest }),
+                (_, Some(Answer::Entry(partial))) => {
+                    partial.end.filter(|end| end.size > 0 && end.size <= size).map(|end| Known::Begun {
+                        length: end.size,
+                        digest: end.digest,
+                        device: partial.meta.device,
+                        inode: partial.meta.inode,
+                    })
+                }
                 _ => None,
             };
             interrupted()?;
@@ -218,14 +231,15 @@ impl Client {
                     match here {
                         Some(Here::Same) => scenes.push_back(Scene::Same { meta, name }),
                         here => {
-                            let (length, digest, is_whole) = match here {
-                                Some(Here::Whole(digest)) => (meta.size, digest, true),
-                                Some(Here::Begun(length, digest)) => (length, digest, false),
-                                _ => (0, 0, false),
+                            let (length, digest, begun) = match here {
+                                Some(Here::Whole(digest)) => (meta.size, digest, None),
+                                Some(Here::Begun(digest, begun)) => (begun.length, digest, Some(begun)),
+                                _ => (0, 0, None),
                             };
+                            let is_whole = length > 0 && begun.is_none();
                             let no_follow = if entry.path.is_empty() { 0 } else { flag::NO_FOLLOW };
                             wanted.push(want(&join(path, &entry.path), no_follow, length, digest)?);
-                            scenes.push_back(Scene::Answer { path: entry.path, name, is_whole });
+                            scenes.push_back(Scene::Answer { path: entry.path, name, is_whole, begun });
                         }
                     }
                 }
@@ -263,6 +277,7 @@ fn candidates(source: &Path, options: &CopyOptions) -> Result<Vec<Candidate>, Er
         if tree.depth() == 0 {
             return Ok(candidates);
         }
+        interrupted()?;
         found = tree.next();
     }
 }
@@ -276,7 +291,7 @@ fn is_same(source: &Path, path: &[u8], there: u64) -> bool {
 enum Here {
     Same,
     Whole(u64),
-    Begun(u64, u64),
+    Begun(u64, Begun),
 }
 
 fn here(place: &Place, path: &[u8], meta: &Meta, options: &CopyOptions) -> Option<Here> {
@@ -307,7 +322,9 @@ fn here(place: &Place, path: &[u8], meta: &Meta, options: &CopyOptions) -> Optio
         return None;
     }
     let partial = at.with_file_name(partial_name(at.file_name()?));
-    let (partial, _) = open(&partial).filter(|(file, stat)| is_ours(stat) && !is_held(file.as_fd()))?;
+    let (partial, stat) = open(&partial).filter(|(file, stat)| is_ours(stat) && !is_held(file.as_fd()))?;
+    let begun = Begun::of(&stat);
     let (length, digest) = digest(partial).ok()?;
-    (length > 0 && length <= meta.size).then_some(Here::Begun(length, digest))
+    let fits = length > 0 && length <= meta.size && length == begun.length;
+    fits.then_some(Here::Begun(digest, begun))
 }

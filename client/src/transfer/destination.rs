@@ -34,7 +34,7 @@ impl Place {
             return Ok(Self::There(Some(there)));
         }
         // One that a copy before has not completed is gone on with, and not gone into.
-        if to.is_dir() && !(is_resumed && is_marked(to)) {
+        if to.is_dir() && !(is_resumed && is_marked(to, name)) {
             let folder = Rc::new(Folder { fd: open(to)?, path: to.to_owned(), is_new: false });
             let Some(name) = name else { return Ok(Self::Itself(folder)) };
             // A link in it may be a guest's: it is replaced, and not followed. So may a pipe be, that nobody reads.

@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::hash::Hasher as _;
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, IoSlice, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
@@ -102,11 +102,22 @@ pub(super) fn partial_name(name: &OsStr) -> OsString {
     OsString::from(format!(".vsock-shell-{:016x}.part", digest.finish()))
 }
 
-/// Marks a directory as one that is not complete: the next copy with `--resume` goes on in it.
-pub(super) fn mark(folder: &Folder, name: &OsStr) {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+/// What marks a directory as one that is not complete: which one that is, and what is copied to it. The next copy of that with
+/// `--resume` goes on in it.
+pub(super) fn mark_of(inode: u64, source: Option<&OsStr>) -> [u8; 16] {
+    let mut digest = XxHash3_64::new();
+    digest.write(source.unwrap_or_default().as_bytes());
+    (u128::from(inode) | u128::from(digest.finish()) << 64).to_le_bytes()
+}
+
+/// Marks a directory, which has this name.
+pub(super) fn mark(folder: &Folder, name: &OsStr, directory: BorrowedFd<'_>, source: Option<&OsStr>) {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+    let made = open_beneath(folder.fd.as_fd(), Path::new(&partial_name(name)), flags, OWN);
     // Where that cannot be the next copy goes beside it.
-    _ = open_beneath(folder.fd.as_fd(), Path::new(&partial_name(name)), flags | OFlags::NOFOLLOW, OWN);
+    if let (Ok(file), Ok(there)) = (made, rustix::fs::fstat(directory)) {
+        _ = File::from(file).write_all(&mark_of(there.st_ino, source));
+    }
 }
 
 /// It is complete.
@@ -114,12 +125,16 @@ pub(super) fn unmark(folder: &Folder, name: &OsStr) {
     _ = rustix::fs::unlinkat(&folder.fd, partial_name(name), AtFlags::empty());
 }
 
-/// It was marked.
-pub(super) fn is_marked(path: &Path) -> bool {
+/// It was marked, by us, for this source.
+pub(super) fn is_marked(path: &Path, source: Option<&OsStr>) -> bool {
     let Some(name) = path.file_name() else { return false };
-    // By us, and no part of a file.
-    let mark = rustix::fs::lstat(parent_of(path).join(partial_name(name)));
-    mark.is_ok_and(|mark| is_ours(&mark) && mark.st_size == 0)
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mark = rustix::fs::open(parent_of(path).join(partial_name(name)), flags, Mode::empty());
+    let (Ok(mark), Ok(there)) = (mark, rustix::fs::lstat(path)) else { return false };
+    let mut found = Vec::new();
+    rustix::fs::fstat(&mark).is_ok_and(|stat| is_ours(&stat))
+        && File::from(mark).take(17).read_to_end(&mut found).is_ok()
+        && found == mark_of(there.st_ino, source)
 }
 
 /// What has the name of what is kept was made by us, for nobody else to read, and has no other name.
@@ -144,15 +159,20 @@ pub(super) fn can_replace(folder: &Folder, name: &OsStr, by: Kind) -> Result<(),
 
 impl Landing {
     /// Lands in a directory under this name. With `is_kept`, what comes is kept where it does not become complete, and goes on
-    /// where it stopped.
-    pub(super) fn file(folder: &Rc<Folder>, name: &OsStr, meta: &Meta, is_kept: bool) -> Result<Self, Error> {
+    /// where it stopped, with what had `begun`.
+    pub(super) fn file(
+        folder: &Rc<Folder>,
+        name: &OsStr,
+        is_kept: bool,
+        begun: Option<&Begun>,
+    ) -> Result<Self, Error> {
         let path = folder.path_of(name);
         can_replace(folder, name, Kind::File).map_err(|errno| Error::local("write", &path)(errno.into()))?;
         let failed = |errno: Errno| Error::local("create", &path)(errno.into());
         let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let create = |name: &OsStr| open_beneath(folder.fd.as_fd(), Path::new(name), create, OWN);
         let partial = partial_name(name);
-        let kept = if is_kept { open_partial(folder, &partial, meta.offset).map_err(failed)? } else { None };
+        let kept = if is_kept { open_partial(folder, &partial, begun).map_err(failed)? } else { None };
         let is_kept = kept.is_some();
         let (file, temporary) = match kept {
             Some(file) => (file, partial),
@@ -336,40 +356,57 @@ impl Landing {
 
 /// Opens what was kept, cut to the offset, or a new file where nothing was; none where another copy writes it, and nothing is
 /// lost by going elsewhere.
-fn open_partial(folder: &Folder, name: &OsStr, offset: u64) -> Result<Option<OwnedFd>, Errno> {
+fn open_partial(folder: &Folder, name: &OsStr, begun: Option<&Begun>) -> Result<Option<OwnedFd>, Errno> {
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let open = |more, mode| open_beneath(folder.fd.as_fd(), Path::new(name), flags | more, mode);
-    let is_usable = |file: &OwnedFd| {
-        let stat = rustix::fs::fstat(file);
-        stat.is_ok_and(|stat| is_ours(&stat) && u64::try_from(stat.st_size).unwrap_or(0) >= offset)
+    let hold = |file: &OwnedFd| {
+        rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK)
     };
-    let file = if offset > 0 {
-        open(OFlags::empty(), Mode::empty())?
-    } else {
-        if open(OFlags::empty(), Mode::empty()).is_ok_and(|there| is_usable(&there) && is_held(there.as_fd()))
-        {
+    let Some(begun) = begun else {
+        if open(OFlags::empty(), Mode::empty()).is_ok_and(|there| !hold(&there)) {
             return Ok(None);
         }
         // What somebody may have opened before does not get the content.
         _ = rustix::fs::unlinkat(&folder.fd, name, AtFlags::empty());
-        open(OFlags::CREATE | OFlags::EXCL, OWN)?
+        return match open(OFlags::CREATE | OFlags::EXCL, OWN) {
+            Ok(file) if hold(&file) && has_name(folder, name, file.as_fd()) => Ok(Some(file)),
+            Ok(_) | Err(Errno::EXIST) => Ok(None),
+            Err(errno) => Err(errno),
+        };
     };
-    if !is_usable(&file) {
+    let file = open(OFlags::empty(), Mode::empty())?;
+    if !hold(&file) || !has_name(folder, name, file.as_fd()) {
+        return Err(Errno::BUSY);
+    }
+    // What was offered of it, and nothing that came there since.
+    let stat = rustix::fs::fstat(&file)?;
+    if !is_ours(&stat) || Begun::of(&stat) != *begun {
         return Err(Errno::NODATA);
     }
-    let is_locked =
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK);
-    if is_locked || !has_name(folder, name, file.as_fd()) {
-        return if offset > 0 { Err(Errno::BUSY) } else { Ok(None) };
-    }
-    rustix::fs::ftruncate(&file, offset)?;
-    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(offset))?;
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(begun.length))?;
     Ok(Some(file))
+}
+
+/// What is here of a file, as it was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Begun {
+    pub(super) length: u64,
+    device: u64,
+    inode: u64,
+}
+
+impl Begun {
+    pub(super) fn of(stat: &Stat) -> Self {
+        let length = u64::try_from(stat.st_size).unwrap_or(0);
+        Self { length, device: stat.st_dev, inode: stat.st_ino }
+    }
 }
 
 /// Another copy goes on with it, or will have.
 pub(super) fn is_held(file: BorrowedFd<'_>) -> bool {
-    rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+    let is_held = rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
+    _ = rustix::fs::flock(file, FlockOperation::NonBlockingUnlock);
+    is_held
 }
 
 /// The file has this name.

@@ -21,8 +21,9 @@ use super::source::{Found, Tree};
 use crate::client::Client;
 use crate::error::{Error, Failure};
 use crate::invocation::CopyOptions;
-use crate::signals::Signals;
+use crate::signals::{Signals, interrupted};
 
+const ENOENT: u32 = Errno::NOENT.raw_os_error().unsigned_abs();
 const ENOTEMPTY: u32 = Errno::NOTEMPTY.raw_os_error().unsigned_abs();
 
 /// Where an upload has ended up.
@@ -59,8 +60,12 @@ impl Client {
         let listed = self.fetch(&end.whole(), flags, &options.excludes, Some(signals))?;
         let paths = listed.into_iter().filter_map(|answer| match answer {
             Answer::Entry(entry) if !entry.path.is_empty() => Some(entry.path),
+            // What cannot be opened can be removed.
+            Answer::Problem(path, Failure { errno: 1.., .. }) if !path.is_empty() => Some(path),
             _ => None,
         });
+        let mut met = HashSet::new();
+        let paths = paths.filter(|path| met.insert(path.clone()));
         let tree = if options.excludes.is_empty() { flag::TREE } else { 0 };
         let flags = if keeps_times(options) { tree | flag::KEEP_TIME } else { tree };
         for path in too_much(paths, came, options) {
@@ -69,8 +74,8 @@ impl Client {
                 None => OsStr::from_bytes(&path).to_owned(),
             };
             match self.remove_inside(&end.path, Some(&inside), flags, Some(signals)) {
-                // What is excluded is in it.
-                Err(Error::Failed(Failure { errno: ENOTEMPTY, .. })) => {}
+                // What is excluded is in it; or it is gone.
+                Err(Error::Failed(Failure { errno: ENOTEMPTY | ENOENT, .. })) => {}
                 Ok(problems) => {
                     for (inside, failure) in &problems {
                         let path = join(OsStr::from_bytes(&path), inside);
@@ -117,6 +122,7 @@ pub(super) fn remove_others_here(
     let mut tree = Tree::of(walked, &options.excludes).map_err(|(what, errno)| failed(what)(errno))?;
     let mut paths = Vec::new();
     while tree.depth() > 0 {
+        interrupted()?;
         match tree.next() {
             Ok(Found::End) => drop(tree.leave()),
             Ok(Found::LeftOut("")) => {}

@@ -19,7 +19,7 @@ use vsock_shell_proto::items::{ItemError, Kind, MODE_BITS, Meta, meta_flag};
 
 use super::beneath::{FOLDER, open_beneath};
 use super::destination::Place;
-use super::landing::{Folder, Landing, can_replace, fresh_name, mark, unmark};
+use super::landing::{Begun, Folder, Landing, can_replace, fresh_name, mark, unmark};
 use super::links::Links;
 use super::metadata::{SET_ID, dress, dress_name, keep_time};
 use super::report::Report;
@@ -37,6 +37,10 @@ const CAME_MAX: usize = 64 << 20;
 pub(super) struct Planting<'o> {
     place: Place,
     options: &'o CopyOptions,
+    /// What the guest calls it.
+    source: Option<OsString>,
+    /// What was offered of the entry that comes.
+    begun: Option<Begun>,
     levels: Vec<Level>,
     /// Of the latest entry, from the first directory on.
     path: Vec<u8>,
@@ -67,10 +71,13 @@ struct Spot {
 }
 
 impl<'o> Planting<'o> {
-    pub(super) fn new(place: Place, options: &'o CopyOptions) -> Self {
+    /// The guest calls its source by this name, where it has one.
+    pub(super) fn new(place: Place, source: Option<&OsStr>, options: &'o CopyOptions) -> Self {
         Self {
             place,
             options,
+            source: source.map(OsStr::to_owned),
+            begun: None,
             levels: Vec::new(),
             path: Vec::new(),
             landing: None,
@@ -118,6 +125,21 @@ impl<'o> Planting<'o> {
     ) -> Result<(), Error> {
         self.is_same = false;
         self.begin(meta, name, target, report)
+    }
+
+    /// The same for a file of which something was offered.
+    pub(super) fn entry_begun(
+        &mut self,
+        meta: &Meta,
+        name: &CStr,
+        target: &CStr,
+        begun: Option<Begun>,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        self.begun = begun;
+        let made = self.entry(meta, name, target, report);
+        self.begun = None;
+        made
     }
 
     /// The same for a regular file that is there as it should be.
@@ -233,7 +255,7 @@ impl<'o> Planting<'o> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let fd = spot.folder.open(&spot.name, flags).map_err(failed("enter"))?;
         if is_new && self.levels.is_empty() && self.options.is_resumed {
-            mark(&spot.folder, &spot.name);
+            mark(&spot.folder, &spot.name, fd.as_fd(), self.source.as_deref());
         }
         self.enter(Folder { fd, path, is_new }, meta, report)
     }
@@ -300,8 +322,15 @@ impl<'o> Planting<'o> {
     }
 
     fn file(&mut self, spot: &Spot, meta: &Meta, report: &mut Report) -> Result<(), Error> {
-        let trusted = trust::metadata(meta, self.options, report);
-        self.landing = Some(Landing::file(&spot.folder, &spot.name, &trusted, self.options.is_resumed)?);
+        // What is taken away is told when it is complete.
+        trust::metadata(meta, self.options, report);
+        let begun = match self.begun {
+            _ if meta.offset == 0 => None,
+            Some(begun) if begun.length == meta.offset => Some(begun),
+            _ => return Err(Error::Garbled),
+        };
+        let is_kept = self.options.is_resumed;
+        self.landing = Some(Landing::file(&spot.folder, &spot.name, is_kept, begun.as_ref())?);
         self.links.remember(meta, &self.path);
         Ok(())
     }

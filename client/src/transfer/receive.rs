@@ -13,6 +13,7 @@ use vsock_shell_proto::frame::{ChannelKind, Flow, Outcome};
 use vsock_shell_proto::items::{FileEnd, Item, ItemReader, Meta, Stream, VALUE_MAX};
 use vsock_shell_proto::mux::Event;
 
+use super::landing::Begun;
 use super::planting::Planting;
 use super::report::Report;
 use super::wants::Wants;
@@ -34,7 +35,7 @@ pub(super) enum Scene {
     /// A file that is there already.
     Same { meta: Meta, name: CString },
     /// The next answer of the list, and its path from the first directory on. Where all of it is there, it stays as it is.
-    Answer { path: Vec<u8>, name: CString, is_whole: bool },
+    Answer { path: Vec<u8>, name: CString, is_whole: bool, begun: Option<Begun> },
     /// The directory is complete.
     Leave(Meta),
 }
@@ -232,7 +233,7 @@ impl<'s> Receive<'s> {
         let mut made = Ok(());
         if self.stream == Stream::List {
             self.play()?;
-            let Some(Scene::Answer { name, is_whole, .. }) = self.scenes.pop_front() else {
+            let Some(Scene::Answer { name, is_whole, begun, .. }) = self.scenes.pop_front() else {
                 return Err(Error::Garbled);
             };
             made = if is_whole && meta.offset > 0 && meta.offset == meta.size {
@@ -240,7 +241,7 @@ impl<'s> Receive<'s> {
             } else {
                 // What is here already need not come.
                 self.report.progress().advance(meta.offset);
-                self.planting.entry(meta, &name, target, self.report)
+                self.planting.entry_begun(meta, &name, target, begun, self.report)
             };
         } else {
             made = made.and_then(|()| self.planting.entry(meta, name, target, self.report));

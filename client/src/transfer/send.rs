@@ -231,9 +231,10 @@ impl<'s> Send<'s> {
                             self.entry(&meta, b"");
                             return Ok(());
                         }
-                        Some(&Known::Begun { length, digest }) => {
+                        Some(&Known::Begun { length, digest, device, inode }) => {
                             if is_prefix(file, length, digest)? {
                                 position = length;
+                                (meta.device, meta.inode) = (device, inode);
                             }
                             let mut file = file;
                             let sought = file.seek(io::SeekFrom::Start(position));

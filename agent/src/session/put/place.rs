@@ -8,10 +8,11 @@ use rustix::io::Errno;
 use vsock_shell_proto::fields::flag;
 use vsock_shell_proto::items::Kind;
 
+use crate::digest::Digest;
 use crate::session::base::{Base, name as single_name};
-use crate::session::landing::is_marked;
+use crate::session::landing::Mark;
 use crate::session::transfer::Failed;
-use crate::session::walk::{Levels, Name};
+use crate::session::walk::{Levels, Name, c_str};
 
 /// Bits of [`flag`] that a request may have.
 pub const FLAGS: u32 = flag::SYNC | flag::DIRECTORY | flag::RESUME | flag::IN_PLACE | flag::MEMORY;
@@ -24,6 +25,15 @@ pub struct Destination<'r> {
     pub name: Option<&'r CStr>,
     /// Bits of [`flag`].
     pub flags: u32,
+}
+
+impl Destination<'_> {
+    /// A digest of what the copy calls its source, of nothing where it says nothing.
+    pub fn source(&self) -> u64 {
+        let mut digest = Digest::new();
+        digest.update(self.name.unwrap_or_default().to_bytes());
+        digest.finish()
+    }
 }
 
 /// Where the first entry goes.
@@ -81,7 +91,8 @@ pub(super) fn find(to: &Destination<'_>, base: &Base) -> Result<Place, Failed> {
             if to.flags & flag::RESUME != 0
                 && to.flags & flag::DIRECTORY == 0
                 && let Ok((parent, name)) = base.parent(to.path)
-                && is_marked(parent.as_fd(), &name)
+                && let Some(mark) = Mark::of(parent.as_fd(), c_str(&name), to.source())
+                && mark.is_set(parent.as_fd(), &name)
             {
                 return Ok(Place::In(parent, name));
             }
