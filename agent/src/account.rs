@@ -136,9 +136,11 @@ fn open(path: &CStr) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())
 }
 
-type Read<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<usize, Errno>;
+/// Reads into the bytes that it is given: how many, 0 at the end.
+pub type Read<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<usize, Errno>;
 
-fn find_account(lines: &mut Lines<'_>, read: Read<'_>, wanted: Wanted<'_>) -> Option<Account> {
+/// The first account in lines of /etc/passwd that is wanted.
+pub fn find_account(lines: &mut Lines<'_>, read: Read<'_>, wanted: Wanted<'_>) -> Option<Account> {
     loop {
         if let Some(account) = Account::parse(lines.next(read)?, wanted) {
             return Some(account);
@@ -146,7 +148,13 @@ fn find_account(lines: &mut Lines<'_>, read: Read<'_>, wanted: Wanted<'_>) -> Op
     }
 }
 
-fn add_groups(lines: &mut Lines<'_>, read: Read<'_>, user: &[u8], groups: &mut ArrayVec<Gid, GROUPS_MAX>) {
+/// Adds the groups in lines of /etc/group that have `user` as a member, as far as there is room.
+pub fn add_groups(
+    lines: &mut Lines<'_>,
+    read: Read<'_>,
+    user: &[u8],
+    groups: &mut ArrayVec<Gid, GROUPS_MAX>,
+) {
     while let Some(line) = lines.next(read) {
         if let Some(gid) = group_with(line, user).map(Gid::from_raw_unchecked)
             && !groups.contains(&gid)

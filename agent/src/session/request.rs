@@ -319,11 +319,16 @@ pub fn number(errno: Errno) -> u32 {
     errno.raw_os_error().unsigned_abs()
 }
 
-struct FileRequest<'r> {
-    path: &'r CStr,
-    name: Option<&'r CStr>,
-    user: Option<&'r CStr>,
-    flags: u32,
+/// A request for put or get.
+pub struct FileRequest<'r> {
+    /// PATH; empty where there is none to be.
+    pub path: &'r CStr,
+    /// NAME.
+    pub name: Option<&'r CStr>,
+    /// With whose rights.
+    pub user: Option<&'r CStr>,
+    /// Of those that the kind knows.
+    pub flags: u32,
 }
 
 /// Sets what may stand once.
@@ -337,7 +342,11 @@ pub fn unknown(field: &Field<'_>) -> Result<(), RefusalCode> {
     if field.is_optional() { Ok(()) } else { Err(RefusalCode::Unsupported) }
 }
 
-fn parse_file(request: &[u8], is_get: bool) -> Result<FileRequest<'_>, RefusalCode> {
+/// Reads a request for put, or for get.
+///
+/// # Errors
+/// UNSUPPORTED or MALFORMED, by `R-9.1`.
+pub fn parse_file(request: &[u8], is_get: bool) -> Result<FileRequest<'_>, RefusalCode> {
     let (mut path, mut name, mut user, mut flags) = (None, None, None, None);
     for field in Fields::new(request) {
         let Ok(field) = &field else { return Err(RefusalCode::Malformed) };
@@ -357,7 +366,11 @@ fn parse_file(request: &[u8], is_get: bool) -> Result<FileRequest<'_>, RefusalCo
     Ok(FileRequest { path, name, user, flags })
 }
 
-fn parse_job(request: &[u8]) -> Result<JobRequest, RefusalCode> {
+/// Reads a request for job.
+///
+/// # Errors
+/// UNSUPPORTED or MALFORMED, by `R-9.1`.
+pub fn parse_job(request: &[u8]) -> Result<JobRequest, RefusalCode> {
     let mut job = None;
     for field in Fields::new(request) {
         let Ok(field) = &field else { return Err(RefusalCode::Malformed) };
