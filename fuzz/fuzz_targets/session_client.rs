@@ -1,6 +1,4 @@
 //! The client's side of a session.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
-use vsock_shell_proto::mux::Side;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| vsock_shell_fuzz::session(Side::Client, data));
+vsock_shell_fuzz::target!(vsock_shell_fuzz::session::client);

@@ -1,0 +1,4 @@
+//! Streams of items.
+#![cfg_attr(fuzzing, no_main)]
+
+vsock_shell_fuzz::target!(vsock_shell_fuzz::items::items);
