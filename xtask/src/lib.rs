@@ -14,6 +14,7 @@ pub mod debian;
 mod demo;
 pub mod dist;
 mod features;
+mod fuzz;
 pub mod image;
 pub mod kernel;
 pub mod packages;
@@ -35,6 +36,9 @@ cargo xtask image [OPTION]… -o FILE    an initramfs with the agent as /init; w
 cargo xtask vm [OPTION]… [-- COMMAND…] boots such an image in QEMU: a shell in it, or a command and its exit status
 cargo xtask demo                       both at work on a private socket: a command, a file, a shell
 cargo xtask test [ARG]…                every test; with ARGs only `cargo test --workspace ARG…`
+cargo xtask fuzz [TARGET] [--seconds N] [--keep]
+                                       looks for inputs that break something; `canary`: whether it would find one
+cargo xtask fuzz --coverage            the lines of proto that the committed corpus reaches
 cargo xtask portability                proto without std, and its tests on 32 bits (part of `test`)
 cargo xtask size [--json]              what the agent weighs, and whether it is fully static
 cargo xtask bench [--quick] [--rows 1,3] [--rounds N] [--markdown FILE]
@@ -65,6 +69,7 @@ fn perform(chore: &str, arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         "test" => suite::main(&arguments),
         "size" => size::main(arguments),
         "bench" => bench::main(arguments),
+        "fuzz" => fuzz::main(arguments),
         "dist" => dist::main(&arguments),
         _ if !arguments.is_empty() => anyhow::bail!("no such chore, or it takes no arguments\n{USAGE}"),
         "build" => build::main(),
