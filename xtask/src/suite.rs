@@ -27,6 +27,7 @@ pub fn main(arguments: &[OsString]) -> Result<()> {
     }
     // The simulator's seeded runs want an optimised core: ten thousand of them are then a matter of seconds.
     workspace::run(workspace::cargo().args(["test", "--release", "-p", "vsock-shell-proto"]))?;
+    replay_fuzzing()?;
     if has_guests {
         dist::prove_reproducible()?;
     }
@@ -45,6 +46,13 @@ fn has_guests() -> Result<bool> {
             Ok(false)
         }
     }
+}
+
+/// What fuzzing has found before: the crate of its targets is a workspace of its own.
+fn replay_fuzzing() -> Result<()> {
+    let mut tests = workspace::cargo();
+    tests.args(["test", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target-dir"]);
+    workspace::run(tests.arg(workspace::target_dir()))
 }
 
 fn with_binaries(cargo: &mut std::process::Command) -> &mut std::process::Command {
