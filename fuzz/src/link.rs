@@ -72,7 +72,13 @@ impl End {
     }
 
     fn transmit(&mut self, length: usize, now: Instant) {
-        let Some(transmit) = self.link.poll_transmit(now) else { return };
+        let can_transmit = self.link.can_transmit();
+        let farewell = self.link.farewell();
+        let Some(transmit) = self.link.poll_transmit(now) else {
+            assert!(!can_transmit && farewell.is_some());
+            return;
+        };
+        assert!(can_transmit);
         let mut said = [transmit.head, transmit.first, transmit.second].concat();
         said.truncate(length);
         self.link.handle_transmitted(said.len(), now);
@@ -111,7 +117,8 @@ fn settle(ends: &mut [End; 2], now: Instant) {
             other.deliver(one, usize::MAX, now);
         }
         assert_eq!((one.written, other.written), (other.link.received(), one.link.received()));
-        // Once more over another connection, where everything is there already.
+        // Once more over another connection, which begins with what everybody holds: all of it.
         connect(ends, now);
+        assert!(ends.iter().all(|end| end.link.is_settled()));
     }
 }

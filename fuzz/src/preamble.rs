@@ -19,10 +19,12 @@ pub fn preamble(data: &[u8]) {
     }
     if let Ok(preamble) = Preamble::parse(&bytes) {
         assert_eq!(preamble.encode(), bytes);
+        assert_eq!(preamble.must_exist, Preamble::must_exist(&bytes));
         decide(&preamble, &mut input);
     }
     if let Ok(answer) = Answer::parse(&bytes) {
         assert_eq!(answer.encode(), bytes);
+        assert!(!answer.status.text().is_empty());
     }
     hear(bytes, choice, &mut input);
 }

@@ -16,9 +16,31 @@ pub fn serial(data: &[u8]) {
         let [whole, single, pieces] = ways(bytes, chosen).map(|piece| arrivals(&mut fresh(), bytes, piece));
         assert_eq!(whole, single);
         assert_eq!(whole, pieces);
+        read(bytes, chosen.into());
     } else {
         pair(&mut input);
     }
+}
+
+/// What a client reads into room of its own is what came before the end.
+fn read(bytes: &[u8], room: usize) {
+    let told = arrivals(&mut Port::client(0), bytes, usize::MAX);
+    let mut port = Port::client(0);
+    let mut buffer = vec![0; room + 1];
+    let (mut rest, mut heard) = (bytes, Vec::new());
+    loop {
+        let mut next = |places: &mut [u8]| {
+            let (piece, tail) = rest.split_at(places.len().min(rest.len()));
+            places[..piece.len()].copy_from_slice(piece);
+            rest = tail;
+            Ok::<usize, ()>(piece.len())
+        };
+        match port.read_with(&mut buffer, &mut next) {
+            Ok(length @ 1..) => heard.extend_from_slice(&buffer[..length]),
+            _ => break,
+        }
+    }
+    assert_eq!(heard, told.into_iter().flatten().next().unwrap_or_default());
 }
 
 fn scanned(bytes: &[u8]) {
@@ -86,6 +108,15 @@ fn pair(input: &mut Input<'_>) {
     if client.finish() {
         wire.extend_from_slice(client.transmit());
     }
+    // An agent that knows the connection alone says the same to the client.
+    let mut agent = Port::agent();
+    agent.take_over(client.connection().expect("a client has one"));
+    let mut answer = agent.transmit().to_vec();
+    agent.handle_transmitted(usize::MAX);
+    let taken = agent.send(&[before, &content], usize::MAX);
+    answer.extend_from_slice(agent.transmit());
+    let heard: Vec<u8> = arrivals(&mut client, &answer, usize::MAX).into_iter().flatten().flatten().collect();
+    assert!(heard.len() == taken && [before, &content].concat().starts_with(&heard));
     let is_flipped = input.once_in(2);
     if is_flipped {
         let (at, bit) = (before.len() + usize::from(input.short()), input.byte() % 8);
