@@ -25,6 +25,7 @@ use vsock_shell_proto::time::Instant;
 use crate::input::Input;
 use crate::items::tree;
 use crate::session::said;
+use crate::shown::hostile;
 
 /// Where this process has its socket, and its files beside it.
 pub(crate) fn folder() -> PathBuf {
@@ -152,7 +153,7 @@ impl Guest<'_> {
         match input.taken()? {
             0..=15 => {
                 let code = input.pick(RefusalCode::ALL);
-                self.session.refuse(channel, code, input.byte().into(), input.piece());
+                self.session.refuse(channel, code, input.byte().into(), &hostile(input.piece()));
             }
             16..=19 => self.session.reset(channel, input.pick(CloseCode::ALL)),
             20..=23 => self.session.close(input.pick(CloseCode::ALL)),
@@ -167,13 +168,13 @@ impl Guest<'_> {
                     }
                     _ => Outcome::Detached(input.number()),
                 };
-                let text = if outcome == Outcome::Exited(0) { b"" } else { input.piece() };
+                let text = if outcome == Outcome::Exited(0) { Vec::new() } else { hostile(input.piece()) };
                 if choice & 1 == 0 {
                     self.session.detach_channel(channel, input.byte().into());
                 }
                 let said = content(choice, input);
                 let flows = [said, if choice & 2 == 0 { Vec::new() } else { input.piece().to_vec() }];
-                self.answers.insert(channel.0, Answer { flows, sent: [0; 2], outcome, text: text.to_vec() });
+                self.answers.insert(channel.0, Answer { flows, sent: [0; 2], outcome, text });
             }
         }
         Some(())
@@ -215,5 +216,9 @@ impl Guest<'_> {
 fn content(choice: u8, input: &mut Input<'_>) -> Vec<u8> {
     let length = input.short().into();
     let part = input.bytes(length);
-    if choice & 4 == 0 { tree(&mut Input::new(part)) } else { part.to_vec() }
+    match choice & 12 {
+        0 | 8 => tree(&mut Input::new(part)),
+        4 => part.to_vec(),
+        _ => hostile(part),
+    }
 }

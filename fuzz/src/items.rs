@@ -10,6 +10,7 @@ use vsock_shell_proto::items::{
 use vsock_shell_proto::limits::TREE_DEPTH_MAX;
 
 use crate::input::{Input, ways};
+use crate::shown::hostile;
 
 /// What a stream said, content put together.
 type Told = (Vec<(String, Vec<u8>)>, Option<ItemError>, bool);
@@ -140,7 +141,7 @@ fn item(input: &mut Input<'_>, is_first: bool) -> Vec<u8> {
         }
         225..=239 => {
             let path = name_or_path(input);
-            encode_problem(&mut out, input.byte().into(), &path, input.piece())
+            encode_problem(&mut out, input.byte().into(), &path, &hostile(input.piece()))
         }
         240..=249 => {
             let path = CString::new(name_or_path(input)).unwrap_or_default();
@@ -188,7 +189,7 @@ fn name(input: &mut Input<'_>) -> Vec<u8> {
         [b"a", b"b", b"c", b"a", b"d", b"e", b"..", b".", b"", b"a/b", b"\x1b]0;x\x07", b"\xff"];
     match input.byte() {
         choice @ 0..240 => NAMES[usize::from(choice) % NAMES.len()].to_vec(),
-        _ => input.piece().iter().copied().filter(|&byte| byte != 0).collect(),
+        _ => hostile(input.piece()).into_iter().filter(|&byte| byte != 0).collect(),
     }
 }
 

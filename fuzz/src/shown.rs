@@ -22,10 +22,42 @@ pub fn assert_plain(text: &str) {
     assert!(!text.contains(is_obeyed), "{text:?}");
 }
 
+/// Bytes in which those from 0xF0 on stand for what a terminal obeys, or turns a line around.
+pub(crate) fn hostile(bytes: &[u8]) -> Vec<u8> {
+    const HOSTILE: [&str; 16] = [
+        "\u{1b}]0;x\u{7}",
+        "\u{1b}[2J",
+        "\u{9b}31m",
+        "\u{202e}",
+        "\u{202d}",
+        "\u{2066}",
+        "\u{200b}",
+        "\u{feff}",
+        "\u{2028}",
+        "\r",
+        "\t",
+        "\u{7f}",
+        "\u{85}",
+        "\u{61c}",
+        "\n",
+        "\u{8}",
+    ];
+    let mut out = Vec::with_capacity(bytes.len());
+    for &byte in bytes {
+        match byte {
+            0xF0.. => out.extend_from_slice(HOSTILE[usize::from(byte & 15)].as_bytes()),
+            plain => out.push(plain),
+        }
+    }
+    out
+}
+
 /// Bytes as everything that a guest may tell.
 pub fn shown(data: &[u8]) {
     let mut input = Input::new(data);
     let chosen = input.byte();
+    let text = if chosen < 128 { input.rest().to_vec() } else { hostile(input.rest()) };
+    let mut input = Input::new(&text);
     match chosen % 6 {
         0 => {
             let bytes = input.rest();
