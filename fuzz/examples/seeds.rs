@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use vsock_shell_fuzz::TARGETS;
+use vsock_shell_proto::items::{
+    FileEnd, ITEM_MAX, Meta, Timestamp, encode_end, encode_entry, encode_leave, meta_flag,
+};
 
 /// Seeds of choices for each target, and the bytes of the longest.
 const CHOSEN: usize = 40;
@@ -16,7 +19,8 @@ fn main() -> io::Result<()> {
         eprintln!("cargo run --example seeds -- FOLDER");
         return Ok(());
     };
-    let vectors = vectors()?;
+    let mut vectors = vectors()?;
+    vectors.push(("tree-through-links".to_owned(), through_links()));
     for (at, (target, _)) in TARGETS.into_iter().enumerate() {
         let folder = folder.join(target);
         fs::create_dir_all(&folder)?;
@@ -108,9 +112,9 @@ fn texts(target: &str) -> &'static [&'static [u8]] {
             b"\x03\x20\x05alice\nwheel:x:10:bob,alice\naudio:x:11:alice\nx:x:1:1::/:/a",
         ],
         "globs" => &[
-            b"\x03a*b\x03acba*b\0c/**/d\0[!a-c]?\\*\0",
-            b"\x06a/**/b\x03a/bx/\0",
-            b"\x07[]a-]*x\x02]xy\0",
+            b"\0\x03a*b\x03acba*b\0c/**/d\0[!a-c]?\\*\0",
+            b"\0\x06a/**/b\x03a/bx/\0",
+            b"\0\x07[]a-]*x\x02]xy\0",
         ],
         "shown" => &[
             b"\0a\x1b]0;x\x07\n\xff\xc2\x9b\xe2\x80\xae",
@@ -128,6 +132,32 @@ fn texts(target: &str) -> &'static [&'static [u8]] {
         ],
         _ => &[],
     }
+}
+
+/// A tree whose directories have the names of links: one that may be there, and one of its own.
+fn through_links() -> Vec<u8> {
+    const NOTHING: FileEnd = FileEnd { digest: 0x2D06_8005_38D3_94C2, size: 0 };
+    let mut out = vec![0; ITEM_MAX];
+    let mut tree = Vec::new();
+    let mut add = |write: &dyn Fn(&mut [u8]) -> usize| {
+        let length = write(&mut out);
+        tree.extend_from_slice(&out[..length]);
+    };
+    let file = Meta::file(0o644, 0, Timestamp::NONE);
+    let folder = Meta { mode: 0o040_755, ..file };
+    let link = Meta { mode: 0o120_777, flags: 0, ..file };
+    let hard = Meta { flags: meta_flag::LINK, ..file };
+    add(&|out| encode_entry(out, &folder, b"", b""));
+    add(&|out| encode_entry(out, &link, b"l", b"../../outside"));
+    for name in [b"c", b"l"] {
+        add(&|out| encode_entry(out, &folder, name, b""));
+        add(&|out| encode_entry(out, &file, b"file", b""));
+        add(&|out| encode_end(out, &NOTHING));
+        add(&|out| encode_entry(out, &hard, b"hard", b"c/file"));
+        add(&|out| encode_leave(out, &folder));
+    }
+    add(&|out| encode_leave(out, &folder));
+    tree
 }
 
 /// Bytes that are as good as drawn.

@@ -9,8 +9,16 @@ use crate::input::Input;
 /// A pattern and a path, and a list of patterns.
 pub fn globs(data: &[u8]) {
     let mut input = Input::new(data);
-    let pattern = input.piece();
-    let path = input.piece();
+    let is_spelled = input.once_in(2);
+    let [pattern, path] = [(); 2].map(|()| input.piece().to_vec());
+    // Few letters, so that they often match.
+    let spell = |bytes: Vec<u8>, letters: &[u8]| -> Vec<u8> {
+        if !is_spelled {
+            return bytes;
+        }
+        bytes.iter().map(|&byte| letters[usize::from(byte) % letters.len()]).collect()
+    };
+    let (pattern, path) = (&spell(pattern, b"ab/*?*[]-!\\/")[..], &spell(path, b"ab/ab-")[..]);
     _ = matches(pattern, path);
     let patterns = input.rest();
     for is_directory in [false, true] {
