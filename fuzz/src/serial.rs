@@ -1,7 +1,7 @@
 //! Serial records and the two sides of a port.
 
 use vsock_shell_proto::limits::SERIAL_PAYLOAD_MAX;
-use vsock_shell_proto::serial::{Arrival, Port, Scanned, scan};
+use vsock_shell_proto::serial::{Arrival, Port, SERIAL_RECORD_MAX, Scanned, encode, scan};
 
 use crate::input::{Input, ways};
 
@@ -47,8 +47,12 @@ fn scanned(bytes: &[u8]) {
     let mut rest = bytes;
     while let Scanned::Garbage(used) | Scanned::Record(used, ..) = scan(rest) {
         assert!(used > 0 && used <= rest.len());
-        if let Scanned::Record(_, _, payload) = scan(rest) {
+        if let Scanned::Record(_, header, payload) = scan(rest) {
             assert!(payload.len() <= SERIAL_PAYLOAD_MAX);
+            // There is one way to write it.
+            let mut again = vec![0; SERIAL_RECORD_MAX];
+            assert_eq!(encode(header, payload, &mut again), Some(used));
+            assert_eq!(again[..used], rest[..used]);
         }
         rest = &rest[used..];
     }
