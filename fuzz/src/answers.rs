@@ -48,7 +48,12 @@ fn ask(client: &mut Client, question: u8) -> Result<(), Error> {
             _ = client.watch_job(&request, Streams::keeping(Stdin::nothing()), None)?.exit_code();
         }
         5 | 6 => {
-            let entries = client.list(path, question % 22 == 5)?;
+            let listed = client.list(path, question % 22 == 5)?;
+            for (path, failure) in &listed.problems {
+                assert_plain(&vsock_shell::text::escape(path));
+                assert_plain(&Error::from(failure.clone()).to_string());
+            }
+            let entries = listed.entries;
             assert_plain(&listing::long(&entries, &TimeZone::UTC));
             _ = listing::to_value(&entries);
         }
