@@ -197,8 +197,13 @@ impl<'c> Guests<'c> {
         let get = getting.get_request(path, get_flags(path, options), &options.excludes)?;
         let put = putting.put_request(destination, options)?;
         let done = relay((&mut getting, get), (&mut putting, put), options, signals, report);
-        getting.close();
-        putting.close();
+        for client in [getting, putting] {
+            match done {
+                Ok(()) => client.close(),
+                // What it has begun ends at once, and not when nobody has come back for it.
+                Err(_) => client.cancel(),
+            }
+        }
         report.end();
         done
     }
