@@ -271,7 +271,7 @@ impl<'c> Driver<'c> {
             taken -= of_it;
             self.core.deliver(channel, flow, piece, of_it);
         }
-        if has_work(self.tasks.of_channel(channel)) {
+        if self.tasks.of_channel(channel).is_some_and(|task| task.has_work()) {
             self.tasks.mark_ready(channel);
         }
     }
@@ -500,13 +500,4 @@ impl<'c> Driver<'c> {
 struct Batch<'i> {
     of: Option<(ChannelId, Flow)>,
     pieces: ArrayVec<&'i [u8], PIECES_MAX>,
-}
-
-/// What just came makes the task do something: say that it failed, or answer what was parked.
-fn has_work(task: Option<&mut Task>) -> bool {
-    match task {
-        Some(Task::Put(put)) => put.has_news(),
-        Some(Task::Get(_)) => true,
-        _ => false,
-    }
 }

@@ -8,7 +8,7 @@
 //! `guests` decides which operand goes where; `source` reads what is here, `send` uploads it; `receive` takes a download,
 //! `planting` makes its entries beneath the `destination`, each file through a `landing`, and knows `links`; `relay` pours the
 //! stream of one guest into another. `compare` finds out what the other side has already, by `fetch`, which asks for many files
-//! at once (`wants`), and by the `digest` of what is here; `others` is what `--delete` removes; `load` brings a program; `trust` is
+//! at once (`wants`, `reading`), and by the `digest` of what is here; `others` is what `--delete` removes; `load` brings a program; `trust` is
 //! what is taken from a guest. `report` tells, and `count` how much there is to come.
 
 mod beneath;
@@ -24,6 +24,7 @@ mod load;
 mod metadata;
 mod others;
 mod planting;
+mod reading;
 mod receive;
 mod relay;
 mod report;

@@ -1,7 +1,5 @@
 //! The verbs of the kind `fs` (`R-9.12`): a system call each, in the directory that a path leads to.
 
-use core::ffi::CStr;
-
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -13,6 +11,7 @@ use super::identity::Rights;
 use super::remove::Remove;
 use super::tasks::Task;
 use super::verb::{Asked, Verb};
+use super::walk::c_str;
 
 /// Does something with a file, with these rights.
 ///
@@ -49,17 +48,12 @@ fn change(asked: &Asked<'_>, base: &Base, answer: &mut Answer) -> Result<(), Err
         _ => {}
     }
     let (folder, name) = base.parent(path)?;
-    let name = CStr::from_bytes_until_nul(&name).unwrap_or_default();
+    let name = c_str(&name);
     match asked.verb {
         Verb::Mkdir => rustix::fs::mkdirat(folder, name, mode),
         Verb::Rename => {
             let (to, new) = base.parent(argument)?;
-            rustix::fs::renameat(
-                folder,
-                name,
-                to.as_fd(),
-                CStr::from_bytes_until_nul(&new).unwrap_or_default(),
-            )
+            rustix::fs::renameat(folder, name, to.as_fd(), c_str(&new))
         }
         _ => rustix::fs::symlinkat(argument, folder, name),
     }

@@ -133,9 +133,8 @@ impl Landing {
     pub fn create(spot: &mut Spot<'_>, meta: Meta, is_kept: bool) -> Result<Self, Failed> {
         can_replace(spot, Kind::File)?;
         let folder = spot.folder;
-        let partial = partial_name(spot.name.to_bytes_with_nul());
         let kept = if is_kept {
-            open_partial(folder, &partial, &meta).map_err(|(what, errno)| Failed::new(what, errno))?
+            open_partial(spot, &meta).map_err(|(what, errno)| Failed::new(what, errno))?
         } else if meta.offset > 0 {
             return Err(Failed::new(c"go on", Errno::NODATA));
         } else {
@@ -143,7 +142,7 @@ impl Landing {
         };
         let is_kept = kept.is_some();
         let (file, temporary) = match kept {
-            Some(file) => (file, partial),
+            Some(kept) => kept,
             None => {
                 let flags =
                     OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

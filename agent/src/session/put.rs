@@ -18,7 +18,7 @@ use super::identity::Rights;
 use super::landing::{Gathered, Landing, Made, Mark, Names, SET_ID, Spot, dress, keep_time, make, unmark};
 use super::tasks::Step;
 use super::transfer::{Failed, GARBLED, Leased, Memory, Pending, exit_failed};
-use super::walk::{Levels, Name};
+use super::walk::{Levels, Name, c_str};
 use crate::sys::identity::file_user;
 use place::Place;
 pub use place::{Destination, FLAGS};
@@ -298,7 +298,7 @@ impl Receiver {
             Item::End(end) => {
                 let Some(landing) = &mut self.landing else { return Ok(()) };
                 let folder = self.place.folder(levels);
-                let name = CStr::from_bytes_until_nul(&self.name).unwrap_or_default();
+                let name = c_str(&self.name);
                 let finished = landing.finish(folder, name, end);
                 if finished.is_err() {
                     self.discard(levels);
@@ -358,7 +358,7 @@ impl Receiver {
             self.name = single_name(name.to_bytes()).map_err(Failed::to(c"create"))?;
         }
         let folder = self.place.folder(levels).ok_or(GARBLED)?;
-        let name = CStr::from_bytes_until_nul(&self.name).unwrap_or_default();
+        let name = c_str(&self.name);
         let spot = &mut Spot { folder, name, is_empty: levels.is_new(), names: &mut self.names };
         match meta.kind() {
             Kind::Directory => {
@@ -397,8 +397,7 @@ impl Receiver {
                     buffer.join(&[parent]).and_then(|parent| beneath(first, parent, OFlags::PATH | FOLDER));
                 let of = of.map_err(Failed::to(c"link"))?;
                 let last = single_name(last).map_err(Failed::to(c"link"))?;
-                let last = CStr::from_bytes_until_nul(&last).unwrap_or_default();
-                make(spot, meta, &Made::Link { folder: of.as_fd(), name: last })
+                make(spot, meta, &Made::Link { folder: of.as_fd(), name: c_str(&last) })
             }
             Kind::File => {
                 let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -59,6 +59,15 @@ impl Task {
         }
     }
 
+    /// What just came makes it do something: say that it failed, or answer what was parked.
+    pub fn has_work(&self) -> bool {
+        match self {
+            Self::Put(put) => put.has_news(),
+            Self::Get(_) => true,
+            _ => false,
+        }
+    }
+
     /// The client takes no more of `flow`.
     pub fn stop(&mut self, flow: Flow, core: &mut Core) {
         match self {

@@ -3,19 +3,15 @@
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
 
-use rustix::event::{PollFd, PollFlags};
-use vsock_shell_proto::code::{CloseCode, RefusalCode};
+use vsock_shell_proto::code::RefusalCode;
 use vsock_shell_proto::fields::{flag, tag};
-use vsock_shell_proto::frame::{ChannelKind, Flow, Outcome};
-use vsock_shell_proto::items::{FileEnd, Item, ItemReader, Meta, Stream, VALUE_MAX};
-use vsock_shell_proto::mux::Event;
+use vsock_shell_proto::frame::ChannelKind;
+use vsock_shell_proto::items::{FileEnd, Item, ItemReader, Meta, Stream};
 
+use super::reading::{Collect, Question, Read};
 use super::wants::{Wanted, Wants};
 use super::{guest_path, home_path};
-use crate::call::Call;
 use crate::client::Client;
-use crate::connection::Core;
-use crate::drive::{Task, drive};
 use crate::error::{Error, Failure};
 use crate::request::Request;
 use crate::signals::Signals;
@@ -51,11 +47,8 @@ pub enum Answer {
 /// Bytes that are kept of all answers together: a guest could send without end.
 const KEPT_MAX: usize = 256 << 20;
 
-struct Fetch<'s> {
-    call: Call<'s>,
-    wants: Option<Wants>,
-    reader: ItemReader,
-    memory: Vec<u8>,
+#[derive(Default)]
+struct Answers {
     path: Vec<u8>,
     lengths: Vec<usize>,
     answers: Vec<Answer>,
@@ -164,22 +157,11 @@ impl Client {
         of: Stream,
         signals: Option<&mut Signals>,
     ) -> Result<Vec<Answer>, Error> {
-        let core = &mut self.connection.core;
-        let mut fetch = Fetch {
-            call: Call::open(core, kind, request, signals)?,
-            wants,
-            reader: ItemReader::new(of),
-            memory: vec![0; VALUE_MAX],
-            path: Vec::new(),
-            lengths: Vec::new(),
-            answers: Vec::new(),
-            kept: 0,
-        };
-        let driven = drive(&mut self.connection, &mut fetch);
-        let is_ended = fetch.reader.is_ended();
-        match fetch.call.finish(&mut self.connection.core, driven)? {
-            Outcome::Exited(0) if is_ended => Ok(fetch.answers),
-            _ => Err(Error::Reset(CloseCode::Internal)),
+        let question = Question { kind, request, wants, of, deadline: None };
+        let mut collected = Answers::default();
+        match self.read_items(question, &mut collected, signals)? {
+            Read::Whole => Ok(collected.answers),
+            Read::Failed(error) => Err(error),
         }
     }
 
@@ -200,7 +182,7 @@ impl Client {
     }
 }
 
-impl Fetch<'_> {
+impl Answers {
     fn keep(&mut self, answer: Answer, length: usize) -> Result<(), Error> {
         self.kept += size_of::<Answer>() + length;
         if self.kept > KEPT_MAX {
@@ -216,21 +198,10 @@ impl Fetch<'_> {
             _ => None,
         }
     }
+}
 
-    fn read(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
-        let mut memory = std::mem::take(&mut self.memory);
-        while !bytes.is_empty() {
-            let (taken, item) = self.reader.read(&mut memory, bytes).map_err(Error::Items)?;
-            bytes = bytes.get(taken..).unwrap_or_default();
-            if let Some(item) = item {
-                self.handle(item)?;
-            }
-        }
-        self.memory = memory;
-        Ok(())
-    }
-
-    fn handle(&mut self, item: Item<'_, '_>) -> Result<(), Error> {
+impl Collect for Answers {
+    fn item(&mut self, item: Item<'_, '_>, reader: &ItemReader) -> Result<(), Error> {
         match item {
             Item::Entry { meta, name, target } => {
                 self.path.truncate(self.lengths.last().copied().unwrap_or(0));
@@ -238,7 +209,7 @@ impl Fetch<'_> {
                     self.path.push(b'/');
                 }
                 self.path.extend_from_slice(name.to_bytes());
-                if self.reader.depth() > self.lengths.len() {
+                if reader.depth() > self.lengths.len() {
                     self.lengths.push(self.path.len());
                 }
                 let entry = Fetched {
@@ -284,7 +255,7 @@ impl Fetch<'_> {
                 self.keep(Answer::Leave(meta), 0)
             }
             Item::Attribute { name, value } => {
-                if self.reader.is_in_file() {
+                if reader.is_in_file() {
                     return Ok(());
                 }
                 self.keep(
@@ -301,56 +272,5 @@ impl Fetch<'_> {
             }
             Item::Want(_) => Err(Error::Garbled),
         }
-    }
-}
-
-impl Task for Fetch<'_> {
-    fn take(&mut self, _: &mut Core, flow: Flow, pieces: &[&[u8]]) -> usize {
-        for piece in pieces.iter().filter(|_| flow == Flow::Output) {
-            if !self.call.has_failed()
-                && let Err(error) = self.read(piece)
-            {
-                self.call.fail(error);
-            }
-        }
-        pieces.iter().map(|piece| piece.len()).sum()
-    }
-
-    fn handle(&mut self, core: &mut Core, event: Event<'_>) {
-        self.call.handle(core, event);
-    }
-
-    fn prepare(&mut self) -> Result<(), Error> {
-        self.call.prepare()
-    }
-
-    fn step(&mut self, core: &mut Core) -> Result<bool, Error> {
-        let mut moved = self.call.step(core)?;
-        if let Some(wants) = self.wants.as_mut().filter(|_| !self.call.is_over()) {
-            moved |= wants.send(core, self.call.channel());
-        }
-        Ok(moved)
-    }
-
-    fn has_outcome(&self) -> bool {
-        self.call.has_outcome()
-    }
-
-    fn is_done(&self, _: &Core) -> bool {
-        self.call.is_over()
-    }
-
-    fn interests<'f>(&'f self, _: &Core, fds: &mut Vec<PollFd<'f>>) {
-        if let Some(signals) = self.call.signal_fd() {
-            fds.push(PollFd::from_borrowed_fd(signals, PollFlags::IN));
-        }
-    }
-
-    fn tell(&mut self, news: &str) {
-        crate::text::say(news);
-    }
-
-    fn set_ready(&mut self, ready: &[PollFlags]) {
-        self.call.set_signalled(ready.first().is_some_and(|flags| !flags.is_empty()));
     }
 }

@@ -330,7 +330,9 @@ impl Landing {
     pub(super) fn finish(&mut self, meta: &Meta) -> Result<(), Error> {
         let To::File { file, temporary, folder, name } = &mut self.0 else { return Ok(()) };
         let path = folder.path_of(name);
-        if !has_name(folder, &temporary.name, file.as_fd()) {
+        // Only a name that others work out too may have become another file's.
+        let is_kept = temporary.is_over;
+        if is_kept && !has_name(folder, &temporary.name, file.as_fd()) {
             return Err(Error::local("complete", &path)(Errno::BUSY.into()));
         }
         // The content is there, whatever else cannot be: it is kept, and that is told.

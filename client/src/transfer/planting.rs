@@ -15,7 +15,7 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 use rustix::process::geteuid;
-use vsock_shell_proto::items::{ItemError, Kind, MODE_BITS, Meta, meta_flag};
+use vsock_shell_proto::items::{ItemError, Kind, MODE_BITS, Meta, Timestamp, meta_flag};
 
 use super::beneath::{FOLDER, open_beneath};
 use super::destination::Place;
@@ -46,6 +46,8 @@ pub(super) struct Planting<'o> {
     path: Vec<u8>,
     landing: Option<Landing>,
     meta: Option<Meta>,
+    /// As much of it as a guest is trusted with, of the file that is being received.
+    trusted: Meta,
     /// Directories inside each other that are left out.
     left_out: usize,
     /// The entry is there as it should be.
@@ -82,6 +84,7 @@ impl<'o> Planting<'o> {
             path: Vec::new(),
             landing: None,
             meta: None,
+            trusted: Meta::file(0, 0, Timestamp::NONE),
             left_out: 0,
             is_same: false,
             links: Links::new(),
@@ -322,8 +325,7 @@ impl<'o> Planting<'o> {
     }
 
     fn file(&mut self, spot: &Spot, meta: &Meta, report: &mut Report) -> Result<(), Error> {
-        // What is taken away is told when it is complete.
-        trust::metadata(meta, self.options, report);
+        self.trusted = trust::metadata(meta, self.options, report);
         let begun = match self.begun {
             _ if meta.offset == 0 => None,
             Some(begun) if begun.length == meta.offset => Some(begun),
@@ -337,10 +339,8 @@ impl<'o> Planting<'o> {
 
     /// The file is complete.
     pub(super) fn end(&mut self, report: &mut Report) -> Result<(), Error> {
-        let Some(meta) = self.meta.take() else { return Ok(()) };
-        let trusted = trust::metadata(&meta, self.options, &mut Report::new(true));
-        if let Some(mut landing) = self.landing.take() {
-            landing.finish(&trusted)?;
+        if let (Some(_), Some(mut landing)) = (self.meta.take(), self.landing.take()) {
+            landing.finish(&self.trusted)?;
             report.file();
             // A stream has still to take what it was given.
             self.landing = Some(landing).filter(Landing::is_stream);
@@ -442,10 +442,7 @@ impl<'o> Planting<'o> {
             return Ok(());
         }
         let subject = match (&self.landing, in_file) {
-            (Some(landing), _) => {
-                let meta = self.meta.map(|meta| trust::metadata(&meta, self.options, &mut Report::new(true)));
-                meta.and_then(|meta| landing.owned(&meta))
-            }
+            (Some(landing), _) => landing.owned(&self.trusted),
             (None, true) => None,
             (None, false) => self.levels.last().map(|level| level.folder.fd.as_fd()),
         };

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 use vsock_shell_proto::items::Meta;
 
-use super::{OWN, Temporary};
+use super::{OWN, Spot, Temporary};
 use crate::digest::Digest;
 use crate::sys::identity::file_user;
 
@@ -66,11 +66,11 @@ pub fn is_ours(stat: &Stat) -> bool {
 /// Opens what was kept, cut to the offset, or a new file where nothing was; none where another copy writes it, and nothing is
 /// lost by going elsewhere.
 pub(super) fn open_partial(
-    folder: BorrowedFd<'_>,
-    partial: &Temporary,
+    spot: &Spot<'_>,
     meta: &Meta,
-) -> Result<Option<OwnedFd>, (&'static CStr, Errno)> {
-    let (name, offset) = (partial.as_c_str(), meta.offset);
+) -> Result<Option<(OwnedFd, Temporary)>, (&'static CStr, Errno)> {
+    let partial = partial_name(spot.name.to_bytes_with_nul());
+    let (folder, name, offset) = (spot.folder, partial.as_c_str(), meta.offset);
     let going_on = |errno| (c"go on", errno);
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let open = |more| rustix::fs::openat(folder, name, flags | more, OWN);
@@ -86,7 +86,7 @@ pub(super) fn open_partial(
         }
         let file = made.map_err(|errno| (c"create", errno))?;
         let is_ours = hold(file.as_fd(), true) && has_name(folder, name, &file);
-        return Ok(Some(file).filter(|_| is_ours));
+        return Ok(is_ours.then_some((file, partial)));
     }
     let file = open(OFlags::empty()).map_err(going_on)?;
     if !hold(file.as_fd(), true) || !has_name(folder, name, &file) {
@@ -99,7 +99,7 @@ pub(super) fn open_partial(
         return Err(going_on(Errno::NODATA));
     }
     rustix::fs::seek(&file, SeekFrom::Start(offset)).map_err(going_on)?;
-    Ok(Some(file))
+    Ok(Some((file, partial)))
 }
 
 /// Takes or leaves a file that is kept, `flock(2)`: whether it is ours alone. A file system without locks has no others.
