@@ -25,7 +25,7 @@ pub fn partial_name(name: &[u8]) -> Temporary {
 pub struct Mark([u8; 16]);
 
 impl Mark {
-    /// The mark of the directory of this name, for a source by [`Destination::source`](super::put::Destination::source).
+    /// The mark of the directory of this name, for a source by [`Destination::source`](crate::session::put::Destination::source).
     pub fn of(folder: BorrowedFd<'_>, name: &CStr, source: u64) -> Option<Self> {
         let there = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         let both = u128::from(there.st_ino) | u128::from(source) << 64;
