@@ -365,11 +365,14 @@ fn open_partial(folder: &Folder, name: &OsStr, begun: Option<&Begun>) -> Result<
         rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK)
     };
     let Some(begun) = begun else {
-        if open(OFlags::empty(), Mode::empty()).is_ok_and(|there| !hold(&there)) {
-            return Ok(None);
+        let there = open(OFlags::empty(), Mode::empty());
+        match &there {
+            Err(Errno::NOENT) => {}
+            Err(Errno::ACCESS) => return Ok(None),
+            Ok(there) if !hold(there) || !has_name(folder, name, there.as_fd()) => return Ok(None),
+            // What somebody may have opened before does not get the content. While we hold it nobody else takes its name away.
+            _ => _ = rustix::fs::unlinkat(&folder.fd, name, AtFlags::empty()),
         }
-        // What somebody may have opened before does not get the content.
-        _ = rustix::fs::unlinkat(&folder.fd, name, AtFlags::empty());
         return match open(OFlags::CREATE | OFlags::EXCL, OWN) {
             Ok(file) if hold(&file) && has_name(folder, name, file.as_fd()) => Ok(Some(file)),
             Ok(_) | Err(Errno::EXIST) => Ok(None),

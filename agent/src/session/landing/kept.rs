@@ -75,11 +75,14 @@ pub(super) fn open_partial(
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let open = |more| rustix::fs::openat(folder, name, flags | more, OWN);
     if offset == 0 {
-        if open(OFlags::empty()).is_ok_and(|there| !hold(there.as_fd(), true)) {
-            return Ok(None);
+        let there = open(OFlags::empty());
+        match &there {
+            Err(Errno::NOENT) => {}
+            Err(Errno::ACCESS) => return Ok(None),
+            Ok(there) if !hold(there.as_fd(), true) || !has_name(folder, name, there) => return Ok(None),
+            // What somebody may have opened before does not get the content. While we hold it nobody else takes its name away.
+            _ => drop(rustix::fs::unlinkat(folder, name, AtFlags::empty())),
         }
-        // What somebody may have opened before does not get the content.
-        let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
         let made = open(OFlags::CREATE | OFlags::EXCL);
         if matches!(made, Err(Errno::EXIST)) {
             return Ok(None);
