@@ -23,7 +23,7 @@ pub const HOST_CID: u32 = 2;
 pub const HELP: &CStr = c"\
 Usage: vsock-shell-agent [-p PORT] [-d] [-v]... [--listen ADDR]...
                          [--connect ADDR] [--notify ADDR] [--allow-cid CID|any] [--grace SECONDS]
-                         [--root DIR]
+                         [--root DIR] [--key FILE]
 Gives the host of this machine shells, commands and files over vsock.
 
   -p PORT         vsock port (default 5000)
@@ -37,13 +37,23 @@ Gives the host of this machine shells, commands and files over vsock.
   --allow-cid CID accept from this context id as well as from the host; any: from all
   --grace SECONDS keep what a client runs that has lost its connection (default 60)
   --root DIR      serve the files beneath this directory and nothing else
+  --key FILE      serve only who has the key in this file, as keygen writes it
   -h, --help      print this
   -V, --version   print the version
 ";
 
 /// The options that are words, and their places in this table.
-const LONG: [&[u8]; 8] =
-    [b"--help", b"--version", b"--listen", b"--notify", b"--connect", b"--allow-cid", b"--grace", b"--root"];
+const LONG: [&[u8]; 9] = [
+    b"--help",
+    b"--version",
+    b"--listen",
+    b"--notify",
+    b"--connect",
+    b"--allow-cid",
+    b"--grace",
+    b"--root",
+    b"--key",
+];
 const HELP_OPTION: usize = 0;
 const VERSION_OPTION: usize = 1;
 const LISTEN: usize = 2;
@@ -52,6 +62,7 @@ const CONNECT: usize = 4;
 const ALLOW_CID: usize = 5;
 const GRACE: usize = 6;
 const ROOT: usize = 7;
+const KEY: usize = 8;
 
 /// Where sessions come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +119,8 @@ pub struct Options<'a> {
     pub connect: Option<Peer<'a>>,
     /// The directory that is served, and nothing else.
     pub root: Option<&'a CStr>,
+    /// The file with the key that clients have to have.
+    pub key: Option<&'a CStr>,
     /// Whom to tell that it listens.
     pub notify: Option<Peer<'a>>,
     /// The addresses in order; none where none was given.
@@ -127,6 +140,7 @@ impl Options<'_> {
         allowed_cid: HOST_CID,
         notify: None,
         root: None,
+        key: None,
     };
 }
 
@@ -161,7 +175,7 @@ pub fn parse<'a>(
         match (position(&LONG, name), value) {
             (Some(HELP_OPTION), None) => return Ok(Request::Help),
             (Some(VERSION_OPTION), None) => return Ok(Request::Version),
-            (Some(option @ (LISTEN | CONNECT | ALLOW_CID | NOTIFY | GRACE | ROOT)), value) => {
+            (Some(option @ (LISTEN | CONNECT | ALLOW_CID | NOTIFY | GRACE | ROOT | KEY)), value) => {
                 let value = value.map_or_else(|| value_of(arguments.next(), bytes), Ok)?;
                 match option {
                     LISTEN => push(&mut options.addresses, value)?,
@@ -169,6 +183,7 @@ pub fn parse<'a>(
                     ALLOW_CID => options.allowed_cid = parse_cid(value.to_bytes())?,
                     GRACE => options.grace_ms = parse_seconds(value.to_bytes())?,
                     ROOT => options.root = Some(value),
+                    KEY => options.key = Some(value),
                     _ => options.notify = Some(parse_peer(value)?),
                 }
             }

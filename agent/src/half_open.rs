@@ -1,17 +1,27 @@
-//! Connections that were accepted and have not sent their whole preamble yet.
+//! Connections that were accepted and have no session yet: their preamble is on its way, they are at the [gate](crate::gate), or
+//! they wait to hear that they may not come in.
 //!
 //! The table is bounded, and where it is full, a random entry makes room: whoever opens connections and says nothing
 //! cannot lock out the owner, who needs only to be quicker than his own eviction. Nothing here knows what the 64
 //! bytes mean.
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::Errno;
-use vsock_shell_proto::limits::PREAMBLE_LEN;
+use core::cell::Cell;
 
-/// Connections without a preamble that are kept at once.
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::process::Pid;
+use vsock_shell_proto::limits::PREAMBLE_LEN;
+use vsock_shell_proto::preamble::Status;
+
+use crate::gate;
+
+/// Connections that are kept at once.
 pub const HALF_OPEN_MAX: usize = 128;
-/// How long a connection may take for its preamble.
+/// How long a connection may take for its preamble, and again for its proof.
 pub const DEADLINE_MS: u64 = 5000;
+/// How long somebody with a wrong key waits to hear it.
+pub const DELAY_MS: u64 = 1000;
 
 /// The table.
 pub struct HalfOpen<'e> {
@@ -21,9 +31,26 @@ pub struct HalfOpen<'e> {
 
 /// A connection and the part of its preamble that has come.
 pub struct Entry {
-    stream: OwnedFd,
-    preamble: Partial,
+    /// The connection.
+    pub stream: OwnedFd,
+    /// What has come.
+    pub preamble: Partial,
+    /// How far it is. In a cell, so that an empty entry has nothing but zeros ([`Storage`](crate::sys::storage)).
+    pub stage: Cell<Stage>,
     deadline_ms: u64,
+}
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its preamble is on its way.
+    Preamble,
+    /// This process is with it at the gate.
+    Gate(Pid),
+    /// It may go on.
+    Proved,
+    /// When its time is up it hears this.
+    Refused(Status),
 }
 
 /// A preamble on its way.
@@ -85,18 +112,54 @@ impl<'e> HalfOpen<'e> {
     }
 
     /// Keeps a connection and gives its place, and the connection that had to make room.
-    pub fn insert(&mut self, stream: OwnedFd, preamble: Partial, now_ms: u64) -> (usize, Option<OwnedFd>) {
+    pub fn insert(
+        &mut self,
+        stream: OwnedFd,
+        preamble: Partial,
+        stage: Stage,
+        now_ms: u64,
+    ) -> (usize, Option<Entry>) {
         let free = self.entries.iter().position(Option::is_none);
         let place = free.unwrap_or_else(|| self.random.below(HALF_OPEN_MAX));
-        let entry = Entry { stream, preamble, deadline_ms: now_ms.saturating_add(DEADLINE_MS) };
-        let evicted = self.entries.get_mut(place).and_then(|slot| slot.replace(entry));
-        (place, evicted.map(|entry| entry.stream))
+        let entry = Entry {
+            stream,
+            preamble,
+            stage: Cell::new(stage),
+            deadline_ms: now_ms.saturating_add(DEADLINE_MS),
+        };
+        (place, self.entries.get_mut(place).and_then(|slot| slot.replace(entry)))
+    }
+
+    /// The process at the gate with one of them has ended. Who has shown a wrong key stays a moment.
+    pub fn leave_gate(&mut self, pid: Pid, status: Option<i32>, now_ms: u64) {
+        let is_there =
+            |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.stage.get() == Stage::Gate(pid));
+        let Some(slot) = self.entries.iter_mut().find(|entry| is_there(entry)) else { return };
+        let Some(entry) = slot else { return };
+        // That process has waited for what it read.
+        let _ = rustix::fs::fcntl_setfl(&entry.stream, OFlags::NONBLOCK);
+        match status {
+            Some(gate::PROVED) => entry.stage.set(Stage::Proved),
+            Some(gate::WRONG) => {
+                entry.stage.set(Stage::Refused(Status::WrongKey));
+                entry.deadline_ms = now_ms.saturating_add(DELAY_MS);
+            }
+            _ => *slot = None,
+        }
+    }
+
+    /// Takes out a connection that may go on.
+    pub fn take_proved(&mut self) -> Option<Entry> {
+        let is_proved =
+            |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.stage.get() == Stage::Proved);
+        let place = self.entries.iter().position(is_proved)?;
+        self.take(place)
     }
 
     /// Reads on at `place`. Where nothing is there (any more), that is [`Progress::Pending`].
     pub fn read(&mut self, place: usize) -> Progress {
         match self.entries.get_mut(place) {
-            Some(Some(Entry { stream, preamble, .. })) => {
+            Some(Some(Entry { stream, preamble, stage, .. })) if stage.get() == Stage::Preamble => {
                 preamble.read(&mut |room| rustix::io::read(&*stream, room))
             }
             _ => Progress::Pending,
@@ -109,23 +172,22 @@ impl<'e> HalfOpen<'e> {
     }
 
     /// Takes the connection at `place` out.
-    pub fn take(&mut self, place: usize) -> Option<(OwnedFd, Partial)> {
-        let entry = self.entries.get_mut(place)?.take()?;
-        Some((entry.stream, entry.preamble))
+    pub fn take(&mut self, place: usize) -> Option<Entry> {
+        self.entries.get_mut(place)?.take()
     }
 
     /// Takes any connection out, a random one of them.
-    pub fn evict(&mut self) -> Option<OwnedFd> {
+    pub fn evict(&mut self) -> Option<Entry> {
         let start = self.random.below(HALF_OPEN_MAX);
-        (start..HALF_OPEN_MAX).chain(0..start).find_map(|place| self.take(place)).map(|(stream, _)| stream)
+        (start..HALF_OPEN_MAX).chain(0..start).find_map(|place| self.take(place))
     }
 
     /// Takes a connection out whose time is up.
     #[inline(never)]
-    pub fn expire(&mut self, now_ms: u64) -> Option<OwnedFd> {
+    pub fn expire(&mut self, now_ms: u64) -> Option<Entry> {
         let late = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.deadline_ms <= now_ms);
         let place = self.entries.iter().position(late)?;
-        self.take(place).map(|(stream, _)| stream)
+        self.take(place)
     }
 
     /// When the next connection's time is up.
@@ -201,12 +263,12 @@ mod tests {
         let mut entries = [const { None }; HALF_OPEN_MAX];
         let mut table = HalfOpen::new(&mut entries, 1);
         for expected in 0..HALF_OPEN_MAX {
-            let (place, evicted) = table.insert(stream(), Partial::new(), 0);
+            let (place, evicted) = table.insert(stream(), Partial::new(), Stage::Preamble, 0);
             assert_eq!((place, evicted.is_none()), (expected, true));
         }
         let mut hit = [false; HALF_OPEN_MAX];
         for _ in 0..20 * HALF_OPEN_MAX {
-            let (place, evicted) = table.insert(stream(), Partial::new(), 0);
+            let (place, evicted) = table.insert(stream(), Partial::new(), Stage::Preamble, 0);
             assert!(evicted.is_some());
             hit[place] = true;
         }
@@ -217,8 +279,8 @@ mod tests {
     fn what_is_late_expires_and_nothing_else() {
         let mut entries = [const { None }; HALF_OPEN_MAX];
         let mut table = HalfOpen::new(&mut entries, 1);
-        table.insert(stream(), Partial::new(), 100);
-        table.insert(stream(), Partial::new(), 200);
+        table.insert(stream(), Partial::new(), Stage::Preamble, 100);
+        table.insert(stream(), Partial::new(), Stage::Preamble, 200);
         assert_eq!(table.next_deadline_ms(), Some(100 + DEADLINE_MS));
         assert!(table.expire(100 + DEADLINE_MS).is_some());
         assert!(table.expire(100 + DEADLINE_MS).is_none());
@@ -230,7 +292,7 @@ mod tests {
         let mut entries = [const { None }; HALF_OPEN_MAX];
         let mut table = HalfOpen::new(&mut entries, u64::MAX);
         for _ in 0..3 {
-            table.insert(stream(), Partial::new(), 0);
+            table.insert(stream(), Partial::new(), Stage::Preamble, 0);
         }
         assert_eq!(core::iter::from_fn(|| table.evict()).count(), 3);
         assert_eq!(table.next_deadline_ms(), None);

@@ -1,20 +1,23 @@
 //! The listener process: accepts, checks the peer, reads the preamble, forks the session.
 //!
 //! One loop over epoll. Nothing in it waits for a peer, every turn does bounded work, and it parses nothing. A peer
-//! that misbehaves costs one entry of a table ([`crate::half_open`]) or one process ([`sessions`](crate::sessions)).
+//! that misbehaves costs one entry of a table ([`crate::half_open`]), with a process at the [gate](crate::gate) where there is a
+//! key, or one process ([`sessions`](crate::sessions)).
 
 use arrayvec::ArrayVec;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, getpid};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 use vsock_shell_proto::limits::PREAMBLE_LEN;
-use vsock_shell_proto::preamble::{Answer, Preamble, Status};
+use vsock_shell_proto::preamble::{Preamble, Status};
+use vsock_shell_proto::proof::Key;
 
 use crate::args::{ADDRESSES_MAX, Options};
 use crate::caller::Caller;
 use crate::clock::{earliest, now_ms, until};
-use crate::half_open::{Entry, HALF_OPEN_MAX, HalfOpen, Partial, Progress};
+use crate::gate;
+use crate::half_open::{Entry, HALF_OPEN_MAX, HalfOpen, Partial, Progress, Stage};
 use crate::hangup::KILL_AFTER_MS;
 use crate::line::{Part, text};
 use crate::listen::{Listening, call};
@@ -65,6 +68,8 @@ pub struct Listener<'a> {
     ending_at_ms: Option<u64>,
     ports: Ports,
     caller: Option<Caller<'a>>,
+    /// What clients have to have.
+    pub key: Option<&'static mut Key>,
     sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>,
     sessions: Sessions,
     half_open: HalfOpen<'static>,
@@ -90,6 +95,7 @@ impl<'a> Listener<'a> {
         sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>,
         ports: Ports,
         options: &Options<'a>,
+        key: Option<&'static mut Key>,
         ignores_hangup: bool,
     ) -> Result<Self, Errno> {
         let signals = Signals::open(&HANDLED)?;
@@ -105,6 +111,7 @@ impl<'a> Listener<'a> {
             sessions: Sessions::new(),
             ports,
             caller: options.connect.map(Caller::new),
+            key,
             allowed_cid: options.allowed_cid,
             ports_due_ms: Some(0),
             ignores_hangup,
@@ -139,7 +146,7 @@ impl<'a> Listener<'a> {
                 let token = event.data.u64();
                 let session = if token == TOKEN_SIGNALS {
                     self.handle_signals();
-                    None
+                    self.admit_proved()
                 } else if token == TOKEN_CALL {
                     self.handle_call()
                 } else if token >= TOKEN_SOCKETS {
@@ -171,8 +178,8 @@ impl<'a> Listener<'a> {
     /// What is due. Whether everything is over.
     fn handle_time(&mut self) -> bool {
         let now = now_ms();
-        while let Some(stream) = self.half_open.expire(now) {
-            self.forget(stream);
+        while let Some(entry) = self.half_open.expire(now) {
+            self.forget(entry);
         }
         if self.paused_until_ms.is_some_and(|until| until <= now) {
             self.paused_until_ms = None;
@@ -204,9 +211,23 @@ impl<'a> Listener<'a> {
         }
     }
 
+    /// Begins the sessions of those who have come through the gate.
+    fn admit_proved(&mut self) -> Option<OwnedFd> {
+        while let Some(entry) = self.half_open.take_proved() {
+            self.preamble = *entry.preamble.bytes();
+            let session = self.start(entry.stream);
+            if session.is_some() {
+                return session;
+            }
+        }
+        None
+    }
+
+    #[inline(never)]
     fn reap(&mut self) {
-        let Self { sessions, ports, ports_due_ms, ending_at_ms, .. } = self;
-        sessions.reap(&mut |ended| {
+        let Self { sessions, ports, ports_due_ms, ending_at_ms, half_open, .. } = self;
+        sessions.reap(&mut |ended, status| {
+            half_open.leave_gate(ended, status, now_ms());
             for (_, keeper) in ports.iter_mut().filter(|(_, keeper)| *keeper == Some(ended)) {
                 *keeper = None;
                 if ending_at_ms.is_none() {
@@ -268,8 +289,7 @@ impl<'a> Listener<'a> {
             .as_mut()?
             .handle_readable(now_ms(), &|stream, room| rustix::io::read(stream, room))?;
         let _ = epoll::delete(&self.epoll, &stream);
-        self.preamble = *preamble.bytes();
-        self.start(stream)
+        self.approach(stream, preamble)
     }
 
     /// Stops accepting, and asks the sessions to hang up. A second signal kills them.
@@ -287,8 +307,8 @@ impl<'a> Listener<'a> {
         }
         self.sockets.clear();
         self.caller = None;
-        while let Some(stream) = self.half_open.evict() {
-            self.forget(stream);
+        while let Some(entry) = self.half_open.evict() {
+            self.forget(entry);
         }
         self.sessions.signal(Signal::TERM);
         log::info(&[text(c"ending")]);
@@ -318,11 +338,11 @@ impl<'a> Listener<'a> {
                 Err(Errno::INTR | Errno::CONNABORTED | Errno::CONNRESET | Errno::PROTO) => {}
                 Err(errno) => {
                     // No descriptor or memory left: somebody who says nothing makes room, or else time has to.
-                    let Some(stream) = self.half_open.evict() else {
+                    let Some(entry) = self.half_open.evict() else {
                         self.pause(errno);
                         return None;
                     };
-                    self.forget(stream);
+                    self.forget(entry);
                 }
             }
         }
@@ -334,18 +354,12 @@ impl<'a> Listener<'a> {
     fn admit(&mut self, stream: OwnedFd) -> Option<OwnedFd> {
         let mut preamble = Partial::new();
         match preamble.read(&mut |room| rustix::io::read(&stream, room)) {
-            Progress::Complete => {
-                self.preamble = *preamble.bytes();
-                return self.start(stream);
-            }
+            Progress::Complete => return self.approach(stream, preamble),
             Progress::Closed => return None,
             Progress::Pending => {}
         }
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
-        let (place, evicted) = self.half_open.insert(stream, preamble, now_ms());
-        if let Some(evicted) = evicted {
-            self.forget(evicted);
-        }
+        let place = self.keep(stream, preamble, Stage::Preamble);
         let token = epoll::EventData::new_u64(place as u64);
         let added = self.half_open.stream(place).map(|stream| epoll::add(&self.epoll, stream, token, flags));
         if added != Some(Ok(())) {
@@ -362,14 +376,49 @@ impl<'a> Listener<'a> {
         if progress == Progress::Pending {
             return None;
         }
-        let (stream, preamble) = self.half_open.take(place)?;
+        let entry = self.half_open.take(place)?;
         if progress == Progress::Closed {
-            self.forget(stream);
+            self.forget(entry);
             return None;
         }
-        let _ = epoll::delete(&self.epoll, &stream);
-        self.preamble = *preamble.bytes();
-        self.start(stream)
+        let _ = epoll::delete(&self.epoll, &entry.stream);
+        self.approach(entry.stream, entry.preamble)
+    }
+
+    /// Keeps a connection in the table, at which place.
+    #[inline(never)]
+    fn keep(&mut self, stream: OwnedFd, preamble: Partial, stage: Stage) -> usize {
+        let (place, evicted) = self.half_open.insert(stream, preamble, stage, now_ms());
+        if let Some(evicted) = evicted {
+            self.forget(evicted);
+        }
+        place
+    }
+
+    /// Goes on with a connection whose preamble is complete: through the gate, where there is one.
+    #[inline(never)]
+    fn approach(&mut self, stream: OwnedFd, preamble: Partial) -> Option<OwnedFd> {
+        let bytes = preamble.bytes();
+        if let Err(status) = gate::screen(bytes, self.key.is_some()) {
+            log::peer_warning(&[text(c"refused a session: "), Part::Bytes(status.text().as_bytes())]);
+            gate::refuse(&stream, bytes, status);
+            return None;
+        }
+        let Some(key) = &self.key else {
+            self.preamble = *bytes;
+            return self.start(stream);
+        };
+        match fork() {
+            Ok(Forked::Child) => gate::keep(key, stream, bytes),
+            Ok(Forked::Parent(pid)) => {
+                self.keep(stream, preamble, Stage::Gate(pid));
+            }
+            Err(errno) => {
+                log::peer_failure(c"keep the gate", errno);
+                gate::refuse(&stream, bytes, Status::NoResources);
+            }
+        }
+        None
     }
 
     /// Forks the session that [`Self::preamble`] is of. In its process it gives back what belongs to it.
@@ -381,7 +430,7 @@ impl<'a> Listener<'a> {
         // The process of a connection that goes on with a session ends once it has handed it over.
         if self.sessions.is_full() && !Preamble::must_exist(&self.preamble) {
             log::peer_warning(&[text(c"refused a session: as many run as are allowed")]);
-            refuse(&stream, &self.preamble, Status::Full);
+            gate::refuse(&stream, &self.preamble, Status::Full);
             return None;
         }
         match fork() {
@@ -392,7 +441,7 @@ impl<'a> Listener<'a> {
             }
             Err(errno) => {
                 log::peer_failure(c"start a session", errno);
-                refuse(&stream, &self.preamble, Status::NoResources);
+                gate::refuse(&stream, &self.preamble, Status::NoResources);
                 None
             }
         }
@@ -400,8 +449,16 @@ impl<'a> Listener<'a> {
 
     /// Closes a connection of the table. It is taken out of epoll by name, because a session that was forked just
     /// now may still hold a duplicate, with which the kernel would go on reporting it.
-    fn forget(&self, stream: OwnedFd) {
-        let _ = epoll::delete(&self.epoll, &stream);
+    fn forget(&self, entry: Entry) {
+        match entry.stage.get() {
+            Stage::Preamble => drop(epoll::delete(&self.epoll, &entry.stream)),
+            Stage::Gate(pid) => drop(kill_process(pid, Signal::KILL)),
+            Stage::Proved => {}
+            Stage::Refused(status) => {
+                log::peer_warning(&[text(c"refused a session: "), Part::Bytes(status.text().as_bytes())]);
+                gate::refuse(&entry.stream, entry.preamble.bytes(), status);
+            }
+        }
     }
 
     fn watch_sockets(&self) -> Result<(), Errno> {
@@ -422,13 +479,5 @@ impl<'a> Listener<'a> {
             let _ = epoll::delete(&self.epoll, socket);
         }
         self.paused_until_ms = Some(now_ms().saturating_add(PAUSE_MS));
-    }
-}
-
-/// Tells a client why it gets no session. What is no preamble gets no answer (`R-3.9`).
-fn refuse(stream: &OwnedFd, preamble: &[u8; PREAMBLE_LEN], status: Status) {
-    if let Ok(preamble) = Preamble::parse(preamble) {
-        // A new connection has room for 64 bytes, or nobody who reads them.
-        let _ = rustix::io::write(stream, &Answer::new(&preamble, status).encode());
     }
 }

@@ -57,7 +57,7 @@ impl Watch {
                 continue;
             }
             if number == Signal::CHILD.as_raw() {
-                self.sessions.reap(&mut |_| {});
+                self.sessions.reap(&mut |_, _| {});
                 continue;
             }
             self.is_ending = true;

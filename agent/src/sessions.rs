@@ -44,13 +44,15 @@ impl Sessions {
         ]);
     }
 
-    /// Forgets the sessions that have ended, and tells `ended` of each process. Bounded by the number of children.
-    pub fn reap(&mut self, ended: &mut dyn FnMut(Pid)) {
+    /// Forgets the sessions that have ended, and tells `ended` of each process with its exit status. Bounded by the number of
+    /// children.
+    pub fn reap(&mut self, ended: &mut dyn FnMut(Pid, Option<i32>)) {
         loop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
-                    ended(pid);
-                    self.0.retain(|&mut session| session != pid);
+                    ended(pid, status.exit_status());
+                    let Some(place) = self.0.iter().position(|&session| session == pid) else { continue };
+                    self.0.remove(place);
                     if let Some(signal) = status.terminating_signal() {
                         log::warning(&[
                             text(c"session "),

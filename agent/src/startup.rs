@@ -6,13 +6,15 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitOptions, getpid, kill_process, wait};
 use vsock_shell_proto::limits::PREAMBLE_LEN;
+use vsock_shell_proto::proof::Key;
 
 use crate::account::decimal;
 use crate::args::{self, ADDRESSES_MAX, Address, Options, Request};
-use crate::clock::{now_ms, until};
+use crate::clock::now_ms;
 use crate::config::{Config, DEFAULT_PATH};
 use crate::digest::Digest;
-use crate::half_open::{DEADLINE_MS, Partial, Progress};
+use crate::gate;
+use crate::half_open::DEADLINE_MS;
 use crate::line::{Line, Part, text};
 use crate::listen::{self, ListenError, Opened};
 use crate::listener::{Listener, Outcome, Ports};
@@ -22,7 +24,7 @@ use crate::sys::process::{Forked, fork};
 use crate::sys::signal::{HANDLED, RELEASED, Signals};
 use crate::sys::start::{Start, exit};
 use crate::sys::{descriptor, signal};
-use crate::{init, log, oom, port, root, session};
+use crate::{init, key, log, oom, port, root, session};
 
 /// Exit status for a wrong command line.
 const USAGE: i32 = 2;
@@ -109,6 +111,7 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     for &address in &addresses {
         realm.update(describe(address).end());
     }
+    let key = key::load(options).map_err(|_| FAILURE)?;
     let mut config =
         Config { path, grace_ms: options.grace_ms, realm: realm.finish(), parent: None, root: options.root };
     let mut sockets = ArrayVec::new();
@@ -123,7 +126,7 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
             Ok(Opened::Port(port)) => drop(ports.try_push((Some(port), None))),
             Ok(Opened::Listening(socket)) => drop(sockets.try_push(socket)),
             Ok(Opened::Connected(input, output)) if addresses.len() == 1 && !options.daemon => {
-                return serve_apart(input, output, &mut config);
+                return serve_apart(input, output, key, &mut config);
             }
             Ok(Opened::Connected(..)) => {
                 log::error(&[text(
@@ -152,7 +155,7 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
         log::failure(c"tell that it listens", b"", errno);
     }
     config.parent = Some(getpid());
-    listen_and_serve(sockets, ports, options, hangup_ignored || options.daemon, &mut config)
+    listen_and_serve(sockets, ports, options, key, hangup_ignored || options.daemon, &mut config)
 }
 
 /// Why nobody listens on an address.
@@ -227,11 +230,12 @@ fn listen_until_session(
     sockets: Sockets,
     ports: Ports,
     options: &Options<'static>,
+    key: Option<&'static mut Key>,
     ignores_hangup: bool,
-) -> Result<(Outcome, [u8; PREAMBLE_LEN]), Errno> {
-    let mut listener = Listener::new(sockets, ports, options, ignores_hangup)?;
+) -> Result<(Outcome, [u8; PREAMBLE_LEN], Option<&'static mut Key>), Errno> {
+    let mut listener = Listener::new(sockets, ports, options, key, ignores_hangup)?;
     let outcome = listener.run()?;
-    Ok((outcome, listener.preamble))
+    Ok((outcome, listener.preamble, listener.key.take()))
 }
 
 #[inline(never)]
@@ -239,17 +243,19 @@ fn listen_and_serve(
     sockets: Sockets,
     ports: Ports,
     options: &Options<'static>,
+    key: Option<&'static mut Key>,
     ignores_hangup: bool,
     config: &mut Config,
 ) -> Result<(), i32> {
-    let (outcome, preamble) =
-        listen_until_session(sockets, ports, options, ignores_hangup).map_err(|errno| {
+    let (outcome, preamble, key) = listen_until_session(sockets, ports, options, key, ignores_hangup)
+        .map_err(|errno| {
             log::failure(c"wait for connections", b"", errno);
             FAILURE
         })?;
     match outcome {
         Outcome::Ended => Ok(()),
         Outcome::Session(stream) => {
+            key::forget(key);
             // Ctrl-C in the agent's terminal is for the listener, which then asks the sessions to end.
             let _ = rustix::process::setsid();
             let Ok(output) = rustix::io::fcntl_dupfd_cloexec(&stream, 3) else { return Err(FAILURE) };
@@ -265,7 +271,7 @@ fn listen_and_serve(
                 Some((port, wire)) => {
                     let _ = rustix::process::setsid();
                     let output = rustix::io::fcntl_dupfd_cloexec(&port, 3).map_err(|_| FAILURE)?;
-                    serve_one(port, output, Some(wire), config)
+                    serve_one(port, output, Some(wire), key, config)
                 }
             }
         }
@@ -274,13 +280,18 @@ fn listen_and_serve(
 
 /// One session, in a process and a group of its own: it may become a job, and whoever started us waits for us and may end our group.
 #[inline(never)]
-fn serve_apart(input: OwnedFd, output: OwnedFd, config: &mut Config) -> Result<(), i32> {
+fn serve_apart(
+    input: OwnedFd,
+    output: OwnedFd,
+    key: Option<&'static mut Key>,
+    config: &mut Config,
+) -> Result<(), i32> {
     config.parent = Some(getpid());
     let session = match fork() {
         Ok(Forked::Parent(pid)) => pid,
         Ok(Forked::Child) => {
             let _ = rustix::process::setsid();
-            return serve_one(input, output, None, config);
+            return serve_one(input, output, None, key, config);
         }
         Err(errno) => {
             log::failure(c"start a session", b"", errno);
@@ -288,6 +299,7 @@ fn serve_apart(input: OwnedFd, output: OwnedFd, config: &mut Config) -> Result<(
         }
     };
     drop((input, output));
+    key::forget(key);
     let signals = Signals::open(&HANDLED).map_err(|_| FAILURE)?;
     loop {
         let _ = poll(&mut [PollFd::new(&signals, PollFlags::IN)], None);
@@ -306,27 +318,25 @@ fn serve_apart(input: OwnedFd, output: OwnedFd, config: &mut Config) -> Result<(
 
 /// One session in this process, over a stream that exists.
 #[inline(never)]
-fn serve_one(input: OwnedFd, output: OwnedFd, wire: Option<Wire>, config: &Config) -> Result<(), i32> {
+fn serve_one(
+    input: OwnedFd,
+    output: OwnedFd,
+    wire: Option<Wire>,
+    key: Option<&'static mut Key>,
+    config: &Config,
+) -> Result<(), i32> {
     let mut transport = Transport::closed();
     transport.begin(input, output, wire);
     signal::block_handled();
-    let deadline = now_ms().saturating_add(DEADLINE_MS);
-    let mut preamble = Partial::new();
-    loop {
-        match preamble.read(&mut |room| transport.try_read(room)) {
-            Progress::Complete => session::run(transport, preamble.bytes(), config),
-            Progress::Closed => {
-                transport.close();
-                return Err(FAILURE);
-            }
-            Progress::Pending => {}
-        }
-        let Some(input) = transport.input() else { return Err(FAILURE) };
-        let ready = poll(&mut [PollFd::from_borrowed_fd(input, PollFlags::IN)], Some(&until(deadline)));
-        if deadline <= now_ms() || !matches!(ready, Ok(_) | Err(Errno::INTR)) {
-            log::error(&[text(c"no preamble came")]);
-            transport.close();
-            return Err(FAILURE);
-        }
+    let mut preamble = [0; PREAMBLE_LEN];
+    let deadline_ms = now_ms().saturating_add(DEADLINE_MS);
+    let may_begin = transport.receive(&mut preamble, deadline_ms)
+        && gate::keep_here(&mut transport, key.as_deref(), &preamble, deadline_ms);
+    key::forget(key);
+    if may_begin {
+        session::run(transport, &preamble, config)
     }
+    log::error(&[text(c"no session began")]);
+    transport.close();
+    Err(FAILURE)
 }

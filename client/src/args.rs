@@ -49,9 +49,10 @@ enum Verb {
     Result,
     Fs,
     System,
+    KeyGen,
 }
 
-const VERBS: [(&str, Verb); 13] = [
+const VERBS: [(&str, Verb); 14] = [
     ("cp", Verb::Copy),
     ("wait", Verb::Wait),
     ("info", Verb::Info),
@@ -65,6 +66,7 @@ const VERBS: [(&str, Verb); 13] = [
     ("result", Verb::Result),
     ("fs", Verb::Fs),
     ("sys", Verb::System),
+    ("keygen", Verb::KeyGen),
 ];
 
 /// The words of a command line by their place.
@@ -136,6 +138,7 @@ where
         }
         Some(Verb::Fs) => verbs::fs(words),
         Some(Verb::System) => verbs::system(words),
+        Some(Verb::KeyGen) => words.into_key(),
         None if words.options.upload.is_some() || words.options.download.is_some() => words.into_transfer(),
         None => words.into_run(),
     }
@@ -302,6 +305,14 @@ impl Words {
         Ok(Invocation::Run(run))
     }
 
+    fn into_key(self) -> Result<Invocation, ArgsError> {
+        self.options.refuse_except("keygen", &[])?;
+        match &self.operands[..] {
+            [file] if !file.is_empty() => Ok(Invocation::KeyGen(file.into())),
+            _ => fail("keygen takes one file, which it makes, or - for standard output"),
+        }
+    }
+
     fn into_ask(self, verb: &str, allowed: &[&str]) -> Result<Ask, ArgsError> {
         self.options.refuse_except(verb, allowed)?;
         if let Some(word) = self.operands.get(usize::from(self.options.listen.is_none())) {
@@ -344,7 +355,8 @@ impl Words {
             }
             let on = Listen::parse(word, default_port)
                 .map_err(|error| ArgsError(format!("cannot use --listen `{}`: {error}", shown(word))))?;
-            return Ok(Target { user: self.options.user.clone(), address: Address::Listen(on) });
+            let (user, credentials) = (self.options.user.clone(), self.options.credentials()?);
+            return Ok(Target { user, address: Address::Listen(on), credentials });
         }
         let Some(word) = self.operands.first() else {
             return fail("no target is named; write vsock-shell TARGET, or vsock-shell -h for help");
@@ -359,7 +371,7 @@ impl Words {
             };
             ArgsError(format!("cannot use target `{}`: {error}{hint}", shown(word)))
         })?;
-        self.options.name_user(&mut target)?;
+        self.options.complete(&mut target)?;
         Ok(target)
     }
 }

@@ -43,7 +43,7 @@ fn refused(line: &[&str], words: &[&str]) {
 }
 
 fn vsock(cid: u32, port: u32) -> Target {
-    Target { user: None, address: Address::Vsock { cid, port } }
+    Target { user: None, address: Address::Vsock { cid, port }, credentials: None }
 }
 
 fn line(command: &str) -> Program {
@@ -430,7 +430,7 @@ fn words_need_not_be_text() {
 
 #[test]
 fn listening_stands_for_the_target() {
-    let at = |listen| Target { user: None, address: Address::Listen(listen) };
+    let at = |listen| Target { user: None, address: Address::Listen(listen), credentials: None };
     for (words, target, program) in [
         (&["--listen", "vsock:7"][..], at(Listen::Vsock(7)), Program::Shell),
         (&["--listen=vsock", "-p", "9", "a", "b"], at(Listen::Vsock(9)), line("a b")),

@@ -22,7 +22,7 @@ impl Client {
     /// # Errors
     /// The agent cannot be reached, does not answer, or gives no session.
     pub fn connect(target: &Target, patience: impl Into<Patience>) -> Result<Self, Error> {
-        let connection = Connection::open(&target.address, patience.into())?;
+        let connection = Connection::open(target, patience.into())?;
         Ok(Self { connection, user: target.user.clone() })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! [`drive`](crate::drive) moves it along; what is done in its channels is a [`Task`].
 
+use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,9 +20,10 @@ use crate::dial::{Stream, dial};
 use crate::drive::Task;
 use crate::error::Error;
 use crate::exchange::Exchange;
+use crate::key::Prover;
 use crate::patience::Patience;
 use crate::redial::{Quiet, Redial, SILENCE, retry_pause};
-use crate::target::Address;
+use crate::target::{Address, Target};
 
 /// The protocol core with the memory of a client.
 pub(crate) type Core = Session<Vec<u8>, Vec<u8>, Vec<Channel>>;
@@ -48,6 +50,8 @@ pub struct Connection {
     way: Way,
     pub(crate) core: Core,
     dialer: Dialer,
+    /// Both sides prove that they have its key.
+    prover: Option<Arc<Prover>>,
     redial: Redial,
     quiet: Quiet,
     input: Vec<u8>,
@@ -68,14 +72,17 @@ enum Way {
 }
 
 impl Connection {
-    /// Reaches the agent at `address` and begins a session.
+    /// Reaches the agent of `target` and begins a session.
     ///
     /// # Errors
     /// The agent cannot be reached, does not answer, or gives no session.
-    pub fn open(address: &Address, patience: Patience) -> Result<Self, Error> {
+    pub fn open(target: &Target, patience: Patience) -> Result<Self, Error> {
+        let address = &target.address;
         let timeout = patience.connect;
         let start = Clock::now();
         let mut connection = Self::new(address, patience)?;
+        let prover = target.credentials.as_ref().map(Prover::load).transpose()?;
+        connection.prover = prover.map(Arc::new);
         loop {
             let left = timeout.saturating_sub(start.elapsed());
             let stream = dial(address, left).map_err(Error::Dial)?;
@@ -119,6 +126,7 @@ impl Connection {
             way: Way::Down,
             core: Core::new(Side::Client, memory, Hello::new(SOFTWARE, 0, 0, grace_ms), None),
             dialer: Dialer::new(SessionId(id)),
+            prover: None,
             redial: Redial::new(address.clone(), patience),
             quiet: Quiet::new(Clock::now()),
             input: vec![0; INPUT_LEN],
@@ -133,7 +141,7 @@ impl Connection {
     /// # Errors
     /// [`Error::Closed`] and [`Error::Lost`] before the answer, [`Error::Silent`] after `timeout`, and what the answer says.
     pub fn begin(&mut self, stream: Stream, timeout: Duration) -> Result<(), Error> {
-        self.ask(stream);
+        self.ask(stream)?;
         let deadline = Clock::now() + timeout;
         while !self.is_answered()? {
             let left = deadline.saturating_duration_since(Clock::now());
@@ -148,12 +156,21 @@ impl Connection {
     }
 
     /// Asks over `stream` whether the session goes on. From now on nothing is taken from a former one (`R-3.5`).
-    fn ask(&mut self, stream: Stream) {
+    ///
+    /// # Errors
+    /// The system has no random bytes.
+    fn ask(&mut self, stream: Stream) -> Result<(), Error> {
         self.core.detach();
         // More in flight, so that neither side waits for the other to wake up. What is no socket has no such buffer.
         _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream.output, SEND_BUFFER);
-        let preamble = self.dialer.next_preamble(self.core.link().received(), [0; 16]);
-        self.way = Way::Asking(Exchange::new(stream, preamble.encode()), Clock::now());
+        let mut nonce = [0; 16];
+        if self.prover.is_some() {
+            rustix::rand::getrandom(&mut nonce[..], rustix::rand::GetRandomFlags::empty())
+                .map_err(|errno| Error::local("draw", "random bytes")(errno.into()))?;
+        }
+        let preamble = self.dialer.next_preamble(self.core.link().received(), nonce);
+        self.way = Way::Asking(Exchange::new(stream, preamble, self.prover.clone()), Clock::now());
+        Ok(())
     }
 
     /// Whether the session goes on over the stream on which that was asked.
@@ -235,7 +252,7 @@ impl Connection {
             Way::Down => {}
         }
         if let Some(stream) = self.redial.advance(now)? {
-            self.ask(stream);
+            self.ask(stream)?;
         }
         Ok(())
     }

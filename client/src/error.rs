@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
 use vsock_shell_proto::items::ItemError;
 use vsock_shell_proto::preamble::Status;
 
+use crate::key::id_text;
 use crate::text::{escape, reason};
 
 /// Why a conversation with an agent failed. [`fmt::Display`] writes one line without a full stop, safe for a terminal.
@@ -77,6 +79,19 @@ pub enum Error {
         /// Why it failed.
         errno: rustix::io::Errno,
     },
+    /// The agent has not shown that it has the key.
+    Unproved,
+    /// The guest is not the one that is wanted: by which id, and the one that it has.
+    AnotherGuest {
+        /// Which id.
+        what: &'static str,
+        /// The guest's; zeros where it has none.
+        found: [u8; 16],
+    },
+    /// Others can read the key in this file.
+    OpenKey(std::path::PathBuf),
+    /// There is no key in this file.
+    NoKeyIn(std::path::PathBuf),
     /// The agent knows no jobs.
     NoJobs,
     /// There is no job of this number.
@@ -127,7 +142,6 @@ impl Error {
         what: &'static str,
         on: impl AsRef<std::ffi::OsStr>,
     ) -> impl FnOnce(io::Error) -> Self {
-        use std::os::unix::ffi::OsStrExt;
         let on = escape(on.as_ref().as_bytes()).into_owned();
         move |error| Self::Local { what, on, error }
     }
@@ -161,7 +175,30 @@ impl fmt::Display for Error {
                 write!(f, "connected, but no answer within {waited} s; is the guest running?")
             }
             Self::NotAnAgent => f.write_str("what answered is no vsock-shell agent"),
+            Self::NoSession(Status::KeyWanted) => f.write_str("the agent wants a key; write --key FILE"),
+            Self::NoSession(Status::WrongKey) => f.write_str("this is not the agent's key"),
+            Self::NoSession(Status::NoKey) => {
+                f.write_str("the agent has no key, and cannot prove who it is; was it started with --key?")
+            }
             Self::NoSession(status) => f.write_str(status.text()),
+            Self::Unproved => f.write_str("what answered does not have the key"),
+            Self::AnotherGuest { what, found } if *found == [0; 16] => {
+                write!(f, "the guest has no {what}, and another one is expected")
+            }
+            Self::AnotherGuest { what, found } => {
+                write!(f, "another guest is expected: the {what} of this one is {}", id_text(what, *found))
+            }
+            Self::OpenKey(path) => {
+                let path = escape(path.as_os_str().as_bytes());
+                write!(f, "others can read the key in {path}; chmod 600 makes it yours")
+            }
+            Self::NoKeyIn(path) => {
+                let path = escape(path.as_os_str().as_bytes());
+                write!(
+                    f,
+                    "there is no key in {path}: 64 hexadecimal digits, as vsock-shell keygen writes them"
+                )
+            }
             Self::Lost(error) => write!(f, "connection lost: {}", reason(error)),
             Self::Closed => f.write_str("connection lost: closed by the other side"),
             Self::Ended(code) => write!(f, "ended by the agent: {}", code.text()),

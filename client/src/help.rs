@@ -25,6 +25,7 @@ Usage: vsock-shell [OPTIONS] [USER@]TARGET                     interactive shell
        vsock-shell logs [-f] TARGET JOB                        what is kept of its output, and with -f what follows
        vsock-shell kill [-SIGNAL] TARGET JOB                   send it a signal (TERM)
        vsock-shell result [--wait] TARGET JOB                  end with its status
+       vsock-shell keygen FILE                                 make a key for --key, here and of agents
 
 TARGET is one of
   3, vsock:3[:PORT]    the guest with context id 3
@@ -52,6 +53,9 @@ Options, before or after TARGET, but before COMMAND:
                         kill the command when it runs longer
       --reconnect SECONDS
                         keep trying for so long to get a lost connection back (30); 0: do not
+      --key FILE        the agent has to have the key in this file, and is shown that this side has it
+      --expect-boot-id ID, --expect-machine-id ID
+                        with --key: end unless it is this boot of the guest, this guest
       --dead-after SECONDS
                         give up on a guest that has said nothing for so long (default: never)
       --hold            a job whose output nobody reads waits when 1 MiB is kept, instead of losing the oldest

@@ -44,6 +44,8 @@ pub enum Invocation {
     Fs(Asked<FsVerb>),
     /// `sys`.
     System(Asked<SystemVerb>),
+    /// `keygen`: a new key, into this file; `-` is standard output.
+    KeyGen(PathBuf),
     /// `-h`.
     Help,
     /// `-V`.

@@ -34,6 +34,7 @@ pub mod info;
 pub mod invocation;
 pub mod job;
 pub mod json;
+pub mod key;
 pub mod modes;
 pub mod operand;
 mod options;

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use vsock_shell::invocation::Invocation;
 use vsock_shell::perform::{self, FAILED};
-use vsock_shell::{args, help, terminal};
+use vsock_shell::{args, help, key, terminal};
 
 fn main() -> ExitCode {
     terminal::install_panic_hook();
@@ -36,6 +36,8 @@ fn run(invocation: Invocation) -> Result<u8, Box<dyn Error>> {
         Invocation::Fs(asked) => Ok(perform::fs(&asked)),
         Invocation::System(asked) => Ok(perform::system(&asked)),
         Invocation::Power(power) => Ok(perform::power(&power)),
+        Invocation::KeyGen(path) if path.as_os_str() == "-" => Ok(key::print().map(|()| 0)?),
+        Invocation::KeyGen(path) => Ok(key::generate(&path).map(|()| 0)?),
     }
 }
 

@@ -4,12 +4,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::Arg;
 
 use crate::args::{ArgsError, fail, shown};
 use crate::invocation::{CopyOptions, DEFAULT_TIMEOUT, PATIENT_TIMEOUT, Pty, Settings, Variable};
+use crate::key::{Credentials, parse_id};
 use crate::patience::Patience;
 use crate::suggest::nearest;
 use crate::target::Target;
@@ -44,14 +46,23 @@ pub(crate) struct Options {
     pub download: Option<OsString>,
     /// `--listen`, which stands for the target.
     pub listen: Option<OsString>,
+    pub key: Option<PathBuf>,
+    pub boot_id: Option<[u8; 16]>,
+    pub machine_id: Option<[u8; 16]>,
     pub is_help: bool,
     pub is_version: bool,
     /// Every option that was given, by the name that messages use.
     given: Vec<&'static str>,
 }
 
+/// Those that go with everything that has a target.
+const OF_TARGETS: [&str; 3] = ["--key", "--expect-boot-id", "--expect-machine-id"];
+
 /// The long options, for guesses at what a mistyped one was meant to be.
-const LONG: [&str; 28] = [
+const LONG: [&str; 31] = [
+    "key",
+    "expect-boot-id",
+    "expect-machine-id",
     "with",
     "port",
     "recursive",
@@ -116,6 +127,9 @@ impl Options {
             Arg::Short('h') | Arg::Long("help") => "-h",
             Arg::Short('V') | Arg::Long("version") => "-V",
             Arg::Long("listen") => "--listen",
+            Arg::Long("key") => "--key",
+            Arg::Long("expect-boot-id") => "--expect-boot-id",
+            Arg::Long("expect-machine-id") => "--expect-machine-id",
             Arg::Long("sync") => "--sync",
             Arg::Long("force") => "--force",
             Arg::Long("detach") => "--detach",
@@ -156,6 +170,9 @@ impl Options {
             "-h" => self.is_help = true,
             "-V" => self.is_version = true,
             "--listen" => self.listen = Some(value()?),
+            "--key" => self.key = Some(not_empty(name, value()?)?.into()),
+            "--expect-boot-id" => self.boot_id = Some(id(name, &value()?)?),
+            "--expect-machine-id" => self.machine_id = Some(id(name, &value()?)?),
             "--sync" => self.copy.is_synced = true,
             "-r" => self.copy.is_recursive = true,
             "--preserve" => self.copy.is_preserving = true,
@@ -182,7 +199,9 @@ impl Options {
 
     /// Refuses the first option given that `what` has no use for.
     pub(crate) fn refuse_except(&self, what: &str, allowed: &[&str]) -> Result<(), ArgsError> {
-        match self.given.iter().find(|name| !allowed.contains(name)) {
+        let is_fine =
+            |name: &str| allowed.contains(&name) || (what != "keygen" && OF_TARGETS.contains(&name));
+        match self.given.iter().find(|name| !is_fine(name)) {
             Some(name) => {
                 fail(format!("{name} does not go with {what}; leave it out, or see vsock-shell -h"))
             }
@@ -203,8 +222,21 @@ impl Options {
         }
     }
 
-    /// Gives the target the user of `-l`.
-    pub(crate) fn name_user(&self, target: &mut Target) -> Result<(), ArgsError> {
+    /// What is shown to agents, and asked of them.
+    pub(crate) fn credentials(&self) -> Result<Option<Credentials>, ArgsError> {
+        let (boot_id, machine_id) = (self.boot_id, self.machine_id);
+        match &self.key {
+            Some(key) => Ok(Some(Credentials { key: key.clone(), boot_id, machine_id })),
+            None if boot_id.or(machine_id).is_some() => {
+                fail("who a guest is can only be proved with a key; write --key FILE beside --expect-...")
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Gives the target the user of `-l` and the key.
+    pub(crate) fn complete(&self, target: &mut Target) -> Result<(), ArgsError> {
+        target.credentials = self.credentials()?;
         match (&self.user, &target.user) {
             (Some(user), Some(other)) if user != other => fail(format!(
                 "-l names the user `{}` and the target `{}`; name one",
@@ -217,6 +249,13 @@ impl Options {
             }
             (None, _) => Ok(()),
         }
+    }
+}
+
+fn id(name: &str, value: &OsStr) -> Result<[u8; 16], ArgsError> {
+    match value.to_str().and_then(parse_id) {
+        Some(id) => Ok(id),
+        None => fail(format!("cannot use {name} `{}`: an id has 32 hexadecimal digits", shown(value))),
     }
 }
 

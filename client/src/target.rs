@@ -19,6 +19,7 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use crate::key::Credentials;
 use crate::text;
 pub use error::TargetError;
 
@@ -41,6 +42,8 @@ pub struct Target {
     pub user: Option<OsString>,
     /// How to reach the agent.
     pub address: Address,
+    /// What is shown to it, and asked of it.
+    pub credentials: Option<Credentials>,
 }
 
 /// How to reach an agent. [`fmt::Display`] writes it as a person would type it, safe for a terminal.
@@ -102,6 +105,7 @@ impl Target {
         Ok(Self {
             user: user.map(|user| OsStr::from_bytes(user).to_owned()),
             address: Address::parse(rest, default_port)?,
+            credentials: None,
         })
     }
 

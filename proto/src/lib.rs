@@ -26,6 +26,7 @@ pub mod mux;
 mod pace;
 mod pool;
 pub mod preamble;
+pub mod proof;
 mod record;
 mod ring;
 pub mod serial;

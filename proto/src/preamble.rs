@@ -12,6 +12,7 @@ pub const VERSION_MIN: u16 = 1;
 pub const VERSION_MAX: u16 = 1;
 
 const FLAG_MUST_EXIST: u8 = 1;
+const FLAG_PROOF: u8 = 2;
 
 /// 128 random bits that name a session and are known to its two sides alone (`R-3.1`). Not shown by `Debug`.
 #[derive(Clone, Copy)]
@@ -52,6 +53,8 @@ pub struct Preamble {
     pub kind: Kind,
     /// The agent must hold the session already (`R-3.3`).
     pub must_exist: bool,
+    /// The client has a key, and both sides are to prove that they have it (`R-3.13`).
+    pub wants_proof: bool,
     /// The session.
     pub id: SessionId,
     /// Counts the dials of this session, from 1.
@@ -79,13 +82,14 @@ impl Preamble {
                 0 => Kind::Session,
                 other => Kind::Unknown(other),
             },
-            must_exist: bytes[13] & FLAG_MUST_EXIST != 0,
+            must_exist: Self::must_exist(bytes),
+            wants_proof: Self::wants_proof(bytes),
             id: SessionId(array(bytes, 16)),
             attempt: u64_at(bytes, 32),
             received: u64_at(bytes, 40),
             nonce: array(bytes, 48),
         };
-        let zeros = bytes[13] & !FLAG_MUST_EXIST == 0 && u16_at(bytes, 14) == 0;
+        let zeros = bytes[13] & !(FLAG_MUST_EXIST | FLAG_PROOF) == 0 && u16_at(bytes, 14) == 0;
         let versions = preamble.version_min <= preamble.version_max;
         if array(bytes, 0) == MAGIC && zeros && versions && preamble.attempt > 0 {
             Ok(preamble)
@@ -100,6 +104,12 @@ impl Preamble {
         bytes[13] & FLAG_MUST_EXIST != 0
     }
 
+    /// Whether these bytes, if they are a preamble, are of a client that has a key.
+    #[must_use]
+    pub const fn wants_proof(bytes: &[u8; PREAMBLE_LEN]) -> bool {
+        bytes[13] & FLAG_PROOF != 0
+    }
+
     /// The 64 bytes.
     #[must_use]
     pub fn encode(&self) -> [u8; PREAMBLE_LEN] {
@@ -111,7 +121,7 @@ impl Preamble {
             Kind::Session => 0,
             Kind::Unknown(other) => other,
         };
-        bytes[13] = if self.must_exist { FLAG_MUST_EXIST } else { 0 };
+        bytes[13] = u8::from(self.must_exist) * FLAG_MUST_EXIST + u8::from(self.wants_proof) * FLAG_PROOF;
         put(&mut bytes, 16, &self.id.0);
         put(&mut bytes, 32, &self.attempt.to_le_bytes());
         put(&mut bytes, 40, &self.received.to_le_bytes());
@@ -153,11 +163,17 @@ pub enum Status {
     ShuttingDown = 9,
     /// The guest could not start a session.
     NoResources = 10,
+    /// The agent has a key, and the client shows none.
+    KeyWanted = 11,
+    /// The client has a key, and the agent has none.
+    NoKey = 12,
+    /// The client's key is not the agent's.
+    WrongKey = 13,
 }
 
 impl Status {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Created,
         Self::Resumed,
         Self::Gone,
@@ -169,6 +185,9 @@ impl Status {
         Self::Forbidden,
         Self::ShuttingDown,
         Self::NoResources,
+        Self::KeyWanted,
+        Self::NoKey,
+        Self::WrongKey,
     ];
 
     /// What the status means, for people: a phrase without a full stop.
@@ -186,6 +205,9 @@ impl Status {
             Self::Forbidden => "the agent does not accept this peer",
             Self::ShuttingDown => "the agent is shutting down",
             Self::NoResources => "the guest has no memory, process or descriptor left for a session",
+            Self::KeyWanted => "the agent wants a key",
+            Self::NoKey => "the agent has no key",
+            Self::WrongKey => "the agent has another key",
         }
     }
 }
@@ -298,6 +320,7 @@ impl Dialer {
             version_max: VERSION_MAX,
             kind: Kind::Session,
             must_exist: self.existed,
+            wants_proof: false,
             id: self.id,
             attempt: self.attempt,
             received,

@@ -1,5 +1,6 @@
 //! The stream to the client: bytes in, and the core's bytes out, several pieces in one call.
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::FileType;
 use rustix::io::{Errno, IoSlice, Result};
@@ -13,6 +14,7 @@ use super::door::Visit;
 use super::watch::{self, Token, Watch};
 use super::wire::{LINE_PAUSE_US, Wire};
 use super::{BULK_MIN, Core};
+use crate::clock::{now_ms, until};
 
 /// Bytes asked of the kernel for a socket's send buffer; it gives what `net.core.wmem_max` allows.
 const SEND_BUFFER: usize = 512 * 1024;
@@ -80,11 +82,19 @@ impl Transport {
         self.streams.as_ref().map(|(input, _)| input.as_fd())
     }
 
-    /// Puts the answer to the preamble before everything that is written.
+    /// Puts the answer to the preamble, or what comes before it, of at most as many bytes, before everything that is written.
     #[inline(never)]
-    pub fn answer(&mut self, answer: &[u8; PREAMBLE_LEN]) {
-        self.answer = *answer;
-        self.unanswered = PREAMBLE_LEN;
+    pub fn answer(&mut self, answer: &[u8]) {
+        let start = PREAMBLE_LEN.saturating_sub(answer.len());
+        for (place, byte) in self.answer.iter_mut().skip(start).zip(answer) {
+            *place = *byte;
+        }
+        self.unanswered = PREAMBLE_LEN - start;
+    }
+
+    /// All of it has left.
+    fn has_answered(&self) -> bool {
+        self.unanswered == 0 && !self.is_pending()
     }
 
     /// Hands the connection, which began with `preamble`, to the process that has the session `id`. Nothing of it may have been
@@ -222,6 +232,46 @@ impl Transport {
             (Some((input, _)), None) => rustix::io::read(input, buffer),
             (Some((port, _)), Some(wire)) => wire.read(port, buffer),
         }
+    }
+
+    /// Fills `place`, and waits for what is missing; whether it came in time.
+    pub fn receive(&mut self, place: &mut [u8], deadline_ms: u64) -> bool {
+        let mut have = 0;
+        while let Some(room) = place.get_mut(have..).filter(|room| !room.is_empty()) {
+            match self.try_read(room) {
+                Ok(0) => return false,
+                Ok(count) => have += count,
+                Err(Errno::AGAIN | Errno::INTR) if self.wait(PollFlags::IN, deadline_ms) => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Sends at most as much as an answer is, and waits until it has left; whether it has in time.
+    pub fn send(&mut self, bytes: &[u8], deadline_ms: u64) -> bool {
+        self.answer(bytes);
+        loop {
+            self.writable = true;
+            if self.write(None, Instant::default()).is_err() {
+                return false;
+            }
+            if self.has_answered() {
+                return true;
+            }
+            if !self.wait(PollFlags::OUT, deadline_ms) {
+                return false;
+            }
+        }
+    }
+
+    /// Waits for the stream; whether there is time left.
+    #[inline(never)]
+    fn wait(&self, flags: PollFlags, deadline_ms: u64) -> bool {
+        let Some((input, output)) = &self.streams else { return false };
+        let fd = if flags == PollFlags::IN { input } else { output };
+        let _ = poll(&mut [PollFd::new(fd, flags)], Some(&until(deadline_ms)));
+        now_ms() < deadline_ms
     }
 
     /// Writes what the core has, until it has nothing or the stream is full.

@@ -1,6 +1,12 @@
-//! The 16 random bytes that the kernel gives to every new process: no device and no entropy pool needed.
+//! Random bytes: 16 that the kernel gives to every new process, without a device and an entropy pool; and, where they have to be
+//! secret, those of the pool.
 
 use core::sync::atomic::{AtomicU64, Ordering};
+
+use linux_raw_sys::general::__NR_getrandom;
+use rustix::io::{Errno, Result};
+
+use super::call::call;
 
 static SEED: AtomicU64 = AtomicU64::new(0);
 
@@ -13,4 +19,22 @@ pub fn seed() -> u64 {
 /// Keeps the bytes for [`seed`].
 pub(super) fn keep(seed: u64) {
     SEED.store(seed, Ordering::Relaxed);
+}
+
+/// Fills `place`, `getrandom(2)`; waits for the kernel to have randomness at all.
+///
+/// # Errors
+/// ENOSYS before Linux 3.17.
+pub fn wait_for(place: &mut [u8]) -> Result<()> {
+    let mut have = 0;
+    while let Some(room) = place.get_mut(have..).filter(|room| !room.is_empty()) {
+        let (address, length) = (room.as_mut_ptr().expose_provenance(), room.len());
+        // SAFETY: the kernel writes into what we have borrowed, so many bytes.
+        match unsafe { call(__NR_getrandom, address, length, 0, 0) } {
+            Ok(count) => have += count,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }

@@ -95,7 +95,7 @@ impl Words {
                     ))
                 })?;
             if let Operand::Remote { target, .. } = &mut operand {
-                self.options.name_user(target)?;
+                self.options.complete(target)?;
             }
             operands.push(operand);
         }
