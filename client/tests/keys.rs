@@ -20,7 +20,7 @@ fn keyed() -> (Guest, PathBuf) {
     let guest = Guest::start_by(|directory| {
         generate(&directory.path("key")).succeeded();
         let mut command = Command::new(agent_binary());
-        command.arg("--key").arg(directory.path("key"));
+        command.args(["--grace", "0", "--key"]).arg(directory.path("key"));
         command
     });
     let key = guest.directory.path("key");
@@ -105,7 +105,9 @@ fn a_key_that_others_can_read_or_that_is_none_is_not_used() {
         let mut agent = Command::new(agent_binary());
         agent.arg("--key").arg(&file).arg("--listen").arg("stdio");
         agent.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Running::start(&mut agent).finish(b"").failed(1, &["64 hexadecimal digits"]);
+        let ended = Running::start(&mut agent).finish(b"");
+        assert_eq!(ended.status(), 1);
+        assert!(ended.stderr().contains("a key has 64 hexadecimal digits"), "{ended:?}");
     }
     with_key(&guest, Path::new("/does/not/exist"), &[TARGET, "true"]).failed(255, &["cannot read the key"]);
 }
@@ -134,10 +136,15 @@ fn a_session_over_standard_streams_has_its_gate_too() {
         run(&words.chain([OsString::from(&agent), "echo fine".into()]).collect::<Vec<_>>())
     };
     assert_eq!(words(&["--key", key.to_str().unwrap()]).succeeded(), "fine\n");
-    words(&[]).failed(255, &["wants a key"]);
     let other = guest.directory.path("other");
     generate(&other).succeeded();
-    words(&["--key", other.to_str().unwrap()]).failed(255, &["not the agent's key"]);
+    for (options, reason) in
+        [(&[][..], "wants a key"), (&["--key", other.to_str().unwrap()][..], "not the agent's key")]
+    {
+        let refused = words(options);
+        assert_eq!(refused.status(), 255);
+        assert!(refused.stderr().contains(reason), "{refused:?}");
+    }
 }
 
 /// A preamble with PROOF.
