@@ -66,7 +66,7 @@ enum Way {
     /// A stream on which the session goes on.
     Up(Stream),
     /// A stream on which it was asked to go on, and since when.
-    Asking(Exchange, Clock),
+    Asking(Box<Exchange>, Clock),
     /// Nothing.
     Down,
 }
@@ -169,7 +169,8 @@ impl Connection {
                 .map_err(|errno| Error::local("draw", "random bytes")(errno.into()))?;
         }
         let preamble = self.dialer.next_preamble(self.core.link().received(), nonce);
-        self.way = Way::Asking(Exchange::new(stream, preamble, self.prover.clone()), Clock::now());
+        let exchange = Exchange::new(stream, preamble, self.prover.clone());
+        self.way = Way::Asking(Box::new(exchange), Clock::now());
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::process::DumpableBehavior;
 use vsock_shell_proto::limits::PREAMBLE_LEN;
 use vsock_shell_proto::preamble::Preamble;
 use vsock_shell_proto::proof::{Challenge, KEY_LEN, Key, PROOF_LEN, Role, Said};
@@ -34,10 +35,13 @@ pub(crate) struct Prover {
 }
 
 impl Prover {
+    /// This process is not dumped from then on.
+    ///
     /// # Errors
     /// The key cannot be read, or could be by others.
     pub(crate) fn load(credentials: &Credentials) -> Result<Self, Error> {
         let Credentials { key, boot_id, machine_id } = credentials;
+        _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
         Ok(Self { key: read_key(key)?, boot_id: *boot_id, machine_id: *machine_id })
     }
 

@@ -72,7 +72,9 @@ fn everything_works_with_the_key_and_nothing_without() {
     assert_eq!(with_key(&guest, &key, &[TARGET, "echo fine"]).succeeded(), "fine\n");
     let content = guest.directory.file("content", &guest::payload(3_000_000));
     let (there, back) = (guest.directory.path("there"), guest.directory.path("back"));
-    for (from, to) in [(content.clone().into(), guest.remote(&there)), (guest.remote(&there), back.clone().into())] {
+    for (from, to) in
+        [(content.clone().into(), guest.remote(&there)), (guest.remote(&there), back.clone().into())]
+    {
         guest.cp(["--key".into(), key.clone().into(), from, to]).succeeded();
     }
     assert_eq!(fs::read(&back).unwrap(), guest::payload(3_000_000));
@@ -100,7 +102,8 @@ fn a_key_that_others_can_read_or_that_is_none_is_not_used() {
     for text in ["", "x", "00", &"g".repeat(64), &"0".repeat(63), &"0".repeat(66)] {
         let file = guest.directory.file("none", text.as_bytes());
         fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
-        with_key(&guest, &file, &[TARGET, "true"]).failed(255, &["there is no key in", "64 hexadecimal digits"]);
+        with_key(&guest, &file, &[TARGET, "true"])
+            .failed(255, &["there is no key in", "64 hexadecimal digits"]);
         // Nor does an agent go on without.
         let mut agent = Command::new(agent_binary());
         agent.arg("--key").arg(&file).arg("--listen").arg("stdio");
