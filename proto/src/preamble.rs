@@ -464,7 +464,7 @@ mod tests {
             assert_eq!(Preamble::parse(&bad), Err(NotAPreamble), "byte {at}");
         }
         let mut bad = good;
-        bad[13] = 2;
+        bad[13] = 4;
         assert_eq!(Preamble::parse(&bad), Err(NotAPreamble));
     }
 

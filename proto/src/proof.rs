@@ -187,3 +187,81 @@ impl Challenge {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::format;
+
+    use super::*;
+    use crate::preamble::{Answer, Dialer, SessionId, Status};
+
+    const KEY: Key = Key::new([7; KEY_LEN]);
+
+    #[test]
+    fn a_key_is_read_as_it_is_written_and_never_shown() {
+        let text = KEY.to_digits();
+        assert_eq!(text, *b"07".repeat(KEY_LEN));
+        let around = [b" \t", &text[..], b"\r\n"].concat();
+        assert_eq!(Key::parse(&around).map(|key| key.0), Some([7; KEY_LEN]));
+        assert_eq!(Key::parse(&b"aBcDeF01".repeat(8)).unwrap().to_digits(), *b"abcdef01".repeat(8));
+        let wrong: [&[u8]; 5] = [b"", &text[1..], &b"0".repeat(65), &b"0g".repeat(32), &b"0 ".repeat(32)];
+        for wrong in wrong {
+            assert!(Key::parse(wrong).is_none(), "{wrong:?}");
+        }
+        assert_eq!(format!("{KEY:?}"), "Key(secret)");
+        let mut key = KEY.clone();
+        key.wipe();
+        assert_eq!(key.0, [0; KEY_LEN]);
+    }
+
+    #[test]
+    fn r_3_13_a_proof_is_of_every_bit_that_was_said_of_one_key_and_of_one_role() {
+        let (preamble, challenge) = ([1; PREAMBLE_LEN], [2; PREAMBLE_LEN]);
+        let proof = KEY.prove(Role::Client, &Said { preamble: &preamble, challenge: &challenge });
+        let is_proved = |key: &Key, role, preamble: &_, challenge: &_| {
+            key.is_proved(role, &Said { preamble, challenge }, &proof)
+        };
+        assert!(is_proved(&KEY, Role::Client, &preamble, &challenge));
+        assert!(!is_proved(&KEY, Role::Agent, &preamble, &challenge));
+        assert!(!is_proved(&Key::new([8; KEY_LEN]), Role::Client, &preamble, &challenge));
+        for bit in 0..8 * PREAMBLE_LEN {
+            let flipped = |mut bytes: [u8; PREAMBLE_LEN]| {
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                bytes
+            };
+            assert!(!is_proved(&KEY, Role::Client, &flipped(preamble), &challenge), "{bit}");
+            assert!(!is_proved(&KEY, Role::Client, &preamble, &flipped(challenge)), "{bit}");
+        }
+    }
+
+    #[test]
+    fn r_3_14_a_nonce_is_another_for_other_randomness_and_for_another_preamble() {
+        let nonce = KEY.nonce(&[1; 56], &[2; PREAMBLE_LEN]);
+        for other in [
+            KEY.nonce(&[3; 56], &[2; PREAMBLE_LEN]),
+            KEY.nonce(&[1; 56], &[3; PREAMBLE_LEN]),
+            Key::new([8; KEY_LEN]).nonce(&[1; 56], &[2; PREAMBLE_LEN]),
+        ] {
+            assert_ne!(nonce, other);
+        }
+    }
+
+    #[test]
+    fn a_challenge_is_no_answer_and_an_answer_no_challenge() {
+        let preamble = Dialer::new(SessionId([1; 16])).next_preamble(0, [0; 16]);
+        let challenge = Challenge { version: 1, nonce: [1; 16], boot_id: [2; 16], machine_id: [3; 16] };
+        let bytes = challenge.encode();
+        assert_eq!(Challenge::parse(&bytes, &preamble), Some(challenge));
+        assert!(Answer::parse(&bytes).is_err());
+        for status in Status::ALL {
+            assert_eq!(Challenge::parse(&Answer::new(&preamble, status).encode(), &preamble), None);
+        }
+        for (place, value) in [(0, 0), (8, 2), (8, 0), (9, 1), (13, 1), (14, 1), (15, 1)] {
+            let mut wrong = bytes;
+            wrong[place] = value;
+            assert_eq!(Challenge::parse(&wrong, &preamble), None, "{place}");
+        }
+    }
+}

@@ -15,6 +15,7 @@ use vsock_shell_proto::limits::{CHANNEL_IDS, CHANNELS_MAX, RING_LEN, pool_len};
 use vsock_shell_proto::link::End;
 use vsock_shell_proto::mux::{Event, Side};
 use vsock_shell_proto::preamble::{Answer, Dialer, Held, Kind, Preamble, SessionId, Status, admit};
+use vsock_shell_proto::proof::{Challenge, Key, PROOF_LEN, Role, Said};
 use vsock_shell_proto::serial::{self, Scanned, SerialHeader};
 use vsock_shell_proto::session::{Channel, Memory, Session};
 use vsock_shell_proto::time::Instant;
@@ -185,6 +186,41 @@ fn answer(name: &str, attempts: usize, held: Option<Held>, must_exist: bool, sta
     assert_eq!(want.status, status);
     let bytes: [u8; 64] = vector(name).try_into().expect("64 bytes");
     assert_eq!((Answer::parse(&bytes).as_ref(), want.encode()), (Ok(&want), bytes), "{name}");
+}
+
+fn keyed_preamble() -> Preamble {
+    let mut preamble = Dialer::new(ID).next_preamble(0, core::array::from_fn(|at| 0x10 + at as u8));
+    preamble.wants_proof = true;
+    preamble
+}
+
+fn preamble_proof() {
+    let (want, bytes) = (keyed_preamble(), vector("preamble-proof").try_into().expect("64 bytes"));
+    assert_eq!((Preamble::parse(&bytes).as_ref(), want.encode()), (Ok(&want), bytes));
+}
+
+fn challenge() {
+    let from = |first| core::array::from_fn(|at| first + at as u8);
+    let want = Challenge { version: 1, nonce: from(0x20), boot_id: from(0x40), machine_id: from(0x50) };
+    let bytes = vector("challenge").try_into().expect("64 bytes");
+    assert_eq!((Challenge::parse(&bytes, &keyed_preamble()).as_ref(), want.encode()), (Some(&want), bytes));
+}
+
+fn proof(name: &str, role: Role) {
+    let key = Key::new(core::array::from_fn(|at| at as u8));
+    let preamble = vector("preamble-proof").try_into().expect("64 bytes");
+    let challenge = vector("challenge").try_into().expect("64 bytes");
+    let said = Said { preamble: &preamble, challenge: &challenge };
+    let want: [u8; PROOF_LEN] = vector(name).try_into().expect("32 bytes");
+    assert_eq!(key.prove(role, &said), want, "{name}");
+    assert!(key.is_proved(role, &said, &want), "{name}");
+    let other = if role == Role::Client { Role::Agent } else { Role::Client };
+    assert!(!key.is_proved(other, &said, &want), "{name} is of one role");
+    for bit in 0..8 * PROOF_LEN {
+        let mut wrong = want;
+        wrong[bit / 8] ^= 1 << (bit % 8);
+        assert!(!key.is_proved(role, &said, &wrong), "{name}, bit {bit}");
+    }
 }
 
 fn record_data() {
@@ -519,6 +555,10 @@ const CHECKS: &[(&str, fn())] = &[
         answer("answer-resumed", 2, Some(held), true, Status::Resumed);
     }),
     ("answer-gone", || answer("answer-gone", 2, None, true, Status::Gone)),
+    ("preamble-proof", preamble_proof),
+    ("challenge", challenge),
+    ("proof-client", || proof("proof-client", Role::Client)),
+    ("proof-agent", || proof("proof-agent", Role::Agent)),
     ("record-data", record_data),
     ("record-ack", record_ack),
     ("record-ping", record_ping),
