@@ -1,10 +1,12 @@
 //! The command line, parsed into meaningful values: `vsock-shell-agent [-p PORT] [-d] [-v]… [--listen ADDR]…`.
 
 use core::ffi::CStr;
+use core::net::SocketAddr;
 
 use arrayvec::ArrayVec;
 
 use crate::account::decimal;
+use crate::inet;
 use crate::sys::socket::VsockAddress;
 use crate::sys::text::Text;
 
@@ -71,6 +73,8 @@ pub enum Address<'a> {
     Vsock(u32),
     /// A Unix socket of this path.
     Unix(&'a CStr),
+    /// An address of TCP, as it was written and as it is.
+    Tcp(&'a CStr, SocketAddr),
     /// A port without connections: a path, or the name of a virtio-serial port.
     Serial(&'a CStr),
     /// One session over the standard input and output.
@@ -303,7 +307,7 @@ pub fn parse_peer(address: &CStr) -> Result<Peer<'_>, UsageError<'_>> {
     {
         return Ok(Peer::Vsock(VsockAddress { cid, port }));
     }
-    wrong(c"not vsock:CID:PORT or unix:PATH; TCP needs a key, and keys do not exist yet", address.to_bytes())
+    wrong(c"not vsock:CID:PORT or unix:PATH", address.to_bytes())
 }
 
 /// Reads an address; `port` is that of a vsock address without one.
@@ -327,11 +331,11 @@ pub fn parse_address(address: &CStr, port: u32) -> Result<Address<'_>, UsageErro
             Some(number) if number > 2 => Ok(Address::Descriptor(number)),
             _ => wrong(c"fd: needs the number of a socket, 3 or above", bytes),
         }
-    } else if bytes.starts_with(b"tcp:") {
-        wrong(
-            c"TCP needs a key, because anybody in the network could connect, and keys do not exist yet",
-            bytes,
-        )
+    } else if let Some(written) = suffix(address, b"tcp:") {
+        match inet::parse(written.to_bytes()) {
+            Some(address) => Ok(Address::Tcp(written, address)),
+            None => wrong(c"tcp: needs an address with a port, such as tcp:127.0.0.1:5000", bytes),
+        }
     } else {
         wrong(c"not an address to listen on", bytes)
     }
@@ -418,7 +422,17 @@ mod tests {
         assert!(problem(&[c"--listen=serial:"]).0.starts_with("serial: needs"));
         assert_eq!(problem(&[c"--listen=udp"]), ("not an address to listen on", &b"udp"[..]));
         assert!(problem(&[c"--listen=fd:2"]).0.starts_with("fd:"));
-        assert!(problem(&[c"--listen=tcp:0:1"]).0.starts_with("TCP needs a key"));
+        for wrong in [
+            c"--listen=tcp:0:1",
+            c"--listen=tcp:127.0.0.1",
+            c"--listen=tcp:localhost:1",
+            c"--listen=tcp::::1",
+        ] {
+            assert!(problem(&[wrong]).0.starts_with("tcp: needs an address"), "{wrong:?}");
+        }
+        for right in [c"tcp:127.0.0.1:5000", c"tcp:[::1]:0"] {
+            assert!(matches!(parse_address(right, 1), Ok(Address::Tcp(..))), "{right:?}");
+        }
         assert_eq!(problem(&[c"--listen=stdio"; 9]).0, "more than 8 addresses to listen on");
     }
 

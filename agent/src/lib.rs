@@ -22,6 +22,7 @@ pub mod failure;
 pub mod gate;
 pub mod half_open;
 pub mod hangup;
+pub mod inet;
 pub mod init;
 pub mod key;
 pub mod line;

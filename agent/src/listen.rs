@@ -1,6 +1,7 @@
 //! Opening what sessions come from: listening sockets, made or inherited, and single connected streams.
 
 use core::ffi::CStr;
+use core::net::SocketAddr;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -15,6 +16,8 @@ use crate::sys::text::Text;
 
 /// Connections that wait for being accepted; the kernel may take fewer.
 const BACKLOG: i32 = 1024;
+
+const KEY_MISSING: &CStr = c"anybody in the network could connect; it takes --key";
 
 /// Where sessions come from, open.
 pub enum Opened<'a> {
@@ -57,19 +60,22 @@ fn refused<T>(problem: &'static CStr) -> Result<T, ListenError> {
     Err(ListenError { problem: Text::new(problem), errno: None })
 }
 
-/// Opens `address`. Each inherited descriptor can be opened once. A connected one has a peer, which may be `allowed_cid`.
+/// Opens `address`. Each inherited descriptor can be opened once. A connected one has a peer, which may be `allowed_cid`. Where
+/// anybody could connect, that takes a key.
 ///
 /// # Errors
 /// See [`ListenError`].
-pub fn open(address: Address<'_>, allowed_cid: u32) -> Result<Opened<'_>, ListenError> {
+pub fn open(address: Address<'_>, allowed_cid: u32, has_key: bool) -> Result<Opened<'_>, ListenError> {
     match address {
         Address::Vsock(port) => open_vsock(port),
         Address::Unix(path) => open_unix(path),
+        Address::Tcp(..) if !has_key => refused(KEY_MISSING),
+        Address::Tcp(_, address) => open_tcp(address),
         Address::Serial(port) => {
             serial::open(port).map(Opened::Port).map_err(failed(c"cannot open the port"))
         }
         Address::Stdio => open_stdio(),
-        Address::Descriptor(number) => open_inherited(number, allowed_cid),
+        Address::Descriptor(number) => open_inherited(number, allowed_cid, has_key),
     }
 }
 
@@ -151,6 +157,18 @@ fn open_vsock<'a>(port: u32) -> Result<Opened<'a>, ListenError> {
 }
 
 #[inline(never)]
+fn open_tcp<'a>(address: SocketAddr) -> Result<Opened<'a>, ListenError> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = new_socket(family).map_err(failed(c"no TCP socket"))?;
+    // What is accepted has it too. Without these it works as well.
+    let _ = sockopt::set_tcp_nodelay(&socket, true);
+    let _ = sockopt::set_socket_reuseaddr(&socket, true);
+    rustix::net::bind(&socket, &address).map_err(failed(c"cannot bind"))?;
+    rustix::net::listen(&socket, BACKLOG).map_err(failed(c"cannot listen"))?;
+    Ok(Opened::Listening(Listening { socket, is_vsock: false, file: None }))
+}
+
+#[inline(never)]
 fn open_unix(path: &CStr) -> Result<Opened<'_>, ListenError> {
     let address = SocketAddrUnix::new(path).map_err(failed(c"cannot use this path"))?;
     let directory = rustix::fs::open(c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
@@ -228,12 +246,12 @@ fn set_nonblocking(fd: OwnedFd) -> Result<OwnedFd, ListenError> {
 }
 
 #[inline(never)]
-fn open_inherited<'a>(number: i32, allowed_cid: u32) -> Result<Opened<'a>, ListenError> {
+fn open_inherited<'a>(number: i32, allowed_cid: u32, has_key: bool) -> Result<Opened<'a>, ListenError> {
     let socket = descriptor::adopt(number).map_err(failed(c"cannot use this descriptor"))?;
     let listens = sockopt::socket_acceptconn(&socket).map_err(failed(c"cannot use this descriptor"))?;
     let family = sockopt::socket_domain(&socket).map_err(failed(c"cannot use this descriptor"))?;
-    if family != AddressFamily::UNIX && family != AddressFamily::VSOCK {
-        return refused(c"neither a Unix nor a vsock socket; others need a key, and keys do not exist yet");
+    if !has_key && family != AddressFamily::UNIX && family != AddressFamily::VSOCK {
+        return refused(KEY_MISSING);
     }
     if sockopt::socket_type(&socket).map_err(failed(c"cannot use this descriptor"))? != SocketType::STREAM {
         return refused(c"not a stream socket");

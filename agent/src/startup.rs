@@ -117,7 +117,7 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     let mut sockets = ArrayVec::new();
     let mut ports = ArrayVec::new();
     for &address in &addresses {
-        let opened = listen::open(address, options.allowed_cid);
+        let opened = listen::open(address, options.allowed_cid, key.is_some());
         if opened.is_ok() {
             log::info(&[text(c"listening on "), Part::Line(&describe(address))]);
         }
@@ -202,6 +202,7 @@ fn describe(address: Address<'_>) -> Line {
     match address {
         Address::Vsock(port) => Line::of(&[text(c"vsock:"), Part::Number(u64::from(port))]),
         Address::Unix(path) => Line::of(&[text(c"unix:"), Part::Bytes(path.to_bytes())]),
+        Address::Tcp(written, _) => Line::of(&[text(c"tcp:"), Part::Bytes(written.to_bytes())]),
         Address::Serial(port) => Line::of(&[text(c"serial:"), Part::Bytes(port.to_bytes())]),
         Address::Stdio => Line::of(&[text(c"stdio")]),
         Address::Descriptor(number) => {

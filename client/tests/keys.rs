@@ -2,9 +2,11 @@
 
 mod guest;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Permissions};
 use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use guest::{Finished, Guest, Running, TARGET, agent_binary, client, until};
+use rustix::net::{self, AddressFamily, SocketType, sockopt};
 use vsock_shell_proto::preamble::{Answer, Dialer, SessionId, Status};
 use vsock_shell_proto::proof::{Key, Role, Said};
 
@@ -204,4 +207,43 @@ fn what_was_said_once_proves_nothing_again_and_nothing_of_the_agents_proves_a_cl
     assert!(read_all(&stream).is_empty());
     assert!((4..8).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     until("nobody is at the gate", || guest.sessions().is_empty());
+}
+
+/// A port of TCP that nobody else gets: it is bound, and shared with who asks for the same.
+fn reserved() -> (OwnedFd, SocketAddrV4) {
+    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+    net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = net::getsockname(&socket).unwrap().try_into().unwrap();
+    (socket, address)
+}
+
+#[test]
+fn tcp_is_served_with_a_key_and_not_without() {
+    let directory = guest::Directory::new();
+    let key = directory.path("key");
+    generate(&key).succeeded();
+    let (_reserved, address) = reserved();
+    let agent = |options: &[&OsStr]| {
+        let mut command = Command::new(agent_binary());
+        command.arg(format!("--listen=tcp:{address}")).args(options);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    };
+    let refused = Running::start(&mut agent(&[])).finish(b"");
+    assert_eq!(refused.status(), 1);
+    assert!(refused.stderr().contains("it takes --key"), "{refused:?}");
+    let mut running = Running::start(&mut agent(&["--key".as_ref(), key.as_ref()]));
+    let target = format!("tcp:{address}");
+    let words = [
+        "--timeout=30".into(),
+        "--key".into(),
+        key.into_os_string(),
+        OsString::from(&target),
+        "echo fine".into(),
+    ];
+    assert_eq!(run(&words).succeeded(), "fine\n");
+    run(&[target.into(), "true".into()]).failed(255, &["wants a key"]);
+    running.0.kill().unwrap();
+    running.0.wait().unwrap();
 }
