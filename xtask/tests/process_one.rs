@@ -4,15 +4,17 @@ mod guest;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use guest::{DEADLINE, boot, run, setup, succeeds, wanted};
+use guest::{DEADLINE, bare, boot, run, setup, succeeds, wanted};
 use xtask::arch::Arch;
 use xtask::image::Addition;
 use xtask::kernel;
 use xtask::scratch::Scratch;
 use xtask::terminal::Terminal;
 use xtask::vm::{Setup, Transport};
+use xtask::workspace;
 
 /// A real init; it is told to go on by a file.
 const HANDOVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guest/handover.sh");
@@ -176,6 +178,50 @@ fn the_hypervisor_can_hand_settings_over_and_the_command_line_wins() {
     setup.hardware.truncate(2);
     setup.hardware.extend(["-uuid", "22111111-1111-4111-8111-111111111111"].map(str::to_owned));
     assert_eq!(succeeds(&boot(&setup), &["<target>", "hostname"]), "of-smbios\n");
+}
+
+#[test]
+fn a_key_comes_with_the_image_or_from_the_hypervisor_and_then_nothing_works_without() {
+    if !wanted() {
+        return;
+    }
+    let files = Scratch::new(&std::env::temp_dir(), "key").unwrap();
+    let (key, other) = (files.path("key"), files.path("other"));
+    for path in [&key, &other] {
+        let made = Command::new(workspace::client()).arg("keygen").arg(path).status().unwrap();
+        assert!(made.success());
+    }
+    let text = std::fs::read_to_string(&key).unwrap();
+    let digits = text.trim();
+    let mut by_tables = bare();
+    by_tables.hardware =
+        ["-smbios".to_owned(), format!("type=11,value=io.systemd.credential:vsock-shell.key={digits}")]
+            .to_vec();
+    let mut by_file = bare();
+    let name = "name=opt/io.systemd.credentials/vsock-shell.key";
+    by_file.hardware = ["-fw_cfg".to_owned(), format!("{name},file={}", key.display())].to_vec();
+    let mut by_image = bare();
+    by_image.recipe.key = Some(key.clone());
+    // Whoever writes it where the kernel shows it to everybody does not find it in a log at least.
+    by_image.words = format!("vsock_shell.key={}", digits.replace('0', "1"));
+    for mut setup in [by_tables, by_file, by_image] {
+        setup.key = Some(key.clone());
+        let machine = boot(&setup);
+        let boot_id = succeeds(&machine, &["fs", "cat", "<target>", "/proc/sys/kernel/random/boot_id"]);
+        succeeds(&machine, &["--expect-boot-id", boot_id.trim(), "info", "<target>"]);
+        for (options, reason) in
+            [(&[][..], "wants a key"), (&["--key", other.to_str().unwrap()][..], "not the agent's key")]
+        {
+            let mut client = Command::new(workspace::client());
+            let refused = client.args(options).args(["info", &machine.target()]).output().unwrap();
+            assert_eq!(refused.status.code(), Some(255));
+            assert!(String::from_utf8_lossy(&refused.stderr).contains(reason), "{refused:?}");
+        }
+        let log = succeeds(&machine, &["sys", "dmesg", "<target>"]);
+        let of_us: Vec<&str> = log.lines().filter(|line| line.contains("vsock-shell-agent: ")).collect();
+        assert!(of_us.iter().any(|line| line.contains("the agent has another key")), "{log}");
+        assert!(!of_us.iter().any(|line| line.contains(&digits[8..24])), "{log}");
+    }
 }
 
 #[test]

@@ -10,10 +10,13 @@ mod shell;
 mod tree;
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use vsock_shell_proto::proof::Key;
 
 pub use self::archive::Format;
 use self::tree::{Content, Tree};
@@ -62,12 +65,17 @@ pub struct Recipe {
     pub shell: bool,
     /// What is `/init` in the agent's place; the agent is then at [`AGENT_BESIDE_INIT`].
     pub init: Option<PathBuf>,
+    /// The file with the key that clients have to have, at [`KEY`].
+    pub key: Option<PathBuf>,
 }
+
+/// Where process 1 looks for a key.
+const KEY: &str = "etc/vsock-shell.key";
 
 impl Recipe {
     /// The agent alone.
     pub fn new(arch: Arch) -> Self {
-        Self { arch, modules: None, additions: Vec::new(), shell: false, init: None }
+        Self { arch, modules: None, additions: Vec::new(), shell: false, init: None, key: None }
     }
 
     /// The image's bytes, around this agent.
@@ -102,6 +110,11 @@ impl Recipe {
         if self.shell {
             shell::put(&mut tree, self.arch)?;
         }
+        if let Some(path) = &self.key {
+            let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            ensure!(Key::parse(&text).is_some(), "there is no key in {}", path.display());
+            tree.put(KEY, 0o400, Content::File(text))?;
+        }
         for addition in &self.additions {
             tree.put_from(&addition.source, &addition.place)?;
         }
@@ -115,7 +128,15 @@ pub fn main(arguments: Vec<OsString>) -> Result<()> {
     let agent = build::agent_for(options.recipe.arch)?;
     let image = options.recipe.pack(&agent, options.format)?;
     let output = &options.output;
-    fs::write(output, &image).with_context(|| format!("cannot write {}", output.display()))?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).to_owned();
+    if options.recipe.key.is_some() {
+        // Who can read it has the key.
+        _ = fs::remove_file(output);
+        file.mode(0o600);
+    }
+    file.open(output)
+        .and_then(|mut file| file.write_all(&image))
+        .with_context(|| format!("cannot write {}", output.display()))?;
     println!("image   {}  ({} bytes, agent for {})", output.display(), image.len(), options.recipe.arch);
     Ok(())
 }

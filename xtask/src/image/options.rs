@@ -23,7 +23,7 @@ pub struct Options {
 
 const USAGE: &str = "\
 usage: cargo xtask image [--arch x86_64|aarch64] [--modules KERNEL|DIR|RELEASE] [--add HOSTPATH[:GUESTPATH]]...
-                         [--shell] [--init PATH] [--format cpio|cpio.gz|cpio.zst] -o FILE";
+                         [--shell] [--init PATH] [--key FILE] [--format cpio|cpio.gz|cpio.zst] -o FILE";
 
 /// Reads the words after `image`.
 ///
@@ -39,6 +39,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Options> {
             Arg::Long("modules") => recipe.modules = Some(parser.value()?.into()),
             Arg::Long("add") => recipe.additions.push(addition(&parser.value()?.string()?)?),
             Arg::Long("shell") => recipe.shell = true,
+            Arg::Long("key") => recipe.key = Some(parser.value()?.into()),
             Arg::Long("init") => recipe.init = Some(parser.value()?.into()),
             Arg::Long("format") => format = Some(Format::parse(&parser.value()?.string()?)?),
             Arg::Short('o') | Arg::Long("output") => output = Some(PathBuf::from(parser.value()?)),
@@ -82,12 +83,13 @@ mod tests {
     #[test]
     fn every_option_has_its_place() {
         let options = parsed(
-            "--arch arm64 --modules /boot/vmlinuz-6 --add a --add b:/c --shell --init i --format cpio.gz -o x",
+            "--arch arm64 --modules /boot/vmlinuz-6 --add a --add b:/c --shell --init i --key k --format cpio.gz -o x",
         )
         .unwrap();
         let recipe = options.recipe;
         assert_eq!((recipe.arch, recipe.shell), (Arch::Aarch64, true));
         assert_eq!((recipe.modules, recipe.init), (Some("/boot/vmlinuz-6".into()), Some("i".into())));
+        assert_eq!(recipe.key, Some("k".into()));
         let places: Vec<&str> = recipe.additions.iter().map(|addition| addition.place.as_str()).collect();
         assert_eq!(places, ["a", "/c"]);
         assert_eq!((options.format, options.output), (Format::Gzip, "x".into()));

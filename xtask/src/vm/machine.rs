@@ -54,6 +54,8 @@ pub struct Setup {
     pub words: String,
     /// More words for QEMU's.
     pub hardware: Vec<String>,
+    /// The file with the key that the client has.
+    pub key: Option<PathBuf>,
 }
 
 impl Setup {
@@ -71,6 +73,7 @@ impl Setup {
             memory_mib: 256,
             words: String::new(),
             hardware: Vec::new(),
+            key: None,
         }
     }
 }
@@ -173,8 +176,7 @@ impl Machine {
             self.qemu.awaits("booted a kernel", FIRST_WORD, has_spoken)?;
         }
         let seconds = BOOT.as_secs().to_string();
-        let mut wait = Command::new(workspace::client());
-        wait.args(["wait", "--timeout", &seconds, &self.target()]);
+        let mut wait = self.client(["wait", "--timeout", &seconds, "<target>"]);
         let mut client = Server::start("the client", &mut wait, &self.files.path("client.log"))?;
         let mut status = None;
         self.qemu.awaits("had an agent that answers", BOOT + MONITOR, || {
@@ -205,6 +207,9 @@ impl Machine {
     pub fn client<W: AsRef<str>>(&self, words: impl IntoIterator<Item = W>) -> Command {
         let target = self.target();
         let mut client = Command::new(workspace::client());
+        if let Some(key) = &self.setup.key {
+            client.arg("--key").arg(key);
+        }
         client.args(words.into_iter().map(|word| word.as_ref().replace("<target>", &target)));
         client
     }
