@@ -45,12 +45,21 @@ pub struct Entry {
 pub enum Stage {
     /// Its preamble is on its way.
     Preamble,
+    /// The same of a peer that may not connect, and will hear so.
+    Forbidden,
     /// This process is with it at the gate.
     Gate(Pid),
     /// It may go on.
     Proved,
     /// When its time is up it hears this.
     Refused(Status),
+}
+
+impl Stage {
+    /// Whether a preamble is on its way.
+    pub fn is_reading(self) -> bool {
+        matches!(self, Self::Preamble | Self::Forbidden)
+    }
 }
 
 /// A preamble on its way.
@@ -159,7 +168,7 @@ impl<'e> HalfOpen<'e> {
     /// Reads on at `place`. Where nothing is there (any more), that is [`Progress::Pending`].
     pub fn read(&mut self, place: usize) -> Progress {
         match self.entries.get_mut(place) {
-            Some(Some(Entry { stream, preamble, stage, .. })) if stage.get() == Stage::Preamble => {
+            Some(Some(Entry { stream, preamble, stage, .. })) if stage.get().is_reading() => {
                 preamble.read(&mut |room| rustix::io::read(&*stream, room))
             }
             _ => Progress::Pending,

@@ -7,8 +7,10 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::{Errno, Result as SystemResult};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::process::{getegid, geteuid};
 
 use crate::args::{Address, HOST_CID, Peer};
+use crate::path::PathBuffer;
 use crate::serial;
 use crate::sys::descriptor;
 use crate::sys::socket::{PeerAddress, VsockAddress, peer_of};
@@ -18,6 +20,9 @@ use crate::sys::text::Text;
 const BACKLOG: i32 = 1024;
 
 const KEY_MISSING: &CStr = c"anybody in the network could connect; it takes --key";
+
+/// The user of what belongs to nobody in this user namespace: root's, in a container.
+const UNMAPPED: u32 = 65534;
 
 /// Where sessions come from, open.
 pub enum Opened<'a> {
@@ -173,6 +178,18 @@ fn open_unix(path: &CStr) -> Result<Opened<'_>, ListenError> {
     let address = SocketAddrUnix::new(path).map_err(failed(c"cannot use this path"))?;
     let directory = rustix::fs::open(c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed(c"cannot open the working directory"))?;
+    let parent = path.to_bytes().iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+    let mut place = PathBuffer::new();
+    let place = place
+        .join(&[path.to_bytes().get(..parent).unwrap_or_default(), b"."])
+        .map_err(failed(c"cannot use this path"))?;
+    match is_replaceable(place) {
+        Ok(false) => {}
+        Ok(true) => {
+            return refused(c"others could put something else there; it takes a directory of your own");
+        }
+        Err(errno) => return Err(failed(c"cannot look at its directory")(errno)),
+    }
     let socket = new_socket(AddressFamily::UNIX).map_err(failed(c"no socket"))?;
     match bind_private(&socket, &address) {
         Err(Errno::ADDRINUSE) => {
@@ -189,6 +206,30 @@ fn open_unix(path: &CStr) -> Result<Opened<'_>, ListenError> {
         failed(c"cannot listen")(errno)
     })?;
     Ok(Opened::Listening(listening))
+}
+
+/// Whether somebody else could put something into the place of what we make in this directory, or of one above it: it is
+/// somebody else's, or written by others, who may only remove what is their own where it is sticky.
+#[inline(never)]
+fn is_replaceable(directory: &CStr) -> SystemResult<bool> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut here = rustix::fs::open(directory, flags, Mode::empty())?;
+    let mut below = None;
+    loop {
+        let stat = rustix::fs::fstat(&here)?;
+        let identity = (stat.st_dev, stat.st_ino);
+        if below == Some(identity) {
+            return Ok(false);
+        }
+        let is_sticky = stat.st_mode & 0o1000 != 0;
+        let others = if stat.st_gid == 0 || stat.st_gid == getegid().as_raw() { 0o002 } else { 0o022 };
+        let is_ours = [0, UNMAPPED, geteuid().as_raw()].contains(&stat.st_uid);
+        if !is_ours || (!is_sticky && stat.st_mode & others != 0) {
+            return Ok(true);
+        }
+        below = Some(identity);
+        here = rustix::fs::openat(&here, c"..", flags, Mode::empty())?;
+    }
 }
 
 /// Binds so that the file is born with mode 0600: there is no moment in which others could connect.

@@ -289,7 +289,7 @@ impl<'a> Listener<'a> {
             .as_mut()?
             .handle_readable(now_ms(), &|stream, room| rustix::io::read(stream, room))?;
         let _ = epoll::delete(&self.epoll, &stream);
-        self.approach(stream, preamble)
+        self.approach(stream, preamble, Stage::Preamble)
     }
 
     /// Stops accepting, and asks the sessions to hang up. A second signal kills them.
@@ -319,19 +319,22 @@ impl<'a> Listener<'a> {
         for _ in 0..ACCEPTS_PER_TURN {
             let socket = self.sockets.get(index).filter(|_| self.paused_until_ms.is_none())?;
             match socket::accept(socket.as_fd()) {
-                Ok((stream, peer)) if socket.is_allowed(&peer, self.allowed_cid) => {
-                    let session = self.admit(stream);
+                Ok((stream, peer)) => {
+                    let stage = if socket.is_allowed(&peer, self.allowed_cid) {
+                        Stage::Preamble
+                    } else {
+                        let cid = u64::from(peer.vsock_cid().unwrap_or(u32::MAX));
+                        log::peer_warning(&[
+                            text(c"refused a connection from CID "),
+                            Part::Number(cid),
+                            text(c", which is not the host"),
+                        ]);
+                        Stage::Forbidden
+                    };
+                    let session = self.admit(stream, stage);
                     if session.is_some() {
                         return session;
                     }
-                }
-                Ok((_, peer)) => {
-                    let cid = u64::from(peer.vsock_cid().unwrap_or(u32::MAX));
-                    log::peer_warning(&[
-                        text(c"refused a connection from CID "),
-                        Part::Number(cid),
-                        text(c", which is not the host"),
-                    ]);
                 }
                 Err(Errno::AGAIN) => return None,
                 // Errors of a connection that died in the queue: the next one may be fine.
@@ -351,15 +354,15 @@ impl<'a> Listener<'a> {
 
     /// Takes on a new connection. Its preamble is often there already, and then the table is not needed.
     #[inline(never)]
-    fn admit(&mut self, stream: OwnedFd) -> Option<OwnedFd> {
+    fn admit(&mut self, stream: OwnedFd, stage: Stage) -> Option<OwnedFd> {
         let mut preamble = Partial::new();
         match preamble.read(&mut |room| rustix::io::read(&stream, room)) {
-            Progress::Complete => return self.approach(stream, preamble),
+            Progress::Complete => return self.approach(stream, preamble, stage),
             Progress::Closed => return None,
             Progress::Pending => {}
         }
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
-        let place = self.keep(stream, preamble, Stage::Preamble);
+        let place = self.keep(stream, preamble, stage);
         let token = epoll::EventData::new_u64(place as u64);
         let added = self.half_open.stream(place).map(|stream| epoll::add(&self.epoll, stream, token, flags));
         if added != Some(Ok(())) {
@@ -382,7 +385,7 @@ impl<'a> Listener<'a> {
             return None;
         }
         let _ = epoll::delete(&self.epoll, &entry.stream);
-        self.approach(entry.stream, entry.preamble)
+        self.approach(entry.stream, entry.preamble, entry.stage.get())
     }
 
     /// Keeps a connection in the table, at which place.
@@ -397,8 +400,12 @@ impl<'a> Listener<'a> {
 
     /// Goes on with a connection whose preamble is complete: through the gate, where there is one.
     #[inline(never)]
-    fn approach(&mut self, stream: OwnedFd, preamble: Partial) -> Option<OwnedFd> {
+    fn approach(&mut self, stream: OwnedFd, preamble: Partial, stage: Stage) -> Option<OwnedFd> {
         let bytes = preamble.bytes();
+        if stage == Stage::Forbidden {
+            gate::refuse(&stream, bytes, Status::Forbidden);
+            return None;
+        }
         if let Err(status) = gate::screen(bytes, self.key.is_some()) {
             log::peer_warning(&[text(c"refused a session: "), Part::Bytes(status.text().as_bytes())]);
             gate::refuse(&stream, bytes, status);
@@ -451,7 +458,7 @@ impl<'a> Listener<'a> {
     /// now may still hold a duplicate, with which the kernel would go on reporting it.
     fn forget(&self, entry: Entry) {
         match entry.stage.get() {
-            Stage::Preamble => drop(epoll::delete(&self.epoll, &entry.stream)),
+            Stage::Preamble | Stage::Forbidden => drop(epoll::delete(&self.epoll, &entry.stream)),
             Stage::Gate(pid) => drop(kill_process(pid, Signal::KILL)),
             Stage::Proved => {}
             Stage::Refused(status) => {

@@ -2,6 +2,7 @@
 
 mod agent;
 
+use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -22,6 +23,31 @@ fn shell(script: &str) -> Command {
 fn the_socket_is_private_whatever_the_umask() {
     let agent = Agent::start_by(Directory::new(), |_| shell("umask 0; exec \"$0\" \"$@\""));
     assert_eq!(std::fs::metadata(agent.socket()).unwrap().permissions().mode() & 0o7777, 0o600);
+}
+
+#[test]
+fn a_socket_that_others_could_replace_is_not_made() {
+    for (mode, is_safe) in [(0o755, true), (0o1777, true), (0o777, false), (0o757, false), (0o702, false)] {
+        let directory = Directory::new();
+        let (open, inside) = (directory.path("open"), directory.path("open/inside"));
+        std::fs::create_dir_all(&inside).unwrap();
+        std::fs::set_permissions(&open, Permissions::from_mode(mode)).unwrap();
+        for place in [&open, &inside] {
+            let socket = place.join("socket");
+            let mut agent = Command::new(BINARY);
+            agent.arg(format!("--listen=unix:{}", socket.display())).stderr(Stdio::piped());
+            let agent = agent.spawn().unwrap();
+            if is_safe {
+                until("the agent listens", || socket.exists());
+                kill_process(Pid::from_raw(agent.id() as i32).unwrap(), Signal::TERM).unwrap();
+            }
+            let output = agent.wait_with_output().unwrap();
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.success(), is_safe, "{mode:o}: {told}");
+            assert!(is_safe || told.contains("others could put something else there"), "{mode:o}: {told}");
+            assert!(!socket.exists(), "{mode:o}");
+        }
+    }
 }
 
 #[test]

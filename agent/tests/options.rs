@@ -35,7 +35,8 @@ fn a_wrong_command_line_is_status_2_and_one_line_that_names_it() {
 
 #[test]
 fn tcp_is_refused_with_the_reason() {
-    assert_refused(&["--listen", "tcp:127.0.0.1:5000"], 2, &["key", "tcp:127.0.0.1:5000"]);
+    assert_refused(&["--listen", "tcp:127.0.0.1:5000"], 1, &["it takes --key", "tcp:127.0.0.1:5000"]);
+    assert_refused(&["--listen", "tcp:localhost:5000"], 2, &["tcp:127.0.0.1:5000", "tcp:localhost:5000"]);
 }
 
 #[test]

@@ -74,6 +74,8 @@ fn a_peer_that_is_not_the_host_is_refused_unless_it_is_allowed() {
     let refused = from_inside("5000");
     assert_eq!(refused.status.code(), Some(255), "{refused:?}");
     assert!(refused.stdout.is_empty());
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("the agent does not accept this peer"), "{told}");
     succeeds(&machine, &["<target>", "/init -p 5001 --allow-cid 1 -d && /init -p 5002 --allow-cid=9 -d"]);
     assert_eq!(from_inside("5001").stdout, b"inside\n");
     assert_eq!(from_inside("5002").status.code(), Some(255), "another one is allowed");
