@@ -77,6 +77,18 @@ impl Account {
             .unwrap_or_else(|| Self::nameless(uid.as_raw(), gid.as_raw()))
     }
 
+    /// Becomes it, with its groups, where this process is root. `buffer` is for reading /etc/group.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn take_on(&self, buffer: &mut [u8]) -> Result<(), Errno> {
+        let groups = self.groups(buffer);
+        let (uid, gid) = (Uid::from_raw_unchecked(self.uid), Gid::from_raw_unchecked(self.gid));
+        rustix::thread::set_thread_groups(&groups)?;
+        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid)
+    }
+
     fn find(wanted: Wanted<'_>, buffer: &mut [u8]) -> Option<Self> {
         let file = open(c"/etc/passwd").ok()?;
         find_account(&mut Lines::new(buffer), &mut |room| rustix::io::read(&file, room), wanted)

@@ -5,6 +5,9 @@ use core::net::SocketAddr;
 
 use arrayvec::ArrayVec;
 
+use vsock_shell_proto::ability;
+use vsock_shell_proto::limits::SESSIONS_MAX;
+
 use crate::account::decimal;
 use crate::inet;
 use crate::sys::socket::VsockAddress;
@@ -25,7 +28,7 @@ pub const HOST_CID: u32 = 2;
 pub const HELP: &CStr = c"\
 Usage: vsock-shell-agent [-p PORT] [-d] [-v]... [--listen ADDR]...
                          [--connect ADDR] [--notify ADDR] [--allow-cid CID|any] [--grace SECONDS]
-                         [--root DIR] [--key FILE]
+                         [--root DIR] [--key FILE] [--deny WORD,...] [--read-only] [--user NAME] [--max-sessions N]
 Gives the host of this machine shells, commands and files over vsock.
 
   -p PORT         vsock port (default 5000)
@@ -40,12 +43,16 @@ Gives the host of this machine shells, commands and files over vsock.
   --grace SECONDS keep what a client runs that has lost its connection (default 60)
   --root DIR      serve the files beneath this directory and nothing else
   --key FILE      serve only who has the key in this file, as keygen writes it
+  --deny WORD,... refuse exec, shell, put, get, fs-write, connect, listen, system, system-write or detach
+  --read-only     refuse everything that changes something
+  --user NAME     serve with the rights of this user, who is not root
+  --max-sessions N at most so many at once (256)
   -h, --help      print this
   -V, --version   print the version
 ";
 
 /// The options that are words, and their places in this table.
-const LONG: [&[u8]; 9] = [
+const LONG: [&[u8]; 13] = [
     b"--help",
     b"--version",
     b"--listen",
@@ -55,6 +62,10 @@ const LONG: [&[u8]; 9] = [
     b"--grace",
     b"--root",
     b"--key",
+    b"--deny",
+    b"--read-only",
+    b"--user",
+    b"--max-sessions",
 ];
 const HELP_OPTION: usize = 0;
 const VERSION_OPTION: usize = 1;
@@ -65,6 +76,10 @@ const ALLOW_CID: usize = 5;
 const GRACE: usize = 6;
 const ROOT: usize = 7;
 const KEY: usize = 8;
+const DENY: usize = 9;
+const READ_ONLY: usize = 10;
+const USER: usize = 11;
+const MAX_SESSIONS: usize = 12;
 
 /// Where sessions come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +140,12 @@ pub struct Options<'a> {
     pub root: Option<&'a CStr>,
     /// The file with the key that clients have to have.
     pub key: Option<&'a CStr>,
+    /// Whose rights the agent gives its own up for.
+    pub user: Option<&'a CStr>,
+    /// What is refused, of [`ability`].
+    pub denied: u32,
+    /// Sessions at once.
+    pub sessions_max: u32,
     /// Whom to tell that it listens.
     pub notify: Option<Peer<'a>>,
     /// The addresses in order; none where none was given.
@@ -145,6 +166,9 @@ impl Options<'_> {
         notify: None,
         root: None,
         key: None,
+        user: None,
+        denied: 0,
+        sessions_max: SESSIONS_MAX as u32,
     };
 }
 
@@ -179,7 +203,8 @@ pub fn parse<'a>(
         match (position(&LONG, name), value) {
             (Some(HELP_OPTION), None) => return Ok(Request::Help),
             (Some(VERSION_OPTION), None) => return Ok(Request::Version),
-            (Some(option @ (LISTEN | CONNECT | ALLOW_CID | NOTIFY | GRACE | ROOT | KEY)), value) => {
+            (Some(READ_ONLY), None) => options.denied |= ability::CHANGES,
+            (Some(option), value) if !matches!(option, HELP_OPTION | VERSION_OPTION | READ_ONLY) => {
                 let value = value.map_or_else(|| value_of(arguments.next(), bytes), Ok)?;
                 match option {
                     LISTEN => push(&mut options.addresses, value)?,
@@ -188,7 +213,11 @@ pub fn parse<'a>(
                     GRACE => options.grace_ms = parse_seconds(value.to_bytes())?,
                     ROOT => options.root = Some(value),
                     KEY => options.key = Some(value),
-                    _ => options.notify = Some(parse_peer(value)?),
+                    DENY => options.denied |= parse_denied(value.to_bytes())?,
+                    USER => options.user = Some(value),
+                    MAX_SESSIONS => options.sessions_max = parse_count(value.to_bytes())?,
+                    NOTIFY => options.notify = Some(parse_peer(value)?),
+                    _ => {}
                 }
             }
             _ => {
@@ -284,6 +313,24 @@ fn parse_cid(text: &[u8]) -> Result<u32, UsageError<'_>> {
     }
 }
 
+fn parse_denied(words: &[u8]) -> Result<u32, UsageError<'_>> {
+    let mut denied = 0;
+    for word in words.split(|&byte| byte == b',') {
+        match ability::find(word) {
+            Some(bit) => denied |= bit,
+            None => return wrong(c"not an ability; --help has them", word),
+        }
+    }
+    Ok(denied)
+}
+
+fn parse_count(text: &[u8]) -> Result<u32, UsageError<'_>> {
+    match decimal(text) {
+        Some(count) if (1..=SESSIONS_MAX as u32).contains(&count) => Ok(count),
+        _ => wrong(c"not a number from 1 to 256", text),
+    }
+}
+
 /// Gives milliseconds, a month at the most.
 fn parse_seconds(text: &[u8]) -> Result<u32, UsageError<'_>> {
     match decimal(text) {
@@ -359,6 +406,29 @@ mod tests {
     fn problem(arguments: &[&'static CStr]) -> (&'static str, &'static [u8]) {
         let error = parsed(arguments).unwrap_err();
         (std::str::from_utf8(error.problem.as_bytes()).unwrap(), error.argument)
+    }
+
+    #[test]
+    fn power_can_be_taken_away() {
+        let (_, options) =
+            parsed(&[c"--deny=exec,fs-write", c"--deny", c"detach", c"--user", c"x", c"--max-sessions=3"])
+                .unwrap();
+        assert_eq!(options.denied, ability::EXEC | ability::FS_WRITE | ability::DETACH);
+        assert_eq!((options.user, options.sessions_max), (Some(c"x"), 3));
+        assert_eq!(
+            parsed(&[c"--read-only", c"--deny=get"]).unwrap().1.denied,
+            ability::CHANGES | ability::GET
+        );
+        for wrong in [
+            c"--deny=",
+            c"--deny=exec,",
+            c"--deny=Exec",
+            c"--read-only=1",
+            c"--max-sessions=0",
+            c"--max-sessions=257",
+        ] {
+            assert!(parsed(&[wrong]).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -16,8 +16,19 @@ pub struct Config {
     pub realm: u64,
     /// The process of ours that forked the session, and waits for it.
     pub parent: Option<Pid>,
+    /// What is refused, of [`ability`](vsock_shell_proto::ability).
+    pub denied: u32,
+    /// Sessions at once.
+    pub sessions_max: u32,
     /// The directory that is served, and nothing else (`R-9.14`).
     pub root: Option<&'static CStr>,
     /// PATH of commands, before their own environment (`R-9.5`).
     pub path: &'static [u8],
+}
+
+impl Config {
+    /// Nothing is kept, refused or shared.
+    pub const fn new(path: &'static [u8]) -> Self {
+        Self { grace_ms: 0, realm: 0, parent: None, denied: 0, sessions_max: 0, root: None, path }
+    }
 }

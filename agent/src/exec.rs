@@ -8,7 +8,7 @@
 use core::ffi::CStr;
 
 use rustix::fd::BorrowedFd;
-use rustix::fs::{Access, Gid, Uid};
+use rustix::fs::{Access, Uid};
 use rustix::io::Errno;
 use rustix::process::{Signal, getegid, geteuid};
 
@@ -103,15 +103,11 @@ fn become_user(
         Account::of_user(user, buffer).ok_or_else(|| failure.tell(Step::NoUser, Errno::NOENT, user))?;
     let mut failed = |errno| failure.tell(Step::User, errno, user);
     if own.is_root() {
-        let groups = account.groups(buffer);
-        let (uid, gid) = (Uid::from_raw_unchecked(account.uid), Gid::from_raw_unchecked(account.gid));
         if is_terminal {
             // As a login does, so that the user can open the terminal by its name. Not every devpts allows it.
-            let _ = rustix::fs::fchown(terminal, Some(uid), None);
+            let _ = rustix::fs::fchown(terminal, Some(Uid::from_raw_unchecked(account.uid)), None);
         }
-        rustix::thread::set_thread_groups(&groups).map_err(&mut failed)?;
-        rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(&mut failed)?;
-        rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed)?;
+        account.take_on(buffer).map_err(failed)?;
     } else if account.uid != own.as_raw() {
         return Err(failed(Errno::PERM));
     }

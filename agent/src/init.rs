@@ -189,7 +189,7 @@ impl Supervisor<'_> {
         if self.has_shell() && is_due(&self.shell) {
             let pid = self.start_child(&|child| {
                 let path = child.start.variable(b"PATH").unwrap_or(DEFAULT_PATH);
-                console::run(child.console, &Config { path, grace_ms: 0, realm: 0, parent: None, root: None })
+                console::run(child.console, &Config::new(path))
             });
             self.shell.handle_started(pid, now);
         }

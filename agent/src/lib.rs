@@ -41,3 +41,4 @@ pub mod spawn;
 pub mod startup;
 pub mod sys;
 pub mod terminal;
+pub mod user;

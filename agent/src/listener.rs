@@ -108,7 +108,8 @@ impl<'a> Listener<'a> {
             sockets,
             preamble: [0; PREAMBLE_LEN],
             half_open: HalfOpen::new(ENTRIES.take().ok_or(Errno::NOMEM)?, seed),
-            sessions: Sessions::new(),
+            // The process of a port is none of them.
+            sessions: Sessions::new(options.sessions_max as usize + ports.len()),
             ports,
             caller: options.connect.map(Caller::new),
             key,

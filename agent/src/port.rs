@@ -11,6 +11,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, set_parent_process_death_signal};
+use vsock_shell_proto::limits::SESSIONS_MAX;
 use vsock_shell_proto::serial::{Arrival, Port};
 
 use crate::log;
@@ -63,7 +64,7 @@ impl Watch {
             self.is_ending = true;
             if number == ORPHANED.as_raw() {
                 // Sessions notice that nobody is there to have the port back, and wait for their clients without it.
-                self.sessions = Sessions::new();
+                self.sessions = Sessions::new(SESSIONS_MAX);
             } else {
                 self.sessions.signal(Signal::TERM);
             }
@@ -81,7 +82,7 @@ pub fn serve(fd: OwnedFd) -> Option<(OwnedFd, Wire)> {
         port: PORT.take()?,
         watch: Watch {
             signals: Signals::open(&HANDLED_BY_INIT).ok()?,
-            sessions: Sessions::new(),
+            sessions: Sessions::new(SESSIONS_MAX),
             is_ending: false,
         },
     };

@@ -36,8 +36,9 @@ use arrayvec::ArrayVec;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitOptions, wait};
+use vsock_shell_proto::ability;
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
-use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Hello};
+use vsock_shell_proto::frame::{ChannelId, ChannelKind, FEATURE_JOBS, Flow, Hello};
 use vsock_shell_proto::limits::{
     CHANNEL_IDS, CHANNELS_MAX, POOL_LEN, PREAMBLE_LEN, REQUEST_MAX, RING_LEN, WATCHERS_MAX,
 };
@@ -165,7 +166,11 @@ impl<'c> Driver<'c> {
             channels: &mut CHANNELS.take()?[..],
             channels_max: CHANNELS_MAX,
         };
-        let hello = Hello::new(SOFTWARE, CHANNELS_MAX as u32, REQUEST_MAX as u32, config.grace_ms);
+        let mut hello = Hello::new(SOFTWARE, CHANNELS_MAX as u32, REQUEST_MAX as u32, config.grace_ms);
+        hello.denied = config.denied;
+        if config.denied & ability::DETACH != 0 {
+            hello.features &= !FEATURE_JOBS;
+        }
         let mut core = Core::new(Side::Agent, memory, hello, None);
         // At offset 0 there is nothing that could not be had.
         let _ = core.attach(0, now);
@@ -290,7 +295,11 @@ impl<'c> Driver<'c> {
                         self.core.refuse(channel, RefusalCode::TooMany, 0, b"");
                     }
                 }
-                _ => self.core.refuse(channel, RefusalCode::Unsupported, 0, b""),
+                kind => {
+                    let denied = self.config.denied & request::needs(kind) != 0;
+                    let code = if denied { RefusalCode::Denied } else { RefusalCode::Unsupported };
+                    self.core.refuse(channel, code, 0, b"");
+                }
             },
             Event::Finished { channel, flow: Flow::Request } => self.finish_request(channel),
             Event::Finished { channel, .. } | Event::Credit { channel, .. } => self.tasks.mark_ready(channel),

@@ -9,28 +9,31 @@ use crate::line::{Part, text};
 use crate::log;
 
 /// The sessions that run.
-pub struct Sessions(ArrayVec<Pid, SESSIONS_MAX>);
+pub struct Sessions {
+    running: ArrayVec<Pid, SESSIONS_MAX>,
+    max: usize,
+}
 
 impl Sessions {
-    /// None.
-    pub const fn new() -> Self {
-        Self(ArrayVec::new_const())
+    /// None, of so many.
+    pub const fn new(max: usize) -> Self {
+        Self { running: ArrayVec::new_const(), max }
     }
 
     /// Whether there is no room for another one.
     pub fn is_full(&self) -> bool {
-        self.0.is_full()
+        self.running.is_full() || self.running.len() >= self.max
     }
 
     /// Whether all have ended.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.running.is_empty()
     }
 
     /// Counts a session that was started; where there is no room, it runs uncounted.
     #[inline(never)]
     pub fn add(&mut self, pid: Pid) {
-        let _ = self.0.try_push(pid);
+        let _ = self.running.try_push(pid);
     }
 
     /// The same, and tells the log that a session began.
@@ -51,8 +54,10 @@ impl Sessions {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
                     ended(pid, status.exit_status());
-                    let Some(place) = self.0.iter().position(|&session| session == pid) else { continue };
-                    self.0.remove(place);
+                    let Some(place) = self.running.iter().position(|&session| session == pid) else {
+                        continue;
+                    };
+                    self.running.remove(place);
                     if let Some(signal) = status.terminating_signal() {
                         log::warning(&[
                             text(c"session "),
@@ -70,19 +75,13 @@ impl Sessions {
 
     /// A session has become a job: nobody waits for it here.
     pub fn release(&mut self, pid: Option<Pid>) {
-        self.0.retain(|&mut session| Some(session) != pid);
+        self.running.retain(|&mut session| Some(session) != pid);
     }
 
     /// Sends `signal` to all.
     pub fn signal(&self, signal: Signal) {
-        for &pid in &self.0 {
+        for &pid in &self.running {
             let _ = kill_process(pid, signal);
         }
-    }
-}
-
-impl Default for Sessions {
-    fn default() -> Self {
-        Self::new()
     }
 }

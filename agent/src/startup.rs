@@ -5,6 +5,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitOptions, getpid, kill_process, wait};
+use vsock_shell_proto::ability;
 use vsock_shell_proto::limits::PREAMBLE_LEN;
 use vsock_shell_proto::proof::Key;
 
@@ -24,7 +25,7 @@ use crate::sys::process::{Forked, fork};
 use crate::sys::signal::{HANDLED, RELEASED, Signals};
 use crate::sys::start::{Start, exit};
 use crate::sys::{descriptor, signal};
-use crate::{init, key, log, oom, port, root, session};
+use crate::{init, key, log, oom, port, root, session, user};
 
 /// Exit status for a wrong command line.
 const USAGE: i32 = 2;
@@ -112,8 +113,16 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
         realm.update(describe(address).end());
     }
     let key = key::load(options).map_err(|_| FAILURE)?;
-    let mut config =
-        Config { path, grace_ms: options.grace_ms, realm: realm.finish(), parent: None, root: options.root };
+    let user = user::find(options.user).map_err(|_| USAGE)?;
+    let beyond = if options.root.is_some() { ability::BEYOND_FILES } else { 0 };
+    let mut config = Config {
+        grace_ms: options.grace_ms,
+        realm: realm.finish(),
+        root: options.root,
+        denied: options.denied | beyond,
+        sessions_max: options.sessions_max,
+        ..Config::new(path)
+    };
     let mut sockets = ArrayVec::new();
     let mut ports = ArrayVec::new();
     for &address in &addresses {
@@ -126,6 +135,7 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
             Ok(Opened::Port(port)) => drop(ports.try_push((Some(port), None))),
             Ok(Opened::Listening(socket)) => drop(sockets.try_push(socket)),
             Ok(Opened::Connected(input, output)) if addresses.len() == 1 && !options.daemon => {
+                user::take_on(user).map_err(|_| FAILURE)?;
                 return serve_apart(input, output, key, &mut config);
             }
             Ok(Opened::Connected(..)) => {
@@ -153,6 +163,9 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     }
     if let Some(Err(errno)) = options.notify.map(listen::notify) {
         log::failure(c"tell that it listens", b"", errno);
+    }
+    if user::take_on(user).is_err() {
+        return remove_files(&sockets, FAILURE);
     }
     config.parent = Some(getpid());
     listen_and_serve(sockets, ports, options, key, hangup_ignored || options.daemon, &mut config)

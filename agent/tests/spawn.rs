@@ -35,13 +35,7 @@ fn start_with(bytes: &[u8], memory: usize) -> Result<Child, Failure> {
     vsock_shell_agent::sys::signal::take_over();
     let request = ExecRequest::parse(bytes).unwrap();
     let mut failure = Failure::default();
-    spawn(
-        &request,
-        &mut vec![0; memory],
-        &Config { path: DEFAULT_PATH, grace_ms: 0, realm: 0, parent: None, root: None },
-        &mut failure,
-    )
-    .map_err(|_| failure)
+    spawn(&request, &mut vec![0; memory], &Config::new(DEFAULT_PATH), &mut failure).map_err(|_| failure)
 }
 
 fn start(bytes: &[u8]) -> Child {

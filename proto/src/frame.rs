@@ -200,6 +200,8 @@ pub struct Hello {
     pub request_max: u32,
     /// How long a session without a connection is kept, in milliseconds.
     pub grace_ms: u32,
+    /// What the sender refuses, of [`ability`](crate::ability).
+    pub denied: u32,
     /// Name and version, for people.
     pub software: ArrayVec<u8, SOFTWARE_MAX>,
 }
@@ -217,7 +219,7 @@ impl Hello {
     #[must_use]
     pub fn new(software: &str, channels: u32, request_max: u32, grace_ms: u32) -> Self {
         let software = beginning(software.as_bytes());
-        Self { features: FEATURES, required: 0, channels, request_max, grace_ms, software }
+        Self { features: FEATURES, required: 0, channels, request_max, grace_ms, denied: 0, software }
     }
 
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, CloseCode> {
@@ -228,6 +230,7 @@ impl Hello {
             channels: u32_at(fixed, 16),
             request_max: u32_at(fixed, 20),
             grace_ms: u32_at(fixed, 24),
+            denied: u32_at(fixed, 28),
             software: beginning(software),
         };
         if hello.required & !FEATURES == 0 { Ok(hello) } else { Err(CloseCode::Feature) }
@@ -240,6 +243,7 @@ impl Hello {
         put(&mut bytes, 16, &self.channels.to_le_bytes());
         put(&mut bytes, 20, &self.request_max.to_le_bytes());
         put(&mut bytes, 24, &self.grace_ms.to_le_bytes());
+        put(&mut bytes, 28, &self.denied.to_le_bytes());
         put(&mut bytes, HELLO_LEN, &self.software);
         bytes.truncate(HELLO_LEN + self.software.len());
         bytes

@@ -13,6 +13,7 @@
 #[cfg(test)]
 extern crate std as _;
 
+pub mod ability;
 mod channel;
 pub mod code;
 pub mod fields;

@@ -6,8 +6,9 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
+use vsock_shell_proto::ability;
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
-use vsock_shell_proto::limits::{CHANNELS_MAX, JOBS_MAX, KEPT_LEN, REQUEST_MAX, SESSIONS_MAX, WATCHERS_MAX};
+use vsock_shell_proto::limits::{CHANNELS_MAX, JOBS_MAX, KEPT_LEN, REQUEST_MAX, WATCHERS_MAX};
 use vsock_shell_proto::preamble::VERSION_MAX;
 
 use super::ends::{Source, pump};
@@ -15,6 +16,7 @@ use super::request::Place;
 use super::tasks::Step;
 use super::watch::{self, Token};
 use super::{Core, SOFTWARE};
+use crate::config::Config;
 use crate::line::{Line, Part, text};
 use crate::sys::clock::{self, uptime_seconds};
 
@@ -22,15 +24,9 @@ use crate::sys::clock::{self, uptime_seconds};
 const RECORD_MAX: usize = 8192;
 
 /// What there is so much of, and no more.
-const LIMITS: &str = "sessions_max\0channels_max\0request_max\0jobs_max\0watchers_max\0kept_max";
-const LIMIT_VALUES: [u64; 6] = [
-    SESSIONS_MAX as u64,
-    CHANNELS_MAX as u64,
-    REQUEST_MAX as u64,
-    JOBS_MAX as u64,
-    WATCHERS_MAX as u64,
-    KEPT_LEN as u64,
-];
+const LIMITS: &str = "channels_max\0request_max\0jobs_max\0watchers_max\0kept_max";
+const LIMIT_VALUES: [u64; 5] =
+    [CHANNELS_MAX as u64, REQUEST_MAX as u64, JOBS_MAX as u64, WATCHERS_MAX as u64, KEPT_LEN as u64];
 
 /// An answer on its way.
 pub struct Answer {
@@ -67,7 +63,7 @@ impl Answer {
     /// # Errors
     /// There is no pipe.
     #[inline(never)]
-    pub fn tell_info(&mut self, grace_ms: u32) -> Result<(), Errno> {
+    pub fn tell_info(&mut self, config: &Config) -> Result<(), Errno> {
         self.open()?;
         let system = rustix::system::uname();
         self.line(c"agent", Part::Bytes(SOFTWARE.as_bytes()));
@@ -84,8 +80,17 @@ impl Answer {
         if let Some(id) = read_line(c"/etc/machine-id", &mut id) {
             self.line(c"machine_id", Part::Bytes(id));
         }
+        self.line(c"sessions_max", Part::Number(u64::from(config.sessions_max)));
         self.numbers(LIMITS, &LIMIT_VALUES);
-        self.line(c"grace_seconds", Part::Number(u64::from(grace_ms) / 1000));
+        self.line(c"grace_seconds", Part::Number(u64::from(config.grace_ms) / 1000));
+        let mut denied = Line::new();
+        for name in ability::names(config.denied) {
+            let comma = if denied.as_bytes().is_empty() { c"" } else { c"," };
+            denied.append(&[text(comma), Part::Bytes(name.as_bytes())]);
+        }
+        if config.denied != 0 {
+            self.line(c"denied", Part::Line(&denied));
+        }
         self.end();
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What a session has to do with jobs: it makes one of its command, and tells those that its client visits how that client is.
 
 use rustix::io::Errno;
+use vsock_shell_proto::ability;
 use vsock_shell_proto::frame::{ChannelId, Outcome};
 
 use super::Driver;
@@ -19,6 +20,9 @@ impl Driver<'_> {
             // The job says that it is over, and what is on its way comes before.
             Of::Job(_) => exec.say(Word::Done),
             Of::Command(_) if exec.slot.is_some() => {}
+            Of::Command(_) if self.config.denied & ability::DETACH != 0 => {
+                self.core.detach_channel(channel, Errno::PERM.raw_os_error().unsigned_abs());
+            }
             Of::Command(_) => {
                 exec.slot = Slot::take(self.config.realm, flags);
                 if exec.slot.is_none() {

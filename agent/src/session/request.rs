@@ -7,6 +7,7 @@ use core::ffi::CStr;
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;
+use vsock_shell_proto::ability;
 use vsock_shell_proto::code::RefusalCode;
 use vsock_shell_proto::fields::{Field, Fields, Malformed, flag, tag};
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow};
@@ -24,7 +25,7 @@ use super::system;
 use super::tasks::Task;
 use super::watch::Watch;
 use super::{Core, Driver};
-use crate::command::ExecRequest;
+use crate::command::{ExecRequest, Program};
 use crate::config::Config;
 use crate::failure::{Failure, Step, Told};
 use crate::hangup::Target;
@@ -119,11 +120,11 @@ impl Requests {
         let request = self.buffer.get(..self.length).unwrap_or_default();
         let memory = &mut self.memory[..];
         let started = match kind {
-            ChannelKind::Exec | ChannelKind::Job if place.config.root.is_some() => {
-                core.refuse(channel, RefusalCode::Denied, 0, b"");
-                Err(())
+            kind if place.config.denied & needs(kind) != 0 => refuse_denied(core, channel),
+            ChannelKind::Exec => {
+                let denied = place.config.denied;
+                start_exec(request, denied, memory, channel, core, place)
             }
-            ChannelKind::Exec => start_exec(request, memory, channel, core, place),
             ChannelKind::Put | ChannelKind::Get => {
                 start_transfer(kind, request, memory, channel, core, place)
             }
@@ -207,16 +208,39 @@ pub struct Place<'d> {
 /// The channel was refused.
 pub(super) type Started = Result<Task, ()>;
 
-/// Starts a command.
+/// What every request of this kind takes, of [`ability`].
+pub(super) const fn needs(kind: ChannelKind) -> u32 {
+    match kind {
+        ChannelKind::Put => ability::PUT,
+        ChannelKind::Get => ability::GET,
+        ChannelKind::Connect => ability::CONNECT,
+        ChannelKind::Listen => ability::LISTEN,
+        ChannelKind::Job => ability::DETACH | ability::EXEC,
+        _ => 0,
+    }
+}
+
+/// The agent was started without what the request takes.
+pub(super) fn refuse_denied(core: &mut Core, channel: ChannelId) -> Started {
+    core.refuse(channel, RefusalCode::Denied, 0, b"");
+    Err(())
+}
+
+/// Starts a command, unless what it takes is `denied`.
 #[inline(never)]
 pub(super) fn start_exec(
     request: &[u8],
+    denied: u32,
     memory: &mut [u8],
     channel: ChannelId,
     core: &mut Core,
     place: &mut Place<'_>,
 ) -> Started {
     let mut request = ExecRequest::parse(request).map_err(|code| core.refuse(channel, code, 0, b""))?;
+    let takes = if let Program::Login = request.program { ability::SHELL } else { ability::EXEC };
+    if denied & (takes | if request.detach.is_some() { ability::DETACH } else { 0 }) != 0 {
+        return refuse_denied(core, channel);
+    }
     let file = request.number.map(|number| place.programs.take(number));
     if let Some(None) = file {
         core.refuse(channel, RefusalCode::NotFound, 0, b"no such program was put");

@@ -12,7 +12,7 @@ use super::base::Base;
 use super::fs;
 use super::identity::Identity;
 use super::power;
-use super::request::{Place, Started, number, start_exec};
+use super::request::{Place, Started, number, refuse_denied, start_exec};
 use super::tasks::Task;
 use super::verb::{Asked, Verb};
 use crate::exec;
@@ -33,20 +33,20 @@ pub(super) fn start(
 ) -> Started {
     let mut asked = Asked::nothing();
     asked.read(request, is_fs).map_err(|code| core.refuse(channel, code, 0, b""))?;
+    if place.config.denied & asked.takes() != 0 {
+        return refuse_denied(core, channel);
+    }
     let done = if is_fs {
         let Identity { home, rights } = Identity::or_refuse(asked.user, memory, channel, core)?;
         rights
             .with(|| Base::open(place.config.root, &home))
             .map_err(|failed| failed.errno.unwrap_or(Errno::IO))
             .and_then(|base| fs::start(&asked, channel, base, rights))
-    } else if place.config.root.is_some() && asked.verb != Verb::Info {
-        core.refuse(channel, RefusalCode::Denied, 0, b"");
-        return Err(());
     } else {
         let mut answer = Answer::nothing(channel);
         let done = match Action::of_verb(asked.verb) {
             Some(action) => match power::ask(action, asked.flags & flag::FORCE != 0) {
-                Ok(false) => return start_exec(power::program(action), memory, channel, core, place),
+                Ok(false) => return start_exec(power::program(action), 0, memory, channel, core, place),
                 asked => asked.map(|_| ()),
             },
             None => perform(&asked, memory, &mut answer, place),
@@ -91,7 +91,7 @@ fn perform(
             Ok(())
         }
         Verb::Log => answer.tell_log(asked.flags & flag::FOLLOW != 0, place),
-        Verb::Info => answer.tell_info(place.config.grace_ms),
+        Verb::Info => answer.tell_info(place.config),
         _ => {
             rustix::fs::sync();
             Ok(())

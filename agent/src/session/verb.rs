@@ -2,6 +2,7 @@
 
 use core::ffi::CStr;
 
+use vsock_shell_proto::ability;
 use vsock_shell_proto::code::RefusalCode;
 use vsock_shell_proto::fields::{Fields, Malformed, flag, tag};
 
@@ -86,6 +87,17 @@ impl<'r> Asked<'r> {
             values_given: 0,
             flags: 0,
             user: None,
+        }
+    }
+
+    /// What it takes, of [`ability`].
+    pub fn takes(&self) -> u32 {
+        match self.verb {
+            Verb::Info | Verb::Statfs => 0,
+            Verb::Mkdir | Verb::Remove | Verb::Rename | Verb::Symlink | Verb::Chmod => ability::FS_WRITE,
+            Verb::Sync | Verb::Environment | Verb::Log => ability::SYSTEM,
+            Verb::Clock if self.values_given == 0 => ability::SYSTEM,
+            _ => ability::SYSTEM | ability::SYSTEM_WRITE,
         }
     }
 
