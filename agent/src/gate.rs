@@ -17,7 +17,7 @@ use vsock_shell_proto::preamble::{Answer, Preamble, Status};
 use vsock_shell_proto::proof::{Challenge, Key, PROOF_LEN, Role, Said};
 
 use crate::clock::{now_ms, now_us, until};
-use crate::half_open::DELAY_MS;
+use crate::half_open::{DEADLINE_MS, DELAY_MS};
 use crate::session::transport::Transport;
 use crate::sys::clock;
 use crate::sys::process::{close_all_but, confine, end};
@@ -29,6 +29,8 @@ pub const PROVED: i32 = 0;
 pub const WRONG: i32 = 1;
 /// It is over.
 const OVER: i32 = 2;
+/// How long before the kernel is asked for randomness again.
+const ENTROPY_PAUSE_MS: u64 = 20;
 /// Bytes of `boot_id` and `machine-id` as text.
 const ID_TEXT_MAX: usize = 64;
 
@@ -49,16 +51,26 @@ pub fn screen(preamble: &[u8; PREAMBLE_LEN], has_key: bool) -> Result<(), Status
     }
 }
 
-/// What is said to who begins with this preamble.
+/// What is said to who begins with this preamble. Waits until there is randomness at all, to the deadline.
 ///
 /// # Errors
 /// Why nothing is.
-pub fn challenge(key: &Key, bytes: &[u8; PREAMBLE_LEN]) -> Result<[u8; PREAMBLE_LEN], Refused> {
+pub fn challenge(
+    key: &Key,
+    bytes: &[u8; PREAMBLE_LEN],
+    deadline_ms: u64,
+) -> Result<[u8; PREAMBLE_LEN], Refused> {
     let preamble = Preamble::parse(bytes).map_err(|_| Refused::NotAPreamble)?;
     let version = preamble.version().ok_or(Refused::With(Status::Version))?;
     let mut fresh = [0; 56];
     let (random, rest) = fresh.split_at_mut(32);
-    random::wait_for(random).map_err(|_| Refused::With(Status::NoResources))?;
+    while let Err(errno) = random::fill(random) {
+        let now = now_ms();
+        if errno != Errno::AGAIN || now >= deadline_ms {
+            return Err(Refused::With(Status::NoResources));
+        }
+        let _ = poll(&mut [], Some(&until((now + ENTROPY_PAUSE_MS).min(deadline_ms))));
+    }
     let [seconds, nanoseconds] = clock::time();
     for (place, number) in rest.chunks_exact_mut(8).zip([now_us(), seconds, nanoseconds]) {
         place.copy_from_slice(&number.to_ne_bytes());
@@ -79,7 +91,8 @@ pub fn judge(key: &Key, said: &Said<'_>, proof: &[u8; PROOF_LEN]) -> Option<[u8;
 
 /// What a process does for a connection at the gate.
 pub fn keep(key: &Key, stream: OwnedFd, preamble: &[u8; PREAMBLE_LEN]) -> ! {
-    let challenge = match challenge(key, preamble) {
+    // The listener ends who takes longer.
+    let challenge = match challenge(key, preamble, now_ms().saturating_add(DEADLINE_MS)) {
         Ok(challenge) => challenge,
         Err(refused) => {
             if let Refused::With(status) = refused {
@@ -145,7 +158,7 @@ fn pass(
     preamble: &[u8; PREAMBLE_LEN],
     deadline_ms: u64,
 ) -> Result<bool, Refused> {
-    let challenge = challenge(key, preamble)?;
+    let challenge = challenge(key, preamble, deadline_ms)?;
     let mut proof = [0; PROOF_LEN];
     if !transport.send(&challenge, deadline_ms) || !transport.receive(&mut proof, deadline_ms) {
         return Ok(false);

@@ -30,7 +30,7 @@ static SOURCE: Storage<[u8; SOURCE_MAX]> = Storage::new([0; SOURCE_MAX]);
 #[derive(Debug)]
 pub struct Unusable;
 
-/// The key, where there is one. This process is not dumped from then on.
+/// The key, where there is one. This process is not dumped from then on, nor are those that it forks.
 ///
 /// # Errors
 /// It was told to the log. Nobody is to be served then: it was meant to be protected.
@@ -67,12 +67,10 @@ pub fn load(options: &Options<'_>) -> Result<Option<&'static mut Key>, Unusable>
     Ok(None)
 }
 
-/// Forgets a key in a process that does not need it any more.
-pub fn forget(key: Option<&mut Key>) {
-    if let Some(key) = key {
-        key.wipe();
-        let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
-    }
+/// Puts zeros into the place of the key in a copy of the tables.
+pub fn blank(tables: &mut [u8]) {
+    let at = position(tables).unwrap_or(tables.len());
+    tables.iter_mut().skip(at).take_while(|byte| **byte != 0).for_each(|byte| *byte = 0);
 }
 
 fn read(path: &CStr, place: &mut [u8]) -> Result<usize, Errno> {
@@ -88,10 +86,37 @@ fn read(path: &CStr, place: &mut [u8]) -> Result<usize, Errno> {
     }
 }
 
-/// What stands behind the name of the credential, up to its NUL.
-fn behind(tables: &[u8]) -> Option<&[u8]> {
+/// Where the credential stands, behind its name.
+fn position(tables: &[u8]) -> Option<usize> {
     let at = tables.windows(CREDENTIAL.len()).position(|window| window == CREDENTIAL)?;
-    let text = tables.get(at + CREDENTIAL.len()..)?;
+    Some(at + CREDENTIAL.len())
+}
+
+/// The credential, up to its NUL.
+fn behind(tables: &[u8]) -> Option<&[u8]> {
+    let text = tables.get(position(tables)?..)?;
     let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
     text.get(..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{behind, blank};
+
+    #[test]
+    fn the_credential_among_the_tables_ends_at_its_nul_and_can_be_blanked() {
+        let mut tables =
+            b"\x0b\x05QEMU\0io.systemd.credential:vsock-shell.key=abc\0vsock-shell.key=x\0".to_vec();
+        assert_eq!(behind(&tables), Some(&b"abc"[..]));
+        let before = tables.clone();
+        blank(&mut tables);
+        assert_eq!(tables.len(), before.len());
+        assert_eq!(behind(&tables), Some(&b""[..]));
+        assert!(!tables.windows(3).any(|window| window == b"abc"));
+        assert!(tables.ends_with(b"\0vsock-shell.key=x\0"));
+        let mut others = b"no such thing".to_vec();
+        blank(&mut others);
+        assert_eq!((behind(&others), &others[..]), (None, &b"no such thing"[..]));
+        assert_eq!(behind(b"io.systemd.credential:vsock-shell.key="), Some(&b""[..]));
+    }
 }

@@ -269,7 +269,7 @@ fn listen_and_serve(
     match outcome {
         Outcome::Ended => Ok(()),
         Outcome::Session(stream) => {
-            key::forget(key);
+            key.map(Key::wipe);
             // Ctrl-C in the agent's terminal is for the listener, which then asks the sessions to end.
             let _ = rustix::process::setsid();
             let Ok(output) = rustix::io::fcntl_dupfd_cloexec(&stream, 3) else { return Err(FAILURE) };
@@ -313,7 +313,7 @@ fn serve_apart(
         }
     };
     drop((input, output));
-    key::forget(key);
+    key.map(Key::wipe);
     let signals = Signals::open(&HANDLED).map_err(|_| FAILURE)?;
     loop {
         let _ = poll(&mut [PollFd::new(&signals, PollFlags::IN)], None);
@@ -346,7 +346,7 @@ fn serve_one(
     let deadline_ms = now_ms().saturating_add(DEADLINE_MS);
     let may_begin = transport.receive(&mut preamble, deadline_ms)
         && gate::keep_here(&mut transport, key.as_deref(), &preamble, deadline_ms);
-    key::forget(key);
+    key.map(Key::wipe);
     if may_begin {
         session::run(transport, &preamble, config)
     }

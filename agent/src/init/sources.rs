@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::settings::{KEYS, Settings, Source};
+use crate::key;
 use crate::line::{Part, text};
 use crate::log;
 use crate::path::PathBuffer;
@@ -52,6 +53,7 @@ fn without_key(word: &[u8]) -> &[u8] {
 
 fn append_credentials(text: &mut Text) {
     let _ = text.append_file(c"/sys/firmware/dmi/tables/DMI");
+    key::blank(text.buffer);
     for key in KEYS {
         let mut path = PathBuffer::new();
         let before = text.len;

@@ -21,16 +21,17 @@ pub(super) fn keep(seed: u64) {
     SEED.store(seed, Ordering::Relaxed);
 }
 
-/// Fills `place`, `getrandom(2)`; waits for the kernel to have randomness at all.
+/// Fills `place`, `getrandom(2)`, unless the kernel has no randomness yet.
 ///
 /// # Errors
-/// ENOSYS before Linux 3.17.
-pub fn wait_for(place: &mut [u8]) -> Result<()> {
+/// EAGAIN then; ENOSYS before Linux 3.17.
+pub fn fill(place: &mut [u8]) -> Result<()> {
+    const GRND_NONBLOCK: usize = 1;
     let mut have = 0;
     while let Some(room) = place.get_mut(have..).filter(|room| !room.is_empty()) {
         let (address, length) = (room.as_mut_ptr().expose_provenance(), room.len());
         // SAFETY: the kernel writes into what we have borrowed, so many bytes.
-        match unsafe { call(__NR_getrandom, address, length, 0, 0) } {
+        match unsafe { call(__NR_getrandom, address, length, GRND_NONBLOCK, 0) } {
             Ok(count) => have += count,
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
