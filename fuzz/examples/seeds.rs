@@ -54,6 +54,15 @@ fn carried(target: &str, name: &str, bytes: &[u8]) -> Vec<Vec<u8>> {
     let with = |heads: &[u8]| heads.iter().map(|&head| [&[head], bytes].concat()).collect();
     match target {
         "preamble" if begins(&["preamble", "answer"]) => with(&[0, 2, 3]),
+        // A key as text, and both sides untouched.
+        "proof" if name == "preamble-first" => vec![
+            [&[0][..], &b"0f".repeat(32)].concat(),
+            [1, 0, 7, 0, 3, 0].to_vec(),
+            [1, 0, 7, 0, 4, 0].to_vec(),
+            [2, 0, 0].to_vec(),
+            [2, 1, 40, 1, 0].to_vec(),
+            [2, 0, 1, 3, 1].to_vec(),
+        ],
         "records" if begins(&["record"]) => with(&[0, 5]),
         "records" if begins(&["transcript"]) => vec![[&[9], &bytes[64..]].concat()],
         // Behind HELLO, and to either side.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use vsock_shell::client::Client;
 use vsock_shell::error::Error;
+use vsock_shell::key::Credentials;
 use vsock_shell::patience::Patience;
 use vsock_shell::target::{Address, Target};
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
@@ -45,15 +46,26 @@ pub(crate) fn with_client(
     script: &[u8],
     work: impl FnOnce(&mut Client) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    with_peer(None, |stream| _ = serve(stream, script), work)
+}
+
+/// Lets a client with these credentials talk to somebody.
+pub(crate) fn with_peer(
+    credentials: Option<Credentials>,
+    serve: impl FnOnce(&UnixStream) + Send,
+    work: impl FnOnce(&mut Client) -> Result<(), Error>,
+) -> Result<(), Error> {
     let listener = listener();
     thread::scope(|scope| {
         scope.spawn(|| {
             if let Ok((stream, _)) = listener.accept() {
-                serve(&stream, script);
+                stream.set_read_timeout(Some(DEADLINE)).expect("a timeout that is not zero");
+                stream.set_write_timeout(Some(DEADLINE)).expect("a timeout that is not zero");
+                serve(&stream);
                 _ = stream.shutdown(Shutdown::Both);
             }
         });
-        let target = Target { user: None, address: Address::Unix(folder().join("socket")) };
+        let target = Target { user: None, address: Address::Unix(folder().join("socket")), credentials };
         let patience = Patience { connect: Duration::ZERO, reconnect: Duration::ZERO, dead_after: None };
         let mut client = Client::connect(&target, patience)?;
         work(&mut client)
@@ -80,8 +92,6 @@ struct Answer {
 
 fn serve(stream: &UnixStream, script: &[u8]) -> Option<()> {
     let mut input = Input::new(script);
-    stream.set_read_timeout(Some(DEADLINE)).ok()?;
-    stream.set_write_timeout(Some(DEADLINE)).ok()?;
     let mut preamble = [0; PREAMBLE_LEN];
     (&mut &*stream).read_exact(&mut preamble).ok()?;
     let preamble = Preamble::parse(&preamble).expect("a client says what it should");

@@ -14,6 +14,7 @@ pub mod input;
 pub mod items;
 pub mod link;
 pub mod preamble;
+pub mod proof;
 pub mod requests;
 pub mod serial;
 pub mod session;
@@ -27,7 +28,7 @@ pub mod words;
 pub type Body = fn(&[u8]);
 
 /// Every target but the canary.
-pub const TARGETS: [(&str, Body); 18] = [
+pub const TARGETS: [(&str, Body); 19] = [
     ("accounts", settings::accounts),
     ("answers", answers::answers),
     ("arguments", words::arguments),
@@ -37,6 +38,7 @@ pub const TARGETS: [(&str, Body); 18] = [
     ("link", link::link),
     ("mux", session::mux),
     ("preamble", preamble::preamble),
+    ("proof", proof::proof),
     ("records", frames::records),
     ("requests", requests::requests),
     ("serial", serial::serial),
