@@ -1,4 +1,4 @@
-//! Connections that were accepted and have no session yet: their preamble is on its way, they are at the [gate](crate::gate), or
+//! Connections that were accepted and have no session yet: their preamble is on its way, they are at the gate ([`crate::gate`]), or
 //! they wait to hear that they may not come in.
 //!
 //! The table is bounded, and where it is full, a random entry makes room: whoever opens connections and says nothing

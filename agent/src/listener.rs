@@ -1,7 +1,7 @@
 //! The listener process: accepts, checks the peer, reads the preamble, forks the session.
 //!
 //! One loop over epoll. Nothing in it waits for a peer, every turn does bounded work, and it parses nothing. A peer
-//! that misbehaves costs one entry of a table ([`crate::half_open`]), with a process at the [gate](crate::gate) where there is a
+//! that misbehaves costs one entry of a table ([`crate::half_open`]), with a process at the gate ([`crate::gate`]) where there is a
 //! key, or one process ([`sessions`](crate::sessions)).
 
 use arrayvec::ArrayVec;

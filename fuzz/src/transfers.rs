@@ -116,7 +116,7 @@ impl Place {
         assert!(
             names(&folder())
                 .iter()
-                .all(|name| ["inside", "outside", "socket"].iter().any(|known| name == known))
+                .all(|name| ["inside", "key", "outside", "socket"].iter().any(|known| name == known))
         );
         let file = self.outside.join("file");
         assert_eq!(fs::read(&file).expect("it is there"), b"kept");

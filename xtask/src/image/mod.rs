@@ -65,7 +65,7 @@ pub struct Recipe {
     pub shell: bool,
     /// What is `/init` in the agent's place; the agent is then at [`AGENT_BESIDE_INIT`].
     pub init: Option<PathBuf>,
-    /// The file with the key that clients have to have, at [`KEY`].
+    /// The file with the key that clients have to have, at `/etc/vsock-shell.key`.
     pub key: Option<PathBuf>,
 }
 
