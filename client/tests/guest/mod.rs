@@ -14,6 +14,7 @@ pub mod pty;
 pub mod stream;
 pub mod tree;
 pub mod ways;
+pub mod wire;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
