@@ -9,15 +9,17 @@ mod guest;
 mod channels;
 mod link;
 mod preamble;
+mod requests;
 mod session;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use guest::wire::{Frame, Wire, field, frame, hello, kind};
+use guest::wire::{Frame, Heard, Wire, field, frame, hello, kind};
 use guest::{Guest, TARGET};
 
 /// Kinds of channels.
 const EXEC: u8 = 1;
+const PUT: u8 = 2;
 const GET: u8 = 3;
 
 /// A preamble that keeps to the rules, of a session that nobody else has.
@@ -98,10 +100,10 @@ fn arguments(words: &[&str]) -> Vec<u8> {
 #[track_caller]
 fn answer(wire: &mut Wire) -> Frame {
     loop {
-        if let guest::wire::Heard::Frame(frame) = wire.hear()
-            && [kind::ACCEPTED, kind::REFUSED].contains(&frame.kind)
-        {
-            return frame;
+        match wire.hear() {
+            Heard::Frame(frame) if [kind::ACCEPTED, kind::REFUSED].contains(&frame.kind) => return frame,
+            Heard::End => panic!("closed without an answer"),
+            _ => {}
         }
     }
 }
