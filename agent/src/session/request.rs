@@ -280,6 +280,10 @@ fn start_job(request: &[u8], channel: ChannelId, core: &mut Core, place: &mut Pl
     match watched {
         Ok((exec, has_terminal)) => {
             core.accept(channel, u64::from(has_terminal));
+            // Nobody hears what is said to it (`R-11.5`).
+            if exec.input.is_none() {
+                core.stop(channel, Flow::Input);
+            }
             Ok(Task::Exec(exec))
         }
         Err(errno) => {

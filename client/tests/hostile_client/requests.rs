@@ -260,6 +260,26 @@ fn r_11_4_a_result_that_there_is_not_yet_is_not_waited_for() {
 }
 
 #[test]
+fn r_11_5_who_only_reads_and_types_all_the_same_is_stopped() {
+    const CREDIT_EXCEEDED: u32 = 0x27;
+    const ATTACH: u8 = 1;
+    const READ_ONLY: u8 = 1;
+    let guest = Guest::start();
+    let number = detach(&guest, &["-t"], "cat").parse().unwrap();
+    let mut wire = greeted(&guest);
+    wire.say(&[asking(0, JOB, &job(number, ATTACH, READ_ONLY)), frame(kind::RESIZE, 0, 0, &[9; 8])]);
+    assert_eq!(wire.next(kind::STOP).flow, 0);
+    wire.say(&[frame(kind::DATA, 0, 0, &[4; 4096])]);
+    wire.is_alive();
+    wire.say(&[frame(kind::DATA, 0, 0, &[4])]);
+    ends(&guest, &mut wire, CREDIT_EXCEEDED, "");
+    // The job has heard nothing of it.
+    assert!(guest.run(["jobs", TARGET]).succeeded().contains("running"));
+    guest.run(["kill", "-9", TARGET, "1"]).succeeded();
+    guest.run(["result", "--wait", TARGET, "1"]);
+}
+
+#[test]
 fn r_11_6_a_job_whose_status_was_read_is_no_more() {
     const ATTACH: u8 = 1;
     let guest = Guest::start();
