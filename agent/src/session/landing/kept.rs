@@ -91,7 +91,7 @@ pub(super) fn open_partial(
         let is_ours = hold(file.as_fd(), true) && has_name(folder, name, &file);
         return Ok(is_ours.then_some((file, partial)));
     }
-    let file = open(OFlags::empty()).map_err(going_on)?;
+    let file = open(OFlags::empty()).map_err(|_| going_on(Errno::NODATA))?;
     if !hold(file.as_fd(), true) || !has_name(folder, name, &file) {
         return Err(going_on(Errno::BUSY));
     }
