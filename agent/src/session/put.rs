@@ -109,10 +109,11 @@ impl Put {
         matches!(self.receiver.place, Place::Memory)
     }
 
-    /// The program that it brought.
+    /// The program that it brought. What is none, and not complete, is discarded with us.
     pub fn into_program(mut self) -> Option<OwnedFd> {
         let is_program = self.is_program() && matches!(self.end, Some(Ok(())));
-        self.receiver.landing.take().filter(|_| is_program).map(Landing::into_file)
+        let landing = if is_program { self.receiver.landing.take() } else { None };
+        landing.map(Landing::into_file)
     }
 
     /// Takes bytes of the stream: how many. A file takes everything at once; content is gathered and written together.

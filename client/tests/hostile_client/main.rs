@@ -11,6 +11,7 @@ mod link;
 mod preamble;
 mod requests;
 mod session;
+mod trees;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
