@@ -19,6 +19,7 @@ pub mod image;
 pub mod kernel;
 pub mod packages;
 mod portability;
+mod rules;
 pub mod scratch;
 mod size;
 mod suite;
@@ -40,6 +41,7 @@ cargo xtask fuzz [TARGET] [--seconds N] [--keep]
                                        looks for inputs that break something; `canary`: whether it would find one
 cargo xtask fuzz --coverage            the lines of proto that the committed corpus reaches
 cargo xtask portability                proto without std, and its tests on 32 bits (part of `test`)
+cargo xtask rules                      whether each rule of the protocol that can be broken has a test that breaks it
 cargo xtask size [--json]              what the agent weighs, and whether it is fully static
 cargo xtask bench [--quick] [--rows 1,3] [--rounds N] [--markdown FILE]
                                        side by side with its floors, ssh, rsync, dropbear and socat
@@ -75,6 +77,7 @@ fn perform(chore: &str, arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         "build" => build::main(),
         "demo" => demo::main(),
         "portability" => portability::main(),
+        "rules" => rules::main(),
         "packages" => packages::main(),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
