@@ -79,7 +79,7 @@ impl Scene {
 }
 
 #[test]
-fn a_name_that_leads_elsewhere_ends_the_copy() {
+fn r_10_1_a_name_that_leads_elsewhere_ends_the_copy() {
     let long = [b'n'; 256];
     for name in [&b".."[..], b".", b"", b"/etc", b"a/b", b"../outside/kept", b"a/", b"/", &long] {
         for make in [|name: &[u8]| file(name, b"x"), folder, |name: &[u8]| link(name, Path::new("/"))] {
@@ -98,7 +98,7 @@ fn a_name_that_leads_elsewhere_ends_the_copy() {
 }
 
 #[test]
-fn nothing_is_written_through_a_link_that_was_planted_before() {
+fn r_10_5_nothing_is_written_through_a_link_that_was_planted_before() {
     let scene = Scene::new(|outside| {
         vec![
             folder(b""),
@@ -124,7 +124,7 @@ fn nothing_is_written_through_a_link_that_was_planted_before() {
 }
 
 #[test]
-fn a_directory_that_turns_into_a_link_stays_one() {
+fn r_10_4_a_directory_that_turns_into_a_link_stays_one() {
     let scene = Scene::new(|outside| {
         vec![
             folder(b""),
@@ -163,7 +163,7 @@ fn a_directory_that_is_open_and_replaced_leads_nowhere_else() {
 }
 
 #[test]
-fn a_hard_link_leads_to_what_came_and_nowhere_else() {
+fn r_10_7_a_hard_link_leads_to_what_came_and_nowhere_else() {
     let identity = |inode, flags| Meta {
         inode,
         device: 7,
@@ -295,7 +295,7 @@ fn a_link_to_a_device_that_came_before_is_replaced_and_not_written_to() {
 }
 
 #[test]
-fn what_breaks_the_rules_ends_the_copy() {
+fn r_10_1_what_breaks_the_rules_ends_the_copy() {
     let open = |mode| entry(&meta(mode, meta_flag::OPEN), b"x", b"");
     let streams: Vec<(&str, Vec<Vec<u8>>)> = vec![
         ("leaves what it never entered", vec![folder(b""), leave(), leave()]),
@@ -350,7 +350,7 @@ fn a_stream_that_ends_too_early_leaves_nothing_incomplete() {
 }
 
 #[test]
-fn more_than_was_announced_ends_the_copy() {
+fn r_10_2_more_than_was_announced_ends_the_copy() {
     let ten = Meta { size: 10, ..meta(FILE, meta_flag::OPEN) };
     for more in [
         vec![bytes(&[7; 11])],
@@ -378,7 +378,7 @@ fn more_than_was_announced_ends_the_copy() {
 }
 
 #[test]
-fn a_file_that_is_not_what_its_digest_says_is_discarded_and_the_rest_is_copied() {
+fn r_10_3_a_file_that_is_not_what_its_digest_says_is_discarded_and_the_rest_is_copied() {
     let open = |name: &[u8]| entry(&meta(FILE, meta_flag::OPEN), name, b"");
     for lie in [end(b"other", 7), end(b"content", 8), end(b"content", 6), end(b"", 0)] {
         let scene = Scene::new(|_| {
@@ -397,13 +397,13 @@ fn a_file_that_is_not_what_its_digest_says_is_discarded_and_the_rest_is_copied()
 }
 
 #[test]
-fn a_tree_that_is_too_deep_ends_the_copy() {
+fn r_10_1_a_tree_that_is_too_deep_ends_the_copy() {
     let scene = Scene::new(|_| std::iter::once(folder(b"")).chain((0..1000).map(|_| folder(b"d"))).collect());
     scene.cp(&["-r"]).failed(255, &["the guest sent a tree that is too deep"]);
 }
 
 #[test]
-fn what_a_guest_tells_is_shown_escaped() {
+fn r_10_9_what_a_guest_tells_is_shown_escaped() {
     let evil = b"\x1b]0;evil\x07\r\n\x9b2J\xe2\x80\xae";
     let scene = Scene::new(|_| {
         vec![

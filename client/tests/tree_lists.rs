@@ -176,7 +176,7 @@ fn files_that_are_there_are_not_shifted_by_what_is_told() {
 }
 
 #[test]
-fn fewer_answers_than_were_wanted_or_more_end_the_copy() {
+fn r_10_12_fewer_answers_than_were_wanted_or_more_end_the_copy() {
     for (wanted, told) in [(&[0, 1, 2, 3, 4][..], "garbled"), (&[0, 1, 2, 3, 4, 5, 0], "garbled")] {
         let fake = listing(wanted, |number| vec![file(b"", &content(number))]);
         let (finished, to) = downloaded(&fake, &["--resume"]);

@@ -6,6 +6,7 @@
 #[path = "../guest/mod.rs"]
 mod guest;
 
+mod answers;
 mod channels;
 mod link;
 mod preamble;
