@@ -9,31 +9,15 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use guest::keyed::{generate, keyed, preamble};
 use guest::{Finished, Guest, Running, TARGET, agent_binary, client, until};
 use rustix::net::{self, AddressFamily, SocketType, sockopt};
-use vsock_shell_proto::preamble::{Answer, Dialer, SessionId, Status};
+use vsock_shell_proto::preamble::{Answer, Status};
 use vsock_shell_proto::proof::{Key, Role, Said};
-
-/// A guest whose agent has a key, and the file with it.
-fn keyed() -> (Guest, PathBuf) {
-    let guest = Guest::start_by(|directory| {
-        generate(&directory.path("key")).succeeded();
-        let mut command = Command::new(agent_binary());
-        command.args(["--grace", "0", "--key"]).arg(directory.path("key"));
-        command
-    });
-    let key = guest.directory.path("key");
-    (guest, key)
-}
-
-/// Makes a key.
-fn generate(path: &Path) -> Finished {
-    run(&["keygen".into(), path.into()])
-}
 
 fn run(words: &[OsString]) -> Finished {
     let mut command = client(words);
@@ -151,13 +135,6 @@ fn a_session_over_standard_streams_has_its_gate_too() {
         assert_eq!(refused.status(), 255);
         assert!(refused.stderr().contains(reason), "{refused:?}");
     }
-}
-
-/// A preamble with PROOF.
-fn preamble(id: u8) -> [u8; 64] {
-    let mut preamble = Dialer::new(SessionId([id; 16])).next_preamble(0, [id; 16]);
-    preamble.wants_proof = true;
-    preamble.encode()
 }
 
 fn read_all(mut stream: &UnixStream) -> Vec<u8> {

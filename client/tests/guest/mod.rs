@@ -7,6 +7,7 @@
 pub mod fake;
 pub mod frames;
 pub mod jobs;
+pub mod keyed;
 pub mod nobody;
 pub mod processes;
 pub mod proxy;
