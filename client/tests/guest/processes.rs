@@ -38,6 +38,25 @@ pub fn ticks(pid: i32) -> u64 {
     stat.iter().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
 
+/// How long a process has computed, to the nanosecond.
+pub fn computed(pid: i32) -> std::time::Duration {
+    let schedstat = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+    std::time::Duration::from_nanos(schedstat.split_whitespace().next().unwrap().parse().unwrap())
+}
+
+/// The number in the line `name` of a file of /proc/PID; of memory, in kilobytes.
+pub fn number(pid: i32, file: &str, name: &str) -> u64 {
+    let path = format!("/proc/{pid}/{file}");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap()
+}
+
+/// How often a process has gone to sleep.
+pub fn switches(pid: i32) -> u64 {
+    number(pid, "status", "voluntary_ctxt_switches:")
+}
+
 /// Who traces a process; `None` when nobody does.
 pub fn tracer(pid: i32) -> Option<i32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
