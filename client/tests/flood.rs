@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use guest::keyed::{keyed, preamble};
-use guest::{Guest, TARGET};
+use guest::{Guest, Over, TARGET};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Connections of a flood, at least; it goes on for as long as the owner tries.
@@ -47,15 +47,6 @@ fn open_connections(socket: &Path, words: &Words<'_>, opened: &AtomicUsize, is_e
     }
 }
 
-/// Also where the owner's turn ends by a panic.
-struct EnoughAfter<'a>(&'a AtomicBool);
-
-impl Drop for EnoughAfter<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// How long the owner takes to run a command, in order.
 fn times_under_a_flood(guest: &Guest, options: &[OsString], words: &Words<'_>) -> Vec<Duration> {
     let limit = getrlimit(Resource::Nofile);
@@ -67,7 +58,7 @@ fn times_under_a_flood(guest: &Guest, options: &[OsString], words: &Words<'_>) -
         for _ in 0..FLOODERS {
             scope.spawn(|| open_connections(&socket, words, &opened, &is_enough));
         }
-        let _enough = EnoughAfter(&is_enough);
+        let _enough = Over(&is_enough);
         guest::until("both queues are full", || opened.load(Ordering::Relaxed) >= FLOODERS * HELD);
         let owner = || {
             let begun = Instant::now();
