@@ -95,14 +95,18 @@ fn read_only_leaves_reading() {
 }
 
 #[test]
-fn a_command_that_runs_does_not_become_a_job_where_that_is_denied() {
+fn r_5_6_what_is_denied_is_refused_to_who_asks_all_the_same() {
+    const REFUSED: u8 = 0x12;
     const DETACH: u8 = 0x1C;
     let guest = with(&["--deny", "detach"]);
     let mut stream = guest.session(1);
     let exec = request(0, 1, b"\x02\x04\0\0cat\0");
     let detach = frame(DETACH, 0, 0, &[0; 4]);
     let answer = frame(DETACH, 0, 0, &(rustix::io::Errno::PERM.raw_os_error() as u32).to_le_bytes());
-    is_answered(&mut stream, &[hello(), exec, detach], &answer);
+    is_answered(&mut stream, &[hello(), exec.clone(), detach], &answer);
+    let guest = with(&["--deny", "exec"]);
+    let answer = frame(REFUSED, 0, 0, &[10, 0, 0, 0, 0, 0, 0, 0]);
+    is_answered(&mut guest.session(2), &[hello(), exec], &answer);
 }
 
 #[test]
