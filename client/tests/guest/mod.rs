@@ -9,6 +9,7 @@ pub mod frames;
 pub mod jobs;
 pub mod keyed;
 pub mod nobody;
+pub mod port;
 pub mod processes;
 pub mod proxy;
 pub mod pty;

@@ -10,6 +10,7 @@ mod answers;
 mod channels;
 mod link;
 mod preamble;
+mod serial;
 mod session;
 
 use std::os::unix::net::UnixListener;

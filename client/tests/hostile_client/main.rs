@@ -10,6 +10,7 @@ mod channels;
 mod link;
 mod preamble;
 mod requests;
+mod serial;
 mod session;
 mod trees;
 
