@@ -16,7 +16,7 @@ const UNBREAKABLE: &str = include_str!("rules.txt");
 
 /// What speaks wrongly as which side: files, and folders of them, in `client/tests`.
 const KITS: [(Side, &[&str]); 2] = [
-    (Side::Client, &["hostile_client", "deny.rs", "frames.rs", "root.rs"]),
+    (Side::Client, &["hostile_client", "deny.rs"]),
     (Side::Agent, &["hostile_agent", "hostile_trees.rs", "tree_lists.rs"]),
 ];
 
