@@ -120,6 +120,7 @@ fn traces(mut guest: Guest) -> (String, Vec<String>) {
     let socket = guest.socket();
     let place = |text: String| {
         let text = text.replace(socket.to_str().unwrap(), "SOCKET");
+        let text = text.replace(socket.parent().unwrap().join(".").to_str().unwrap(), "DIRECTORY");
         let text = text.replace(guest.directory.path("key").to_str().unwrap(), "KEY");
         text.replace(agent_binary().to_str().unwrap(), "AGENT")
     };

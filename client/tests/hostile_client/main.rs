@@ -49,6 +49,8 @@ fn dial(guest: &Guest, preamble: &[u8; 64]) -> (Wire, u8) {
     let mut wire = Wire::over(guest.connect());
     wire.write(preamble);
     let answer: [u8; 64] = wire.read();
+    // What it says goes on from there.
+    wire.received = u64::from_le_bytes(*preamble.last_chunk::<24>().unwrap().first_chunk().unwrap());
     (wire, answer[12])
 }
 

@@ -108,8 +108,9 @@ fn r_3_5_what_comes_over_a_former_connection_is_dropped() {
     let mark = guest.directory.path("mark");
     let mut preamble = preamble();
     let (mut first, _) = dial(&guest, &preamble);
-    first.say(&[hello(60_000)]);
-    first.next(kind::HELLO);
+    first.say(&[hello(60_000), asking(2, EXEC, &arguments(&["cat"]))]);
+    // It has come.
+    first.next(kind::ACCEPTED);
     again(&mut preamble, first.received);
     let (mut second, status) = dial(&guest, &preamble);
     assert_eq!(status, RESUMED);
