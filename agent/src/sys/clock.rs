@@ -45,3 +45,23 @@ fn read(clock: u32) -> [usize; 2] {
     let _ = unsafe { call(__NR_clock_gettime, clock as usize, time.as_mut_ptr().expose_provenance(), 0, 0) };
     time
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clocks_are_those_of_std() {
+        let before = monotonic_us();
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        assert!(time()[0].abs_diff(now) <= 1 && time()[1] < 1_000_000_000);
+        assert!(monotonic_us() >= before && before > 0);
+        assert!(uptime_seconds() >= before / 1_000_000);
+    }
+
+    #[test]
+    fn what_is_no_time_is_not_set() {
+        assert_eq!(set_time([0, 1_000_000_000]), Err(Errno::INVAL));
+        assert_eq!(set_time([u64::MAX, 0]), Err(Errno::INVAL));
+    }
+}

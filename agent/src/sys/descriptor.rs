@@ -115,3 +115,25 @@ fn mark_listed() -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::fd::AsRawFd as _;
+
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_open_is_taken_over_and_no_other() {
+        let raw = leak(duplicate(open_null().unwrap().as_raw_fd()).unwrap());
+        assert!(is_open(raw) && !is_terminal(raw));
+        assert_eq!(write(raw, b"x"), Ok(1));
+        let adopted = adopt(raw).unwrap();
+        assert_eq!((adopted.as_raw_fd(), rustix::io::fcntl_getfd(&adopted)), (raw, Ok(FdFlags::CLOEXEC)));
+        for raw in [-1, c_int::MAX] {
+            assert!(!is_open(raw));
+            assert_eq!(write(raw, b"x"), Err(Errno::BADF));
+            assert!(duplicate(raw).is_err() && adopt(raw).is_err());
+        }
+        assert_eq!(adopt(2).unwrap_err(), Errno::BADF);
+    }
+}

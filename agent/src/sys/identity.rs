@@ -31,3 +31,32 @@ pub fn groups(buffer: &mut [Gid]) -> Result<&[Gid]> {
     let count = unsafe { call(__NR_getgroups, buffer.len(), buffer.as_mut_ptr().expose_provenance(), 0, 0) }?;
     Ok(buffer.get(..count).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+    use rustix::process::{getegid, geteuid};
+
+    use super::*;
+
+    #[test]
+    fn files_are_judged_by_the_ids_that_were_set() {
+        set_file_ids(geteuid(), getegid());
+        assert_eq!(file_user(), geteuid().as_raw());
+    }
+
+    /// Nobody's: the last is no group at all.
+    const UNUSED: u32 = u32::MAX - 1;
+
+    #[test]
+    fn groups_are_all_there_or_none() {
+        let mut all = vec![Gid::from_raw(UNUSED); 65_536];
+        let count = groups(&mut all).unwrap().len();
+        assert!(all[..count].iter().all(|group| group.as_raw() != UNUSED));
+        // With no room at all the call only counts.
+        if count > 1 {
+            assert_eq!(groups(&mut all[..count - 1]), Err(Errno::INVAL));
+        }
+        assert_eq!(groups(&mut []), Ok(&[][..]));
+    }
+}

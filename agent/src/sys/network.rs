@@ -26,3 +26,23 @@ pub fn bring_up_loopback() -> Result<()> {
     // SAFETY: this request reads a `struct ifreq`, which has 40 bytes at the most.
     unsafe { ioctl(socket, Setter::<SIOCSIFFLAGS, Request>::new(request)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+    use super::super::process::tests::in_child;
+    use super::*;
+
+    #[test]
+    fn the_loopback_of_a_new_network_comes_up() {
+        let ended = in_child(|| {
+            // SAFETY: the descriptors stay shared with nobody but this process.
+            if unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.is_err() {
+                return 2;
+            }
+            u8::from(bring_up_loopback().is_err())
+        });
+        assert!(matches!(ended, Ok(0 | 2)), "{ended:?}");
+    }
+}

@@ -111,3 +111,89 @@ pub fn end(status: i32) -> ! {
 
 /// The descriptors that one without a table of them has to try.
 pub const DESCRIPTORS_TRIED: c_int = 4096;
+
+#[cfg(test)]
+pub(super) mod tests {
+    use rustix::fd::AsFd as _;
+    use rustix::pipe::pipe;
+    use rustix::process::{WaitOptions, getpid, waitpid};
+
+    use super::*;
+
+    /// What a new process gives as its status, or the signal that ended it. It must not allocate: another thread may have been
+    /// doing so when it began.
+    pub fn in_child(act: impl FnOnce() -> u8) -> core::result::Result<i32, i32> {
+        match fork().unwrap() {
+            Forked::Child => end(act().into()),
+            Forked::Parent(pid) => {
+                let (_, status) = waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
+                status.exit_status().ok_or_else(|| status.terminating_signal().unwrap())
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_process_goes_on_and_ends_with_its_status() {
+        let parent = getpid();
+        assert_eq!(in_child(|| if getpid() == parent { 1 } else { 7 }), Ok(7));
+    }
+
+    #[test]
+    fn only_one_process_and_a_signal_of_a_number_are_sent() {
+        let own = u64::from(getpid().as_raw_pid().unsigned_abs());
+        assert_eq!(kill(own, 0), Ok(()));
+        for (process, signal) in [(0, 0), (u64::MAX, 0), (1 << 31, 0), (own, 65), (own, 1 << 32)] {
+            assert_eq!(kill(process, signal), Err(Errno::INVAL));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_executed_is_told() {
+        let mut memory = [0; 256];
+        let mut rest = &mut memory[..];
+        let mut argv = Pointers::carve(&mut rest, 2).unwrap();
+        let envp = Pointers::carve(&mut rest, 1).unwrap();
+        assert!(argv.push(c"a"));
+        assert_eq!(execve(c"/no/such/program", &argv, &envp), Errno::NOENT);
+        let folder = super::super::descriptor::open_null().unwrap();
+        assert_eq!(execute_file(folder.as_fd(), &argv, &envp), Errno::ACCESS);
+    }
+
+    #[test]
+    fn a_program_gets_its_arguments_and_its_environment() {
+        let (reader, writer) = pipe().unwrap();
+        let mut memory = [0; 256];
+        let mut rest = &mut memory[..];
+        let mut argv = Pointers::carve(&mut rest, 4).unwrap();
+        let mut envp = Pointers::carve(&mut rest, 1).unwrap();
+        assert!([c"sh", c"-c", c"echo $0 $A", c"zero"].into_iter().all(|word| argv.push(word)));
+        assert!(envp.push(c"A=one"));
+        let ended = in_child(|| {
+            let _ = rustix::stdio::dup2_stdout(&writer);
+            let _ = close_on_exec_from(3);
+            execve(c"/bin/sh", &argv, &envp);
+            9
+        });
+        assert_eq!(ended, Ok(0));
+        let mut said = [0; 32];
+        let count = rustix::io::read(reader, &mut said).unwrap();
+        assert_eq!(&said[..count], b"zero one\n");
+    }
+
+    #[test]
+    fn a_confined_process_has_one_descriptor_and_three_calls() {
+        let (reader, writer) = pipe().unwrap();
+        let ended = in_child(|| {
+            close_all_but(writer.as_fd());
+            if rustix::io::fcntl_getfd(&reader).is_ok() || rustix::io::fcntl_getfd(&writer).is_err() {
+                return 1;
+            }
+            confine();
+            let _ = rustix::io::write(&writer, b"x");
+            let _ = getpid();
+            2
+        });
+        assert_eq!(ended, Err(Signal::KILL.as_raw()));
+        assert_eq!(rustix::io::read(&reader, &mut [0; 2]), Ok(1));
+    }
+}

@@ -39,3 +39,17 @@ pub fn fill(place: &mut [u8]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_a_place_becomes_random() {
+        let mut places = [[0; 512]; 2];
+        places.iter_mut().for_each(|place| fill(place).unwrap());
+        assert_ne!(places[0], places[1]);
+        assert!(places.iter().all(|place| place.chunks(16).all(|part| part != [0; 16])));
+        fill(&mut []).unwrap();
+    }
+}

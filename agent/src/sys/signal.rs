@@ -133,7 +133,10 @@ pub fn from_number(number: u32) -> Option<Signal> {
 
 #[cfg(test)]
 mod tests {
-    use super::from_number;
+    use rustix::process::{getpid, kill_process};
+
+    use super::super::process::tests::in_child;
+    use super::*;
 
     #[test]
     fn signals_are_numbered_from_1_to_64() {
@@ -141,5 +144,26 @@ mod tests {
         assert!(from_number(65).is_none());
         assert!(from_number(u32::MAX).is_none());
         assert!((1..=64).all(|number| from_number(number).is_some_and(|s| s.as_raw() == number as i32)));
+    }
+
+    #[test]
+    fn a_signal_waits_until_it_is_read_and_tells_its_sender() {
+        let ended = in_child(|| {
+            take_over();
+            let Ok(signals) = Signals::open(&HANDLED) else { return 1 };
+            let own = getpid();
+            if signals.next().is_some() || kill_process(own, Signal::TERM).is_err() {
+                return 2;
+            }
+            match signals.next_from() {
+                Some((number, Some(sender))) if number == Signal::TERM.as_raw() && sender == own => {}
+                _ => return 3,
+            }
+            // To a command it is as deadly as ever.
+            restore_for_command();
+            let _ = kill_process(own, Signal::TERM);
+            4
+        });
+        assert_eq!(ended, Err(Signal::TERM.as_raw()));
     }
 }

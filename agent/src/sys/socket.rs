@@ -127,7 +127,9 @@ unsafe fn call_for_address(
 
 #[cfg(test)]
 mod tests {
-    use super::{AF_VSOCK, PeerAddress};
+    use std::net::{Ipv4Addr, SocketAddrV4};
+
+    use super::*;
 
     fn address(family: u16, cid: u32, len: u32) -> PeerAddress {
         let mut bytes = [0; 16];
@@ -142,5 +144,33 @@ mod tests {
         assert_eq!(address(AF_VSOCK, 2, 12).vsock_cid(), None);
         assert_eq!(address(1, 2, 16).vsock_cid(), None);
         assert_eq!(address(0, 0, 0).vsock_cid(), None);
+    }
+
+    #[test]
+    fn an_address_of_vsock_is_laid_out_as_the_kernel_has_it() {
+        let address = VsockAddress { cid: 3, port: 0x0102_0304 };
+        // SAFETY: the pointer is that of 16 bytes.
+        let bytes =
+            unsafe { address.with_sockaddr(|place, len| (place.cast::<[u8; 16]>().read_unaligned(), len)) };
+        assert_eq!(bytes, ([40, 0, 0, 0, 4, 3, 2, 1, 3, 0, 0, 0, 0, 0, 0, 0], 16));
+    }
+
+    #[test]
+    fn a_connection_is_accepted_and_its_peer_told() {
+        let listening = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&listening, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+        rustix::net::listen(&listening, 1).unwrap();
+        let client = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::connect(&client, &rustix::net::getsockname(&listening).unwrap()).unwrap();
+        let (accepted, peer) = accept(listening.as_fd()).unwrap();
+        assert_eq!((peer.bytes, peer.len), {
+            let told = peer_of(&accepted).unwrap();
+            (told.bytes, told.len)
+        });
+        assert_eq!((peer.vsock_cid(), peer.len), (None, 16));
+        let flags = rustix::fs::fcntl_getfl(&accepted).unwrap();
+        assert!(flags.contains(OFlags::NONBLOCK));
+        assert_eq!(peer_of(&listening).err(), Some(rustix::io::Errno::NOTCONN));
+        assert_eq!(accept(client.as_fd()).err(), Some(rustix::io::Errno::INVAL));
     }
 }

@@ -229,3 +229,49 @@ macro_rules! entry_point {
         extern "C" fn rust_eh_personality() {}
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::process::tests::in_child;
+
+    /// A stack as the kernel puts it there, for good: the number of arguments, these, the environment, the auxiliary vector.
+    fn stack(arguments: &[&CStr], environment: &[&CStr], auxiliary: &[[usize; 2]]) -> *const usize {
+        let place =
+            |text: &CStr| Vec::leak(text.to_bytes_with_nul().to_vec()).as_mut_ptr().expose_provenance();
+        let mut words = vec![arguments.len()];
+        for list in [arguments, environment] {
+            words.extend(list.iter().map(|&text| place(text)));
+            words.push(0);
+        }
+        words.extend(auxiliary.iter().flatten());
+        Vec::leak(words).as_mut_ptr()
+    }
+
+    #[test]
+    fn a_stack_has_arguments_environment_and_random_bytes_or_none() {
+        // SAFETY: it is made as the kernel makes it, and is never freed.
+        let empty = unsafe { Start::from_stack(stack(&[], &[], &[[0, 0]])) };
+        empty.mark_name();
+        assert!(empty.arguments().next().is_none() && empty.variable(b"A").is_none());
+        assert_eq!(random::seed(), 0);
+        let random = Box::leak(Box::new(7_u64.to_ne_bytes()));
+        let auxiliary = [[6, 4096], [25, random.as_ptr().expose_provenance()], [0, 0]];
+        let at = stack(&[c"agent", c"-v"], &[c"AB=1", c"A=2", c"PATH="], &auxiliary);
+        // SAFETY: as above.
+        let start = unsafe { Start::from_stack(at) };
+        assert!(start.arguments().eq([c"agent", c"-v"]));
+        assert_eq!(start.variable(b"A"), Some(&b"2"[..]));
+        assert_eq!((start.variable(b"PATH"), start.variable(b"B")), (Some(&b""[..]), None));
+        assert_eq!(random::seed(), 7);
+        start.mark_name();
+        assert_eq!(start.arguments().next(), Some(c"@gent"));
+        assert_eq!(start.execute(c"/no/such/program"), Errno::NOENT);
+        assert_eq!(start.arguments().next(), Some(c"/no/such/program"));
+    }
+
+    #[test]
+    fn a_process_exits_with_its_status() {
+        assert_eq!(in_child(|| exit(3)), Ok(3));
+    }
+}
