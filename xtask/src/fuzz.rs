@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: the targets of `fuzz/`, one after the other, for as long as one wants; and whether that finds anything.
 //!
-//! Targets are built by a pinned cargo-fuzz with rustup's nightly toolchain; where one of the two is missing it is installed,
+//! Targets are built by a pinned cargo-fuzz with the [nightly](crate::nightly) toolchain; where it is missing it is installed,
 //! and where that fails the chore does. What a run comes upon is kept in `target/fuzz/corpus/`, where the next one goes on;
 //! `--keep` makes the committed corpus of it, as few inputs as reach the same. `coverage` measures what that reaches.
 
@@ -10,16 +10,16 @@ mod coverage;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::nightly::{nightly, require_nightly};
 use crate::scratch::Scratch;
-use crate::{packages, workspace};
+use crate::workspace;
 
 const CARGO_FUZZ: &str = "cargo-fuzz";
 const CARGO_FUZZ_VERSION: &str = "0.13.2";
-const NIGHTLY: &str = "nightly";
 /// The target with a bug on purpose.
 const CANARY: &str = "canary";
 /// Seconds of a target where nobody says: all of them, with their builds, are then a matter of ten minutes.
@@ -106,28 +106,6 @@ fn targets() -> Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
-}
-
-/// A command of the nightly toolchain, with the variables of the cargo that runs this chore taken away.
-fn nightly(program: &Path) -> Command {
-    let mut command = Command::new("rustup");
-    command.current_dir(workspace::root()).args(["run", NIGHTLY]).arg(program).stdin(Stdio::null());
-    for name in ["CARGO", "RUSTC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN"] {
-        command.env_remove(name);
-    }
-    command
-}
-
-/// Installs the toolchain where it is not there.
-fn require_nightly() -> Result<()> {
-    const HINT: &str = "fuzzing needs rustup and a nightly toolchain: `rustup toolchain install nightly`";
-    ensure!(packages::program("rustup").is_some(), HINT);
-    if workspace::output(nightly(Path::new("rustc")).arg("-vV")).is_err() {
-        let mut rustup = Command::new("rustup");
-        rustup.args(["toolchain", "install", NIGHTLY, "--profile", "minimal"]);
-        workspace::run(&mut rustup).context(HINT)?;
-    }
-    Ok(())
 }
 
 /// cargo-fuzz, and what it builds.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
+mod asan;
 mod bench;
 mod build;
 mod cross;
@@ -17,6 +18,7 @@ mod features;
 mod fuzz;
 pub mod image;
 pub mod kernel;
+mod nightly;
 pub mod packages;
 mod portability;
 mod rules;
@@ -40,6 +42,7 @@ cargo xtask test [ARG]…                every test; with ARGs only `cargo test 
 cargo xtask fuzz [TARGET] [--seconds N] [--keep]
                                        looks for inputs that break something; `canary`: whether it would find one
 cargo xtask fuzz --coverage            the lines of proto that the committed corpus reaches
+cargo xtask asan                       the agent's tests, and an agent that is driven, under AddressSanitizer
 cargo xtask portability                proto without std, and its tests on 32 bits (part of `test`)
 cargo xtask rules                      whether each rule of the protocol that can be broken has a test that breaks it
 cargo xtask size [--json]              what the agent weighs, and whether it is fully static
@@ -74,6 +77,7 @@ fn perform(chore: &str, arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         "fuzz" => fuzz::main(arguments),
         "dist" => dist::main(&arguments),
         _ if !arguments.is_empty() => anyhow::bail!("no such chore, or it takes no arguments\n{USAGE}"),
+        "asan" => asan::main(),
         "build" => build::main(),
         "demo" => demo::main(),
         "portability" => portability::main(),

@@ -4,6 +4,8 @@
 //! [`start`] has no start code of its own, with starting the process.
 
 mod call;
+#[cfg(test)]
+mod canary;
 pub mod clock;
 pub mod descriptor;
 pub mod directory;

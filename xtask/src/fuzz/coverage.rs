@@ -10,7 +10,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{NIGHTLY, folder, nightly, require_nightly};
+use super::folder;
+use crate::nightly::{NIGHTLY, nightly, require_nightly};
 use crate::scratch::Scratch;
 use crate::workspace;
 
