@@ -146,6 +146,8 @@ pub struct Options<'a> {
     pub denied: u32,
     /// Sessions at once.
     pub sessions_max: u32,
+    /// One of those that keep somebody out was there and could not be understood.
+    pub is_broken: bool,
     /// Whom to tell that it listens.
     pub notify: Option<Peer<'a>>,
     /// The addresses in order; none where none was given.
@@ -169,6 +171,7 @@ impl Options<'_> {
         user: None,
         denied: 0,
         sessions_max: SESSIONS_MAX as u32,
+        is_broken: false,
     };
 }
 
@@ -200,7 +203,10 @@ pub fn parse<'a>(
     while let Some(argument) = arguments.next() {
         let bytes = argument.to_bytes();
         let (name, value) = split(argument);
-        match (position(&LONG, name), value) {
+        let option = position(&LONG, name);
+        let was_broken = options.is_broken;
+        options.is_broken |= option.is_some_and(|option| option == ALLOW_CID || option >= ROOT);
+        match (option, value) {
             (Some(HELP_OPTION), None) => return Ok(Request::Help),
             (Some(VERSION_OPTION), None) => return Ok(Request::Version),
             (Some(READ_ONLY), None) => options.denied |= ability::CHANGES,
@@ -244,6 +250,7 @@ pub fn parse<'a>(
                 }
             }
         }
+        options.is_broken = was_broken;
     }
     for address in &mut options.addresses {
         if *address == Address::Vsock(PORT_TO_COME) {
@@ -428,7 +435,17 @@ mod tests {
             c"--max-sessions=257",
         ] {
             assert!(parsed(&[wrong]).is_err(), "{wrong:?}");
+            let mut options = Options::NONE;
+            assert!(parse(&mut [wrong].into_iter(), &mut options).is_err() && options.is_broken, "{wrong:?}");
         }
+        // Whoever goes on behind it remembers that; other mistakes protect nobody less.
+        let mut options = Options::NONE;
+        let mut words = [c"--deny=x", c"--deny=exec", c"--listen=x"].into_iter();
+        assert!(parse(&mut words, &mut options).is_err() && parse(&mut words, &mut options).is_err());
+        assert_eq!((options.is_broken, options.denied), (true, ability::EXEC));
+        let mut options = Options::NONE;
+        assert!(parse(&mut [c"--deny=exec", c"--listen=x"].into_iter(), &mut options).is_err());
+        assert!(!options.is_broken);
     }
 
     #[test]

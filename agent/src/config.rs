@@ -12,7 +12,8 @@ pub const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/
 pub struct Config {
     /// The longest that a session without a connection is kept, in milliseconds.
     pub grace_ms: u32,
-    /// Whose jobs are ours: a digest of the addresses. An agent that is started again has them, another one beside it does not.
+    /// Whose jobs and sessions are ours: a digest of the addresses, of whether there is a key, and of what is denied. An agent that is
+    /// started again has them, another one beside it does not.
     pub realm: u64,
     /// The process of ours that forked the session, and waits for it.
     pub parent: Option<Pid>,

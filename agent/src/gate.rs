@@ -18,6 +18,7 @@ use vsock_shell_proto::proof::{Challenge, Key, PROOF_LEN, Role, Said};
 
 use crate::clock::{now_ms, now_us, until};
 use crate::half_open::{DEADLINE_MS, DELAY_MS};
+use crate::root;
 use crate::session::transport::Transport;
 use crate::sys::clock;
 use crate::sys::process::{close_all_but, confine, end};
@@ -91,6 +92,9 @@ pub fn judge(key: &Key, said: &Said<'_>, proof: &[u8; PROOF_LEN]) -> Option<[u8;
 
 /// What a process does for a connection at the gate.
 pub fn keep(key: &Key, stream: OwnedFd, preamble: &[u8; PREAMBLE_LEN]) -> ! {
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    root::follow();
+    close_all_but(stream.as_fd());
     // The listener ends who takes longer.
     let challenge = match challenge(key, preamble, now_ms().saturating_add(DEADLINE_MS)) {
         Ok(challenge) => challenge,
@@ -101,10 +105,8 @@ pub fn keep(key: &Key, stream: OwnedFd, preamble: &[u8; PREAMBLE_LEN]) -> ! {
             end(OVER)
         }
     };
-    let _ = set_parent_process_death_signal(Some(Signal::KILL));
     // What is read is waited for. The listener does not touch the connection before we have ended.
     let _ = rustix::fs::fcntl_setfl(&stream, OFlags::empty());
-    close_all_but(stream.as_fd());
     if write(&stream, &challenge).is_err() {
         end(OVER)
     }
@@ -158,6 +160,7 @@ fn pass(
     preamble: &[u8; PREAMBLE_LEN],
     deadline_ms: u64,
 ) -> Result<bool, Refused> {
+    root::follow();
     let challenge = challenge(key, preamble, deadline_ms)?;
     let mut proof = [0; PROOF_LEN];
     if !transport.send(&challenge, deadline_ms) || !transport.receive(&mut proof, deadline_ms) {

@@ -27,7 +27,7 @@ use crate::sys::descriptor;
 use crate::sys::process::{Forked, fork};
 use crate::sys::signal::{self, HANDLED_BY_INIT, Signals};
 use crate::sys::start::{Start, exit};
-use crate::{log, oom, root, startup};
+use crate::{key, log, oom, root, startup};
 use power::Action;
 use settings::Settings;
 use supervised::Supervised;
@@ -51,6 +51,7 @@ pub fn run(start: &Start, mut options: Options<'static>) -> ! {
     let mut settings = sources::read();
     options.daemon = false;
     options.lenient = true;
+    key::load(&options);
     options.verbosity = options.verbosity.max(settings.verbosity);
     if options.addresses.is_empty() {
         options.addresses = core::mem::take(&mut settings.listen);

@@ -79,7 +79,7 @@ pub fn open(address: Address<'_>, allowed_cid: u32, has_key: bool) -> Result<Ope
         Address::Serial(port) => {
             serial::open(port).map(Opened::Port).map_err(failed(c"cannot open the port"))
         }
-        Address::Stdio => open_stdio(),
+        Address::Stdio => open_stdio(has_key),
         Address::Descriptor(number) => open_inherited(number, allowed_cid, has_key),
     }
 }
@@ -270,8 +270,12 @@ fn identity(directory: BorrowedFd<'_>, path: &CStr) -> SystemResult<(u64, u64)> 
 
 /// Takes descriptors 0 and 1, and puts something harmless in their place: a command must not read the session.
 #[inline(never)]
-fn open_stdio<'a>() -> Result<Opened<'a>, ListenError> {
+fn open_stdio<'a>(has_key: bool) -> Result<Opened<'a>, ListenError> {
     let input = descriptor::duplicate(0).map_err(failed(c"no standard input"))?;
+    let family = sockopt::socket_domain(&input);
+    if !has_key && matches!(family, Ok(AddressFamily::INET | AddressFamily::INET6)) {
+        return refused(KEY_MISSING);
+    }
     let output = descriptor::duplicate(1).map_err(failed(c"no standard output"))?;
     let null = descriptor::open_null().map_err(failed(c"nothing to replace the standard input with"))?;
     rustix::stdio::dup2_stdin(&null).map_err(failed(c"cannot replace the standard input"))?;

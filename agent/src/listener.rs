@@ -469,6 +469,11 @@ impl<'a> Listener<'a> {
         }
     }
 
+    /// Closes what this new process has of connections that are others' business.
+    pub fn leave_half_open(&mut self) {
+        while self.half_open.evict().is_some() {}
+    }
+
     fn watch_sockets(&self) -> Result<(), Errno> {
         for (index, socket) in self.sockets.iter().enumerate() {
             let token = epoll::EventData::new_u64(TOKEN_SOCKETS + index as u64);

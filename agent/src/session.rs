@@ -119,9 +119,13 @@ struct Driver<'c> {
 pub fn run(mut transport: Transport, preamble: &[u8; PREAMBLE_LEN], config: &Config) -> ! {
     // What is no preamble gets no answer.
     let Ok(parsed) = Preamble::parse(preamble) else { exit(0) };
-    let door = Door::open(&parsed.id.0);
+    // Not of the id alone: a session is gone on with only through an agent that is told the same as the one that began it.
+    let mut whose = [0; 24];
+    whose[..16].copy_from_slice(&parsed.id.0);
+    whose[16..].copy_from_slice(&config.realm.to_ne_bytes());
+    let door = Door::open(&whose);
     if matches!(door, Err(Errno::ADDRINUSE)) {
-        if let Err(errno) = transport.hand_over(preamble, &parsed.id) {
+        if let Err(errno) = transport.hand_over(preamble, &whose) {
             log::peer_failure(c"hand a connection to its session", errno);
         }
         exit(0)

@@ -102,6 +102,12 @@ fn print(parts: &[Part<'_>]) -> i32 {
 /// # Errors
 /// The exit status.
 pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) -> Result<(), i32> {
+    if options.is_broken {
+        log::error(&[text(
+            c"an option that is to protect this machine was not understood: nobody is served",
+        )]);
+        return Err(FAILURE);
+    }
     root::remember();
     oom::exempt();
     oom::lock_pages();
@@ -112,14 +118,17 @@ pub fn serve(start: &Start, options: &Options<'static>, hangup_ignored: bool) ->
     for &address in &addresses {
         realm.update(describe(address).end());
     }
-    let key = key::load(options).map_err(|_| FAILURE)?;
+    let key = key::take(options).map_err(|_| FAILURE)?;
     let user = user::find(options.user).map_err(|_| USAGE)?;
     let beyond = if options.root.is_some() { ability::BEYOND_FILES } else { 0 };
+    let denied = options.denied | beyond;
+    realm.update(&[key.is_some().into()]);
+    realm.update(&denied.to_ne_bytes());
     let mut config = Config {
         grace_ms: options.grace_ms,
         realm: realm.finish(),
         root: options.root,
-        denied: options.denied | beyond,
+        denied,
         sessions_max: options.sessions_max,
         ..Config::new(path)
     };
@@ -249,6 +258,9 @@ fn listen_until_session(
 ) -> Result<(Outcome, [u8; PREAMBLE_LEN], Option<&'static mut Key>), Errno> {
     let mut listener = Listener::new(sockets, ports, options, key, ignores_hangup)?;
     let outcome = listener.run()?;
+    if !matches!(outcome, Outcome::Ended) {
+        listener.leave_half_open();
+    }
     Ok((outcome, listener.preamble, listener.key.take()))
 }
 

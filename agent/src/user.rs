@@ -4,12 +4,12 @@
 use core::ffi::CStr;
 
 use rustix::io::Errno;
-use rustix::process::geteuid;
+use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 
 use crate::account::{Account, LINE_MAX};
 use crate::line::{Part, text};
-use crate::log;
 use crate::sys::storage::Storage;
+use crate::{log, oom};
 
 static LINES: Storage<[u8; LINE_MAX]> = Storage::new([0; LINE_MAX]);
 
@@ -43,6 +43,8 @@ pub fn find(name: Option<&CStr>) -> Result<Option<Account>, Unusable> {
 pub fn take_on(account: Option<Account>) -> Result<(), Unusable> {
     let Some(account) = account else { return Ok(()) };
     let mut buffer = LINES.lease().ok_or(Unusable)?;
+    // Later this process may not even say that its programs are no better than others.
+    oom::expose();
     let own = geteuid();
     let became = if own.is_root() {
         account.take_on(&mut buffer[..])
@@ -51,6 +53,8 @@ pub fn take_on(account: Option<Account>) -> Result<(), Unusable> {
     } else {
         Err(Errno::PERM)
     };
+    // Other ids make a process one that is dumped again, as far as the system is set up so.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     became.and_then(|()| rustix::thread::set_no_new_privs(true)).map_err(|errno| {
         log::failure(c"become user", &account.name, errno);
         Unusable

@@ -132,9 +132,9 @@ fn an_agent_with_a_user_has_that_users_rights_and_no_way_back() {
         return;
     }
     let guest = with(&["--user", "nobody"]);
-    let script = "id -u; id -ru; id -un; grep NoNewPrivs /proc/self/status";
+    let script = "id -u; id -ru; id -un; grep NoNewPrivs /proc/self/status; cat /proc/self/oom_score_adj";
     let ids = guest.run([TARGET, "--", "sh", "-c", script]);
-    assert_eq!(ids.succeeded(), "65534\n65534\nnobody\nNoNewPrivs:\t1\n");
+    assert_eq!(ids.succeeded(), "65534\n65534\nnobody\nNoNewPrivs:\t1\n0\n");
     // All of its processes.
     let status = fs::read_to_string(format!("/proc/{}/status", guest.agent.0.id())).unwrap();
     assert!(status.contains("Uid:\t65534\t65534\t65534\t65534\n"), "{status}");

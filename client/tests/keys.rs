@@ -7,7 +7,7 @@ use std::fs::{self, Permissions};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use guest::keyed::{generate, keyed, preamble};
 use guest::{Finished, Guest, Running, TARGET, agent_binary, client, until};
 use rustix::net::{self, AddressFamily, SocketType, sockopt};
-use vsock_shell_proto::preamble::{Answer, Status};
+use vsock_shell_proto::preamble::{Answer, Dialer, SessionId, Status};
 use vsock_shell_proto::proof::{Key, Role, Said};
 
 fn run(words: &[OsString]) -> Finished {
@@ -86,6 +86,15 @@ fn a_key_that_others_can_read_or_that_is_none_is_not_used() {
     let (guest, key) = keyed();
     fs::set_permissions(&key, Permissions::from_mode(0o640)).unwrap();
     with_key(&guest, &key, &[TARGET, "true"]).failed(255, &["others can read the key", "chmod 600"]);
+    let open = guest.directory.path("open");
+    fs::copy(&key, &open).unwrap();
+    fs::set_permissions(&open, Permissions::from_mode(0o644)).unwrap();
+    let mut agent = Command::new(agent_binary());
+    agent.arg("--key").arg(&open).arg("--listen").arg("stdio");
+    agent.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ended = Running::start(&mut agent).finish(b"");
+    assert_eq!(ended.status(), 1);
+    assert!(ended.stderr().contains("others can read the key"), "{ended:?}");
     for text in ["", "x", "00", &"g".repeat(64), &"0".repeat(63), &"0".repeat(66)] {
         let file = guest.directory.file("none", text.as_bytes());
         fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
@@ -223,4 +232,99 @@ fn tcp_is_served_with_a_key_and_not_without() {
     run(&[target.into(), "true".into()]).failed(255, &["wants a key"]);
     running.0.kill().unwrap();
     running.0.wait().unwrap();
+}
+
+/// Whether the memory of a process has one of these in it; nothing where nobody may look.
+fn memory_has(process: i32, needles: &[&[u8]]) -> Option<bool> {
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).ok().filter(|maps| !maps.is_empty())?;
+    let memory = fs::File::open(format!("/proc/{process}/mem")).ok()?;
+    let mut found = false;
+    for line in maps.lines().filter(|line| line.contains(" rw") && !line.contains("[v")) {
+        let (from, to) = line.split_once(' ')?.0.split_once('-')?;
+        let [from, to] = [from, to].map(|end| u64::from_str_radix(end, 16).unwrap());
+        let mut bytes = vec![0; (to - from) as usize];
+        memory.read_exact_at(&mut bytes, from).ok()?;
+        found |= needles.iter().any(|needle| bytes.windows(needle.len()).any(|window| window == *needle));
+    }
+    Some(found)
+}
+
+#[test]
+fn a_session_is_not_gone_on_with_through_an_agent_without_the_key() {
+    let (guest, path) = keyed();
+    let key = Key::parse(&fs::read(path).unwrap()).unwrap();
+    let mut dialer = Dialer::new(SessionId([0xA5; 16]));
+    let mut first = dialer.next_preamble(0, [1; 16]);
+    first.wants_proof = true;
+    let first = first.encode();
+    let mut stream = guest.connect();
+    stream.write_all(&first).unwrap();
+    let mut challenge = [0; 64];
+    stream.read_exact(&mut challenge).unwrap();
+    stream.write_all(&key.prove(Role::Client, &Said { preamble: &first, challenge: &challenge })).unwrap();
+    let mut answer = [0; 96];
+    stream.read_exact(&mut answer).unwrap();
+    dialer.handle_answer(answer.last_chunk().unwrap()).unwrap();
+    let other = Guest::start();
+    let mut stream = other.connect();
+    stream.write_all(&dialer.next_preamble(0, [1; 16]).encode()).unwrap();
+    let mut answer = [0; 64];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(Answer::parse(&answer).unwrap().status, Status::Gone);
+}
+
+#[test]
+fn who_comes_before_a_session_begins_is_not_held_by_it() {
+    let (guest, path) = keyed();
+    let mut silent = guest.connect();
+    silent.write_all(b"x").unwrap();
+    let shell = Running::start(&mut guest.client([
+        "--key".as_ref(),
+        path.as_os_str(),
+        TARGET.as_ref(),
+        "cat".as_ref(),
+    ]));
+    until("the session runs", || guest.sessions().len() == 1);
+    // The listener closes it in time, and so nobody has it.
+    assert!(read_all(&silent).is_empty());
+    assert_eq!(guest.sessions().len(), 1);
+    drop(shell);
+}
+
+#[test]
+fn a_key_is_not_where_it_could_be_seen() {
+    let (guest, path) = keyed();
+    let text = fs::read(&path).unwrap();
+    let digits = text.trim_ascii();
+    let key: Vec<u8> = (0..32)
+        .map(|at| u8::from_str_radix(str::from_utf8(&digits[2 * at..2 * at + 2]).unwrap(), 16).unwrap())
+        .collect();
+    let mut shell = Running::start(&mut guest.client([
+        "--key".as_ref(),
+        path.as_os_str(),
+        TARGET.as_ref(),
+        "cat".as_ref(),
+    ]));
+    until("the session runs", || guest.sessions().len() == 1);
+    shell.0.stdin.as_mut().unwrap().write_all(b"x\n").unwrap();
+    guest::read_line(shell.0.stdout.as_mut().unwrap(), "x");
+    let needles = [digits, &key];
+    let [session] = guest.sessions()[..] else { panic!("one session") };
+    let agent = guest.agent.0.id() as i32;
+    // Only root may look at all, because they are not dumped; and then at the listener, which needs it.
+    if let Some(found) = memory_has(agent, &needles) {
+        assert!(rustix::process::geteuid().is_root());
+        assert!(found, "the one who needs it has it, or this test cannot find it");
+        assert_eq!(memory_has(session, &needles), Some(false));
+        let program = guest::processes::children(session);
+        assert_eq!(memory_has(program[0], &needles), Some(false));
+    } else {
+        assert!(!rustix::process::geteuid().is_root());
+        assert_eq!(memory_has(session, &needles), None);
+    }
+    for process in [agent, session, shell.0.id() as i32] {
+        let words = fs::read(format!("/proc/{process}/cmdline")).unwrap();
+        assert!(!words.windows(16).any(|window| window == &digits[..16]));
+    }
+    assert!(!guest.log().contains(str::from_utf8(&digits[..16]).unwrap()));
 }

@@ -6,7 +6,6 @@ use rustix::fs::FileType;
 use rustix::io::{Errno, IoSlice, Result};
 use vsock_shell_proto::limits::PREAMBLE_LEN;
 use vsock_shell_proto::link::Transmit;
-use vsock_shell_proto::preamble::SessionId;
 use vsock_shell_proto::serial::Port;
 use vsock_shell_proto::time::Instant;
 
@@ -97,17 +96,17 @@ impl Transport {
         self.unanswered == 0 && !self.is_pending()
     }
 
-    /// Hands the connection, which began with `preamble`, to the process that has the session `id`. Nothing of it may have been
-    /// written.
+    /// Hands the connection, which began with `preamble`, to the process of the session whose door has this name. Nothing
+    /// of it may have been written.
     ///
     /// # Errors
     /// There is none; of [`Visit::hand_over`].
-    pub fn hand_over(&self, preamble: &[u8; PREAMBLE_LEN], id: &SessionId) -> Result<()> {
+    pub fn hand_over(&self, preamble: &[u8; PREAMBLE_LEN], whose: &[u8]) -> Result<()> {
         let (input, output) = self.streams.as_ref().ok_or(Errno::BADF)?;
         let second = self.wire.as_ref().map_or_else(|| output.as_fd(), Wire::heir);
         let connection = self.wire.as_ref().and_then(Wire::connection);
         let descriptors = [input.as_fd(), second];
-        Visit { preamble: *preamble, connection, descriptors }.hand_over(&id.0).map(drop)
+        Visit { preamble: *preamble, connection, descriptors }.hand_over(whose).map(drop)
     }
 
     /// Watches both directions.
