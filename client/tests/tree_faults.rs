@@ -37,7 +37,7 @@ fn what_cannot_be_opened_is_told_one_by_one_and_the_rest_is_copied() {
         return;
     }
     let guest = Guest::start_by(|directory| {
-        fs::set_permissions(directory.path(""), Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(directory.path(""), Permissions::from_mode(0o1777)).unwrap();
         as_nobody(directory, &agent_binary())
     });
     let from = guest.directory.subdirectory("from");
@@ -346,7 +346,7 @@ fn what_is_given_away_without_the_right_to_is_copied_all_the_same() {
         return;
     }
     let guest = Guest::start_by(|directory| {
-        fs::set_permissions(directory.path(""), Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(directory.path(""), Permissions::from_mode(0o1777)).unwrap();
         as_nobody(directory, &agent_binary())
     });
     let from = guest.directory.subdirectory("from");

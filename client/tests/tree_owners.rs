@@ -137,7 +137,7 @@ fn somebody_who_is_not_root_keeps_what_he_cannot_give_away_and_is_told_nothing()
 #[test]
 fn an_agent_of_somebody_who_is_not_root_does_the_same() {
     let guest = Guest::start_by(|directory| {
-        fs::set_permissions(directory.path(""), Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(directory.path(""), Permissions::from_mode(0o1777)).unwrap();
         let mut command = not_root(directory, &agent_binary());
         command.args(["--grace", "0"]);
         command
