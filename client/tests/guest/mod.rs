@@ -8,6 +8,7 @@ pub mod fake;
 pub mod frames;
 pub mod jobs;
 pub mod keyed;
+pub mod mistakes;
 pub mod nobody;
 pub mod port;
 pub mod processes;

@@ -5,39 +5,14 @@ use std::process::Stdio;
 use vsock_shell_proto::code::CloseCode;
 
 use crate::guest::TARGET;
-use crate::guest::wire::{ACK, BYE, PING, PONG, frame, hello, kind, record};
+use crate::guest::mistakes::{fatal, ignored};
+use crate::guest::wire::{ACK, BYE, frame, hello, kind, record};
 use crate::{RESUMED, Stage, accepted, answer, exited, finished, hear_request, is_found_out, is_left};
-
-/// A record's header alone.
-fn header(kind: u8, flags: u8, length: u32) -> Vec<u8> {
-    [[kind, flags, 0, 0], length.to_le_bytes()].concat()
-}
 
 #[test]
 fn records_that_break_a_rule_end_the_session_with_its_code() {
-    use CloseCode::{AckRange, RecordLength, RecordType};
     let stage = Stage::new();
-    for (case, bytes, code) in [
-        (
-            "R-1.1: the length of a PING in big endian",
-            [&[PING, 0, 0, 0, 0, 0, 0, 8][..], &[0; 8]].concat(),
-            RecordLength,
-        ),
-        ("R-2.1: one byte more than a record has", header(1, 0, 262_145), RecordLength),
-        ("R-4.1: an unknown type that is mandatory", record(9, 1, b""), RecordType),
-        ("R-4.1: an unknown type that is too long to be skipped", header(9, 0, 65_537), RecordType),
-        ("R-4.2: DATA without a byte", header(1, 0, 0), RecordLength),
-        ("R-4.2: an ACK that is too short", record(ACK, 0, &[0; 7]), RecordLength),
-        ("R-4.2: a PING that is too long", record(PING, 0, &[0; 9]), RecordLength),
-        ("R-4.2: a PONG of nothing", record(PONG, 0, b""), RecordLength),
-        ("R-4.2: a BYE that is too short", record(BYE, 0, &[0; 3]), RecordLength),
-        ("R-4.6: an ACK of what was never sent", record(ACK, 0, &(1_u64 << 40).to_le_bytes()), AckRange),
-        (
-            "R-5.5: the first of two mistakes counts",
-            [record(9, 1, b""), header(1, 0, 0)].concat(),
-            RecordType,
-        ),
-    ] {
+    for (case, bytes, code) in fatal() {
         let (client, mut wire) = stage.created(&[TARGET, "true"]);
         wire.write(&bytes);
         is_found_out(client, &mut wire, code, case);
@@ -48,14 +23,7 @@ fn records_that_break_a_rule_end_the_session_with_its_code() {
 fn what_a_receiver_ignores_ends_nothing() {
     let stage = Stage::new();
     let (client, mut wire) = stage.created(&[TARGET, "true"]);
-    for (_case, bytes) in [
-        (
-            "R-1.2: the zero field of a record is not zero",
-            vec![PONG, 0, 0xFF, 0xFF, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        ),
-        ("R-4.1: unknown records that may be skipped", record(9, 0, &[7; 65_536])),
-        ("R-4.8: a PONG that nobody asked for", record(PONG, 0, &[7; 8])),
-    ] {
+    for (_case, bytes) in ignored() {
         wire.write(&bytes);
         wire.is_alive();
     }
