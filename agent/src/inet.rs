@@ -17,6 +17,11 @@ pub fn parse(text: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::try_from(decimal(port)?).ok()?))
 }
 
+/// Reads `1.2.3.4` or `1:2::3`.
+pub fn address(text: &[u8]) -> Option<IpAddr> {
+    v4(text).map(IpAddr::V4).or_else(|| v6(text).map(IpAddr::V6))
+}
+
 fn v4(text: &[u8]) -> Option<Ipv4Addr> {
     let mut octets = [0; 4];
     let mut parts = text.split(|&byte| byte == b'.');

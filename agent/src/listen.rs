@@ -4,7 +4,7 @@ use core::ffi::CStr;
 use core::net::SocketAddr;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, Result as SystemResult};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use rustix::process::{getegid, geteuid};
@@ -12,12 +12,13 @@ use rustix::process::{getegid, geteuid};
 use crate::args::{Address, HOST_CID, Peer};
 use crate::path::PathBuffer;
 use crate::serial;
+use crate::socket_file::SocketFile;
 use crate::sys::descriptor;
 use crate::sys::socket::{PeerAddress, VsockAddress, peer_of};
 use crate::sys::text::Text;
 
 /// Connections that wait for being accepted; the kernel may take fewer.
-const BACKLOG: i32 = 1024;
+pub(crate) const BACKLOG: i32 = 1024;
 
 const KEY_MISSING: &CStr = c"anybody in the network could connect; it takes --key";
 
@@ -25,9 +26,9 @@ const KEY_MISSING: &CStr = c"anybody in the network could connect; it takes --ke
 const UNMAPPED: u32 = 65534;
 
 /// Where sessions come from, open.
-pub enum Opened<'a> {
+pub enum Opened {
     /// A socket to accept on.
-    Listening(Listening<'a>),
+    Listening(Listening),
     /// A port that has no connections.
     Port(OwnedFd),
     /// One session's stream: what it reads and what it writes.
@@ -35,17 +36,10 @@ pub enum Opened<'a> {
 }
 
 /// A listening socket.
-pub struct Listening<'a> {
+pub struct Listening {
     socket: OwnedFd,
     is_vsock: bool,
-    file: Option<SocketFile<'a>>,
-}
-
-/// The file of a Unix socket that we made. The directory is kept, because a daemon changes its own.
-struct SocketFile<'a> {
-    directory: OwnedFd,
-    path: &'a CStr,
-    identity: (u64, u64),
+    file: Option<SocketFile>,
 }
 
 /// What could not be done, and why.
@@ -57,11 +51,11 @@ pub struct ListenError {
     pub errno: Option<Errno>,
 }
 
-fn failed(problem: &'static CStr) -> impl Fn(Errno) -> ListenError {
+pub(crate) fn failed(problem: &'static CStr) -> impl Fn(Errno) -> ListenError {
     move |errno| ListenError { problem: Text::new(problem), errno: Some(errno) }
 }
 
-fn refused<T>(problem: &'static CStr) -> Result<T, ListenError> {
+pub(crate) fn refused<T>(problem: &'static CStr) -> Result<T, ListenError> {
     Err(ListenError { problem: Text::new(problem), errno: None })
 }
 
@@ -70,7 +64,7 @@ fn refused<T>(problem: &'static CStr) -> Result<T, ListenError> {
 ///
 /// # Errors
 /// See [`ListenError`].
-pub fn open(address: Address<'_>, allowed_cid: u32, has_key: bool) -> Result<Opened<'_>, ListenError> {
+pub fn open(address: Address<'_>, allowed_cid: u32, has_key: bool) -> Result<Opened, ListenError> {
     match address {
         Address::Vsock(port) => open_vsock(port),
         Address::Unix(path) => open_unix(path),
@@ -84,7 +78,7 @@ pub fn open(address: Address<'_>, allowed_cid: u32, has_key: bool) -> Result<Ope
     }
 }
 
-impl Listening<'_> {
+impl Listening {
     /// Whether the peer may have a session: over vsock only the host and `allowed_cid`, or every process of this guest could
     /// become root through the agent once vsock_loopback is loaded. A Unix socket is guarded by its mode.
     pub fn is_allowed(&self, peer: &PeerAddress, allowed_cid: u32) -> bool {
@@ -94,21 +88,17 @@ impl Listening<'_> {
 
     /// Removes the socket's file, unless another one stands there meanwhile.
     pub fn remove_file(&self) {
-        if let Some(file) = &self.file
-            && identity(file.directory.as_fd(), file.path) == Ok(file.identity)
-        {
-            let _ = rustix::fs::unlinkat(&file.directory, file.path, AtFlags::empty());
-        }
+        self.file.iter().for_each(SocketFile::remove);
     }
 }
 
-impl AsFd for Listening<'_> {
+impl AsFd for Listening {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-fn new_socket(family: AddressFamily) -> SystemResult<OwnedFd> {
+pub(crate) fn new_socket(family: AddressFamily) -> SystemResult<OwnedFd> {
     rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
 }
 
@@ -153,7 +143,7 @@ fn connect(peer: Peer<'_>, kind: SocketType, flags: SocketFlags) -> SystemResult
 }
 
 #[inline(never)]
-fn open_vsock<'a>(port: u32) -> Result<Opened<'a>, ListenError> {
+fn open_vsock(port: u32) -> Result<Opened, ListenError> {
     let socket = new_socket(AddressFamily::VSOCK).map_err(failed(c"no vsock socket"))?;
     rustix::net::bind(&socket, &VsockAddress { cid: VsockAddress::ANY, port })
         .map_err(failed(c"cannot bind"))?;
@@ -162,7 +152,7 @@ fn open_vsock<'a>(port: u32) -> Result<Opened<'a>, ListenError> {
 }
 
 #[inline(never)]
-fn open_tcp<'a>(address: SocketAddr) -> Result<Opened<'a>, ListenError> {
+fn open_tcp(address: SocketAddr) -> Result<Opened, ListenError> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = new_socket(family).map_err(failed(c"no TCP socket"))?;
     // What is accepted has it too. Without these it works as well.
@@ -174,10 +164,7 @@ fn open_tcp<'a>(address: SocketAddr) -> Result<Opened<'a>, ListenError> {
 }
 
 #[inline(never)]
-fn open_unix(path: &CStr) -> Result<Opened<'_>, ListenError> {
-    let address = SocketAddrUnix::new(path).map_err(failed(c"cannot use this path"))?;
-    let directory = rustix::fs::open(c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(failed(c"cannot open the working directory"))?;
+fn open_unix(path: &CStr) -> Result<Opened, ListenError> {
     let parent = path.to_bytes().iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
     let mut place = PathBuffer::new();
     let place = place
@@ -191,16 +178,7 @@ fn open_unix(path: &CStr) -> Result<Opened<'_>, ListenError> {
         Err(errno) => return Err(failed(c"cannot look at its directory")(errno)),
     }
     let socket = new_socket(AddressFamily::UNIX).map_err(failed(c"no socket"))?;
-    match bind_private(&socket, &address) {
-        Err(Errno::ADDRINUSE) => {
-            remove_stale(directory.as_fd(), path, &address)?;
-            bind_private(&socket, &address).map_err(failed(c"cannot bind"))?;
-        }
-        result => result.map_err(failed(c"cannot bind"))?,
-    }
-    let identity = identity(directory.as_fd(), path).map_err(failed(c"cannot look at the new socket"))?;
-    let listening =
-        Listening { socket, is_vsock: false, file: Some(SocketFile { directory, path, identity }) };
+    let listening = Listening { file: Some(SocketFile::bind(&socket, path)?), socket, is_vsock: false };
     rustix::net::listen(&listening.socket, BACKLOG).map_err(|errno| {
         listening.remove_file();
         failed(c"cannot listen")(errno)
@@ -232,45 +210,9 @@ fn is_replaceable(directory: &CStr) -> SystemResult<bool> {
     }
 }
 
-/// Binds so that the file is born with mode 0600: there is no moment in which others could connect.
-fn bind_private(socket: &OwnedFd, address: &SocketAddrUnix) -> SystemResult<()> {
-    let former = rustix::process::umask(Mode::from_raw_mode(0o177));
-    let result = rustix::net::bind(socket, address);
-    rustix::process::umask(former);
-    result
-}
-
-/// Removes the socket of a process that is gone: one that refuses connections. Anything else stays.
-fn remove_stale(directory: BorrowedFd<'_>, path: &CStr, address: &SocketAddrUnix) -> Result<(), ListenError> {
-    let stat = match rustix::fs::statat(directory, path, AtFlags::SYMLINK_NOFOLLOW) {
-        // Removed meanwhile.
-        Err(Errno::NOENT) => return Ok(()),
-        result => result.map_err(failed(c"cannot look at what is there"))?,
-    };
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
-        return refused(c"something is there that is not a socket");
-    }
-    let probe = new_socket(AddressFamily::UNIX).map_err(failed(c"no socket"))?;
-    match rustix::net::connect(&probe, address) {
-        Err(Errno::NOENT) => Ok(()),
-        Err(Errno::CONNREFUSED) => match rustix::fs::unlinkat(directory, path, AtFlags::empty()) {
-            Err(Errno::NOENT) => Ok(()),
-            result => result.map_err(failed(c"cannot remove the socket of a process that is gone")),
-        },
-        // A full queue is as alive as an accepted connection.
-        Ok(()) | Err(Errno::AGAIN) => refused(c"another process listens there"),
-        Err(errno) => Err(failed(c"something is there and cannot be connected to")(errno)),
-    }
-}
-
-fn identity(directory: BorrowedFd<'_>, path: &CStr) -> SystemResult<(u64, u64)> {
-    let stat = rustix::fs::statat(directory, path, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok((stat.st_dev, stat.st_ino))
-}
-
 /// Takes descriptors 0 and 1, and puts something harmless in their place: a command must not read the session.
 #[inline(never)]
-fn open_stdio<'a>(has_key: bool) -> Result<Opened<'a>, ListenError> {
+fn open_stdio(has_key: bool) -> Result<Opened, ListenError> {
     let input = descriptor::duplicate(0).map_err(failed(c"no standard input"))?;
     let family = sockopt::socket_domain(&input);
     if !has_key && matches!(family, Ok(AddressFamily::INET | AddressFamily::INET6)) {
@@ -291,7 +233,7 @@ fn set_nonblocking(fd: OwnedFd) -> Result<OwnedFd, ListenError> {
 }
 
 #[inline(never)]
-fn open_inherited<'a>(number: i32, allowed_cid: u32, has_key: bool) -> Result<Opened<'a>, ListenError> {
+fn open_inherited(number: i32, allowed_cid: u32, has_key: bool) -> Result<Opened, ListenError> {
     let socket = descriptor::adopt(number).map_err(failed(c"cannot use this descriptor"))?;
     let listens = sockopt::socket_acceptconn(&socket).map_err(failed(c"cannot use this descriptor"))?;
     let family = sockopt::socket_domain(&socket).map_err(failed(c"cannot use this descriptor"))?;

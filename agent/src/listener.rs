@@ -70,7 +70,7 @@ pub struct Listener<'a> {
     caller: Option<Caller<'a>>,
     /// What clients have to have.
     pub key: Option<&'static mut Key>,
-    sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>,
+    sockets: ArrayVec<Listening, ADDRESSES_MAX>,
     sessions: Sessions,
     half_open: HalfOpen<'static>,
 }
@@ -92,7 +92,7 @@ impl<'a> Listener<'a> {
     /// # Errors
     /// Of `epoll_create`, `epoll_ctl` and `signalfd`.
     pub fn new(
-        sockets: ArrayVec<Listening<'a>, ADDRESSES_MAX>,
+        sockets: ArrayVec<Listening, ADDRESSES_MAX>,
         ports: Ports,
         options: &Options<'a>,
         key: Option<&'static mut Key>,

@@ -10,19 +10,23 @@ pub mod base;
 mod detach;
 pub mod door;
 pub mod dying;
+pub mod endpoint;
 pub mod ends;
 pub mod exec;
+mod forward;
 pub mod fs;
 pub mod get;
 pub mod identity;
 pub mod job;
 pub mod landing;
+pub mod listen;
 mod power;
 pub mod programs;
 pub mod put;
 pub mod remove;
 pub mod request;
 mod resume;
+pub mod stream;
 pub mod system;
 pub mod tasks;
 pub mod transfer;
@@ -112,6 +116,9 @@ struct Driver<'c> {
     attempt: u64,
     /// For a connection over a port.
     storage: Option<&'static mut Port>,
+    /// When a full queue is asked again, and how many channels were open when a listener had to wait for one.
+    retry_at: Option<u64>,
+    turned_away_at: usize,
 }
 
 /// Runs the session to its end. The process is this session's alone: no descriptor of the listener is open, the
@@ -195,6 +202,8 @@ impl<'c> Driver<'c> {
             id: preamble.id,
             attempt: preamble.attempt,
             storage: PORT.take(),
+            retry_at: None,
+            turned_away_at: 0,
         };
         driver.watch_all().ok()?;
         Some(driver)
@@ -292,6 +301,8 @@ impl<'c> Driver<'c> {
                 ChannelKind::Exec
                 | ChannelKind::Put
                 | ChannelKind::Get
+                | ChannelKind::Connect
+                | ChannelKind::Listen
                 | ChannelKind::Fs
                 | ChannelKind::System
                 | ChannelKind::Job => {
@@ -299,11 +310,7 @@ impl<'c> Driver<'c> {
                         self.core.refuse(channel, RefusalCode::TooMany, 0, b"");
                     }
                 }
-                kind => {
-                    let denied = self.config.denied & request::needs(kind) != 0;
-                    let code = if denied { RefusalCode::Denied } else { RefusalCode::Unsupported };
-                    self.core.refuse(channel, code, 0, b"");
-                }
+                ChannelKind::Unknown(_) => self.core.refuse(channel, RefusalCode::Unsupported, 0, b""),
             },
             Event::Finished { channel, flow: Flow::Request } => self.finish_request(channel),
             Event::Finished { channel, .. } | Event::Credit { channel, .. } => self.tasks.mark_ready(channel),
@@ -328,8 +335,15 @@ impl<'c> Driver<'c> {
             // Data has come in a batch.
             Event::Closed { code: CloseCode::Normal } => self.told.iter().for_each(job::confirm),
             Event::Hello | Event::Closed { .. } | Event::Data { .. } => {}
-            // What only a side says that was asked: we open no channels.
-            Event::Accepted { .. } | Event::Refused { .. } | Event::Exited { .. } => {}
+            // Of who came to a listener.
+            Event::Accepted { .. } => {}
+            Event::Refused { channel, .. } => self.abandon(channel),
+            Event::Exited { channel, outcome } => {
+                if let Some(Task::Stream(stream)) = self.tasks.of_channel(channel) {
+                    stream.handle_exited(outcome);
+                }
+                self.tasks.mark_ready(channel);
+            }
         }
     }
 
@@ -342,10 +356,12 @@ impl<'c> Driver<'c> {
         self.transport.watch(&self.watch)
     }
 
-    /// The client aborted a channel.
+    /// The client aborted a channel, or refused one of ours.
     fn abandon(&mut self, channel: ChannelId) {
-        if let Some(Task::Exec(exec)) = self.tasks.remove(channel) {
-            exec.hang_up(&mut self.dying);
+        match self.tasks.remove(channel) {
+            Some(Task::Exec(exec)) => exec.hang_up(&mut self.dying),
+            Some(Task::Stream(mut stream)) => stream.abort(),
+            _ => {}
         }
         self.requests.release(channel);
         if let Some(next) = self.next_request() {
@@ -355,6 +371,7 @@ impl<'c> Driver<'c> {
 
     /// Steps the tasks that are ready until each waits for something. Bounded by the ring and the pool.
     fn work(&mut self) {
+        self.ask_again();
         loop {
             let mut progress = false;
             let mut from = 0;
@@ -374,6 +391,7 @@ impl<'c> Driver<'c> {
                         self.part_with(place);
                         progress = true;
                     }
+                    Step::Asks => self.advance(place),
                 }
             }
             if !progress || self.core.room() == 0 {
@@ -412,7 +430,8 @@ impl<'c> Driver<'c> {
     fn wait(&mut self, is_busy: bool) {
         self.transport.arm(&self.watch);
         let core = self.core.poll_timeout().map(Instant::micros);
-        let deadlines = [core, self.dying.deadline_us(), self.ends_at, self.transport.deadline_us()];
+        let deadlines =
+            [core, self.retry_at, self.dying.deadline_us(), self.ends_at, self.transport.deadline_us()];
         let timeout = if is_busy {
             Some(0)
         } else {

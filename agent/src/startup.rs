@@ -191,7 +191,7 @@ fn tell(address: Address<'_>, error: ListenError) {
     log::error(&[text(c"cannot listen on "), Part::Line(&line)]);
 }
 
-fn remove_files(sockets: &[listen::Listening<'_>], status: i32) -> Result<(), i32> {
+fn remove_files(sockets: &[listen::Listening], status: i32) -> Result<(), i32> {
     for socket in sockets {
         socket.remove_file();
     }
@@ -245,7 +245,7 @@ fn go_to_background() -> Result<(), Errno> {
     descriptor::leave_standard()
 }
 
-type Sockets = ArrayVec<listen::Listening<'static>, ADDRESSES_MAX>;
+type Sockets = ArrayVec<listen::Listening, ADDRESSES_MAX>;
 
 /// What the listener's process comes to, and the preamble of the session that it is for then.
 #[inline(never)]

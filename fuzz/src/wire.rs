@@ -106,7 +106,10 @@ impl World {
                     let length = input.short().into();
                     self.deliver(at, length, 255);
                 }
-                self.connect(input.once_in(4));
+                // Who heard that it is over does not take the rest, and does not dial.
+                if !self.is_closed {
+                    self.connect(input.once_in(4));
+                }
             }
             22 if input.once_in(8) => party.session.close(CloseCode::Normal),
             22 => party.session.ask(),

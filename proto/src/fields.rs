@@ -46,6 +46,14 @@ pub mod tag {
     pub const VERB: u8 = 0x18;
     /// What to do with which job, 12 bytes ([`JobRequest`](crate::job::JobRequest)).
     pub const JOB: u8 = 0x20;
+    /// A string: the name or address of a host.
+    pub const HOST: u8 = 0x28;
+    /// A u32: a port.
+    pub const PORT: u8 = 0x29;
+    /// A u32: the context id of a machine, of vsock.
+    pub const CID: u8 = 0x2A;
+    /// A u32: the channel of kind listen to which somebody has come.
+    pub const LISTENER: u8 = 0x2B;
     /// Set in tags that a receiver which does not know them skips.
     pub const OPTIONAL: u8 = 0x80;
 }
@@ -84,6 +92,8 @@ pub mod flag {
     pub const PARTIAL: u32 = 1 << 14;
     /// What is removed leaves the directory that it was in its time.
     pub const KEEP_TIME: u32 = 1 << 15;
+    /// A socket gets a directory of its own, for nobody else to enter.
+    pub const PRIVATE: u32 = 1 << 16;
 }
 
 /// A job whose output fills what is kept of it waits until somebody has read, instead of losing the oldest.

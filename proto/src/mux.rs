@@ -343,9 +343,11 @@ impl<P: DerefMut<Target = [u8]>, C: DerefMut<Target = [Channel]>> Mux<P, C> {
         })
     }
 
-    /// The driver still takes bytes of a flow.
+    /// The driver still takes bytes of a flow, and it is one that we receive: the credit of another is the peer's.
     fn wants(&self, id: ChannelId, flow: Flow) -> bool {
-        self.channel_ref(id).is_some_and(|channel| !channel.flow_ref(flow).marks.has(FlowMarks::STOPPED))
+        self.channel_ref(id).is_some_and(|channel| {
+            !channel.sends(flow) && !channel.flow_ref(flow).marks.has(FlowMarks::STOPPED)
+        })
     }
 
     /// A sink took `length` bytes: they are no longer charged, and credit may be due.

@@ -16,6 +16,7 @@ use vsock_shell_proto::limits::REQUEST_MAX;
 
 use super::base::Base;
 use super::exec::Exec;
+use super::forward;
 use super::get::{self, Get, Source};
 use super::identity::Identity;
 use super::job::{self, Slot};
@@ -129,6 +130,9 @@ impl Requests {
                 start_transfer(kind, request, memory, channel, core, place)
             }
             ChannelKind::Job => start_job(request, channel, core, place),
+            ChannelKind::Connect | ChannelKind::Listen => {
+                forward::start(kind == ChannelKind::Listen, request, memory, channel, core, place)
+            }
             kind => system::start(kind == ChannelKind::Fs, request, memory, channel, core, place),
         };
         started.ok()
@@ -160,7 +164,8 @@ impl Driver<'_> {
                 Some(task) => {
                     // A command is accepted once it has been executed.
                     match &task {
-                        Task::Exec(_) => {}
+                        Task::Exec(_) | Task::Stream(_) => {}
+                        Task::Listen(listen) => self.core.accept(channel, listen.port.into()),
                         Task::Put(put) if put.is_program() => self.core.accept(channel, u64::from(channel.0)),
                         _ => self.core.accept(channel, 0),
                     }
@@ -360,7 +365,7 @@ pub struct FileRequest<'r> {
 }
 
 /// Sets what may stand once.
-fn once<T>(place: &mut Option<T>, value: Result<T, Malformed>) -> Result<(), RefusalCode> {
+pub fn once<T>(place: &mut Option<T>, value: Result<T, Malformed>) -> Result<(), RefusalCode> {
     let value = value.map_err(|_| RefusalCode::Malformed)?;
     if place.replace(value).is_some() { Err(RefusalCode::Malformed) } else { Ok(()) }
 }

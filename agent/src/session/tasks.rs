@@ -12,8 +12,10 @@ use super::answer::Answer;
 use super::exec::Exec;
 use super::get::Get;
 use super::job::Slot;
+use super::listen::Listen;
 use super::put::Put;
 use super::remove::Remove;
+use super::stream::Stream;
 use super::watch::Readiness;
 use crate::sys::storage::Storage;
 
@@ -32,6 +34,10 @@ pub enum Task {
     Remove(Remove),
     /// An answer is sent.
     Answer(Answer),
+    /// A connection is forwarded.
+    Stream(Stream),
+    /// Connections are waited for.
+    Listen(Listen),
 }
 
 /// What a step of a task came to.
@@ -47,6 +53,8 @@ pub enum Step {
     Done,
     /// The command has become a job.
     Detached,
+    /// What comes next takes more than the core: see [`Driver::advance`](super::Driver).
+    Asks,
 }
 
 impl Task {
@@ -55,7 +63,8 @@ impl Task {
         match self {
             Self::Exec(exec) => exec.take(core, pieces),
             Self::Put(put) => put.take(&mut pieces.iter().copied()),
-            Self::Request(_) | Self::Get(_) | Self::Remove(_) | Self::Answer(_) => 0,
+            Self::Stream(stream) => stream.take(core, pieces),
+            Self::Request(_) | Self::Get(_) | Self::Remove(_) | Self::Answer(_) | Self::Listen(_) => 0,
         }
     }
 
@@ -76,7 +85,8 @@ impl Task {
             Self::Answer(answer) => answer.stop(),
             Self::Put(put) => put.stop(),
             Self::Remove(remove) => remove.stop(),
-            Self::Request(_) => {}
+            Self::Stream(stream) => stream.stop(core),
+            Self::Request(_) | Self::Listen(_) => {}
         }
     }
 
@@ -89,6 +99,8 @@ impl Task {
             Self::Get(get) => get.step(core),
             Self::Remove(remove) => remove.step(core),
             Self::Answer(answer) => answer.step(core),
+            Self::Stream(stream) => stream.step(core),
+            Self::Listen(_) => Step::Asks,
         }
     }
 }
@@ -151,6 +163,11 @@ impl Tasks {
     pub fn of_channel(&mut self, channel: ChannelId) -> Option<&mut Task> {
         let place = self.place(channel);
         self.places.get_mut(place)?.as_mut().map(|place| &mut place.task)
+    }
+
+    /// The task of a place, and its channel.
+    pub fn at(&mut self, place: usize) -> Option<(ChannelId, &mut Task)> {
+        self.places.get_mut(place)?.as_mut().map(|place| (place.channel, &mut place.task))
     }
 
     /// Commands, and jobs that are watched.
@@ -227,6 +244,15 @@ impl Tasks {
         self.mark_place(self.place(channel));
     }
 
+    /// All tasks of a kind are to be stepped.
+    pub fn mark_all(&mut self, is_meant: impl Fn(&Task) -> bool) {
+        for place in 0..self.places.len() {
+            if self.at(place).is_some_and(|(_, task)| is_meant(task)) {
+                self.mark_place(place);
+            }
+        }
+    }
+
     #[inline(never)]
     fn mark_place(&mut self, place: usize) {
         if let Some(word) = self.ready.get_mut(place / 64) {
@@ -262,8 +288,10 @@ impl Tasks {
 
     /// A descriptor of a task became ready.
     pub fn set_ready(&mut self, place: usize, part: usize, readiness: Readiness) {
-        if let Some(Some(Place { task: Task::Exec(exec), .. })) = self.places.get_mut(place) {
-            exec.set_ready(part, readiness);
+        match self.at(place) {
+            Some((_, Task::Exec(exec))) => exec.set_ready(part, readiness),
+            Some((_, Task::Stream(stream))) => stream.set_ready(readiness),
+            _ => {}
         }
         self.mark_place(place);
     }

@@ -47,6 +47,8 @@ pub struct Readiness {
 
 /// Told each time that more can be read, and when nothing more will come.
 pub const READ: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
+/// Told of both, for a socket.
+pub const READ_WRITE: EventFlags = READ.union(WRITE);
 /// Told when the other end is gone.
 pub const ENDED: EventFlags = EventFlags::ET;
 /// Told each time that there is room again.

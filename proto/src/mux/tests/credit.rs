@@ -47,6 +47,16 @@ fn r_6_5_credit_never_goes_back() {
 }
 
 #[test]
+fn r_6_5_credit_of_what_we_send_is_the_peers_and_takes_no_room_of_ours() {
+    openers(|kit| {
+        kit.feed(&credit(0, 0, u64::MAX));
+        kit.session.consume(C0, Flow::Input, 0);
+        assert_eq!(kit.session.charged(), 0);
+        kit.alive();
+    });
+}
+
+#[test]
 fn r_6_5_credit_is_what_was_consumed() {
     acceptors(|kit| {
         kit.appetite = 0;
