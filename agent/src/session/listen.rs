@@ -73,7 +73,7 @@ impl Listen {
                 }
                 // As the addresses of a family that is switched off are.
                 Err(errno @ (Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)) => {
-                    error = failed(c"cannot bind")(errno)
+                    error = failed(c"cannot bind")(errno);
                 }
                 Err(errno) => return Err(failed(c"cannot bind")(errno)),
             }
