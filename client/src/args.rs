@@ -10,13 +10,14 @@
 //! * behind `fs` and `sys` stand a verb, TARGET, and words and options of that verb (`verbs`).
 
 mod copy;
+mod run;
 mod verbs;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
 
-use crate::invocation::{Action, Ask, DEFAULT_ESCAPE, Invocation, Job, Power, Program, Pty, Run, Wish};
+use crate::flags::{Use, VERBS, Verb};
+use crate::invocation::{Action, Ask, DEFAULT_ESCAPE, Invocation, Job, Power, Wish};
 use crate::options::{Options, complaint};
 use crate::signal_name::number_of;
 use crate::suggest::nearest;
@@ -35,45 +36,11 @@ impl std::fmt::Display for ArgsError {
 
 impl std::error::Error for ArgsError {}
 
-/// What stands in the place of the target, when it is not one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verb {
-    Copy,
-    Wait,
-    Info,
-    Power(Action),
-    Jobs,
-    Attach,
-    Logs,
-    Kill,
-    Result,
-    Fs,
-    System,
-    KeyGen,
-}
-
-const VERBS: [(&str, Verb); 14] = [
-    ("cp", Verb::Copy),
-    ("wait", Verb::Wait),
-    ("info", Verb::Info),
-    ("poweroff", Verb::Power(Action::PowerOff)),
-    ("reboot", Verb::Power(Action::Reboot)),
-    ("halt", Verb::Power(Action::Halt)),
-    ("jobs", Verb::Jobs),
-    ("attach", Verb::Attach),
-    ("logs", Verb::Logs),
-    ("kill", Verb::Kill),
-    ("result", Verb::Result),
-    ("fs", Verb::Fs),
-    ("sys", Verb::System),
-    ("keygen", Verb::KeyGen),
-];
-
 /// The words of a command line by their place.
 #[derive(Debug, Default)]
 struct Words {
     options: Options,
-    verb: Option<Verb>,
+    verb: Option<&'static Verb>,
     /// The target, or the operands of a verb.
     operands: Vec<OsString>,
     /// `COMMAND ARG…`, or `-- PROGRAM ARG…`.
@@ -94,53 +61,46 @@ where
     I::Item: Into<OsString>,
 {
     let words = Words::read(lexopt::Parser::from_args(words))?;
-    if words.options.is_help {
-        return Ok(Invocation::Help);
+    if words.options.is_asking_for_help() {
+        return Ok(words.help());
     }
     if words.options.is_version {
         return Ok(Invocation::Version);
     }
-    match words.verb {
-        Some(Verb::Copy) => words.into_copy(),
-        Some(Verb::Wait) => words
-            .into_ask("wait", &["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--listen"])
-            .map(Invocation::Wait),
-        Some(Verb::Info) => words
-            .into_ask(
-                "info",
-                &["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--dead-after", "--listen", "--json"],
-            )
-            .map(Invocation::Info),
-        Some(Verb::Power(action)) => words.into_power(action),
-        Some(Verb::Jobs) => words
-            .into_ask(
-                "jobs",
-                &["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--dead-after", "--listen", "--json"],
-            )
-            .map(Invocation::Jobs),
-        Some(Verb::Attach) => {
+    match words.of() {
+        Use::Run if words.options.upload.is_some() || words.options.download.is_some() => {
+            words.into_transfer()
+        }
+        Use::Run if words.options.pass.is_some() => words.into_pass(),
+        Use::Run | Use::Transfer | Use::Pass => words.into_run(),
+        Use::Copy => words.into_copy(),
+        Use::Wait => words.into_ask().map(Invocation::Wait),
+        Use::Info => words.into_ask().map(Invocation::Info),
+        Use::PowerOff => words.into_power(Action::PowerOff),
+        Use::Reboot => words.into_power(Action::Reboot),
+        Use::Halt => words.into_power(Action::Halt),
+        Use::Jobs => words.into_ask().map(Invocation::Jobs),
+        Use::Attach => {
             let (is_read_only, escape) = (words.options.is_read_only, words.options.escape);
             let escape = escape.unwrap_or(Some(DEFAULT_ESCAPE));
-            words.into_job("attach", &["-e", "--read-only"], Wish::Attach { is_read_only, escape })
+            words.into_job(Wish::Attach { is_read_only, escape })
         }
-        Some(Verb::Logs) => {
+        Use::Logs => {
             let follows = words.options.follows;
-            words.into_job("logs", &["-f"], Wish::Logs { follows })
+            words.into_job(Wish::Logs { follows })
         }
-        Some(Verb::Kill) => {
+        Use::Kill => {
             const SIGTERM: u32 = 15;
             let signal = words.signal.unwrap_or(SIGTERM);
-            words.into_job("kill", &[], Wish::Kill(signal))
+            words.into_job(Wish::Kill(signal))
         }
-        Some(Verb::Result) => {
+        Use::Result => {
             let waits = words.options.waits;
-            words.into_job("result", &["--wait"], Wish::Result { waits })
+            words.into_job(Wish::Result { waits })
         }
-        Some(Verb::Fs) => verbs::fs(words),
-        Some(Verb::System) => verbs::system(words),
-        Some(Verb::KeyGen) => words.into_key(),
-        None if words.options.upload.is_some() || words.options.download.is_some() => words.into_transfer(),
-        None => words.into_run(),
+        Use::Fs => verbs::fs(words),
+        Use::System => verbs::system(words),
+        Use::KeyGen => words.into_key(),
     }
 }
 
@@ -167,7 +127,7 @@ impl Words {
                         are_options_over = true;
                         continue;
                     }
-                    Some(word) if words.verb == Some(Verb::Kill) && !are_options_over && is_signal(word) => {
+                    Some(word) if words.of() == Use::Kill && !are_options_over && is_signal(word) => {
                         words.read_signal(word)?;
                         rest.next();
                         continue;
@@ -179,7 +139,7 @@ impl Words {
                         }
                         words.operands.extend(rest.next());
                         words.find_verb(are_options_over);
-                        if matches!(words.verb, Some(Verb::Fs | Verb::System)) {
+                        if words.verb.is_some_and(|verb| !verb.forms.is_empty()) {
                             words.command = rest.collect();
                             break;
                         }
@@ -188,11 +148,21 @@ impl Words {
                     Some(_) => {}
                 }
             }
-            if !words.options.read_next(&mut parser, words.verb == Some(Verb::Copy))? {
+            let there = words.of();
+            if !words.options.read_next(&mut parser, there)? {
                 break;
             }
         }
         Ok(words)
+    }
+
+    /// What its verb makes of it; without one, a run, until the flags are known.
+    fn of(&self) -> Use {
+        self.verb.map_or(Use::Run, |verb| verb.of)
+    }
+
+    fn help(&self) -> Invocation {
+        Invocation::Help { verb: self.verb.map(|verb| verb.name), is_full: self.options.is_full_help }
     }
 
     /// A verb takes all the words; otherwise the one that was read is the target, or none is needed, and a command may
@@ -214,116 +184,33 @@ impl Words {
     fn find_verb(&mut self, are_options_over: bool) {
         if self.verb.is_none()
             && !are_options_over
-            && let Some((_, verb)) = VERBS.iter().find(|(name, _)| self.operands[0] == *name)
+            && let Some(verb) = VERBS.iter().find(|verb| self.operands[0] == *verb.name)
         {
-            self.verb = Some(*verb);
+            self.verb = Some(verb);
             self.operands.clear();
         }
     }
 
-    fn into_run(self) -> Result<Invocation, ArgsError> {
-        self.options.refuse_except(
-            "a command",
-            &[
-                "-p",
-                "-t",
-                "-T",
-                "-n",
-                "-q",
-                "-v",
-                "-e",
-                "-l",
-                "-E",
-                "-C",
-                "--timeout",
-                "--kill-after",
-                "--json",
-                "--reconnect",
-                "--dead-after",
-                "--listen",
-                "--detach",
-                "--hold",
-                "--with",
-            ],
-        )?;
-        let target = self.target()?;
-        let Self { options, command, is_argv, .. } = self;
-        let with = options.with.as_ref().map(PathBuf::from);
-        let program = match (is_argv, command.as_slice()) {
-            // By its own name.
-            (_, []) if with.is_some() => {
-                let name = with.as_deref().and_then(Path::file_name).unwrap_or_default();
-                Program::Argv(vec![name.to_owned()])
-            }
-            (false, [word, ..]) if with.is_some() => {
-                return fail(format!(
-                    "`{}` stands behind --with without a `--`; write TARGET --with FILE -- ARG0 [ARG]...",
-                    shown(word)
-                ));
-            }
-            (true, []) => return fail("nothing stands after `--`; write TARGET -- PROGRAM [ARG]..."),
-            (true, [program, ..]) if program.is_empty() => return fail("the program after `--` is empty"),
-            (true, _) => Program::Argv(command),
-            (false, []) => Program::Shell,
-            (false, _) => Program::Line(join(&command)),
-        };
-        let settings = options.settings();
-        let run = Run {
-            target,
-            program,
-            with,
-            pty: options.pty.unwrap_or(Pty::Auto),
-            is_stdin_null: options.is_stdin_null,
-            escape: options.escape.unwrap_or(Some(DEFAULT_ESCAPE)),
-            environment: options.environment,
-            directory: options.directory,
-            kill_after: options.kill_after,
-            detach: options.is_detached.then_some(options.is_held),
-            is_json: options.is_json,
-            settings,
-        };
-        if run.is_json && run.program == Program::Shell {
-            return fail("--json needs a command; write TARGET COMMAND or TARGET -- PROGRAM");
-        }
-        if run.is_json && run.pty == Pty::Always {
-            return fail(
-                "--json and -t exclude each other: a terminal mixes stdout and stderr; leave one out",
-            );
-        }
-        if options.is_held && run.detach.is_none() {
-            return fail("--hold says what a job does whose output nobody reads; write --detach beside it");
-        }
-        if run.detach.is_some() && run.program == Program::Shell {
-            return fail("--detach needs a command; in a shell, ~d at the beginning of a line detaches");
-        }
-        if run.detach.is_some() && run.is_json {
-            return fail("--detach and --json exclude each other: a job has no result yet; see jobs --json");
-        }
-        if run.detach.is_some() && run.kill_after.is_some() {
-            return fail("--detach and --kill-after exclude each other: nobody is there to see to it");
-        }
-        Ok(Invocation::Run(run))
-    }
-
     fn into_key(self) -> Result<Invocation, ArgsError> {
-        self.options.refuse_except("keygen", &[])?;
+        self.options.refuse_except(Use::KeyGen)?;
         match &self.operands[..] {
             [file] if !file.is_empty() => Ok(Invocation::KeyGen(file.into())),
             _ => fail("keygen takes one file, which it makes, or - for standard output"),
         }
     }
 
-    fn into_ask(self, verb: &str, allowed: &[&str]) -> Result<Ask, ArgsError> {
-        self.options.refuse_except(verb, allowed)?;
+    fn into_ask(self) -> Result<Ask, ArgsError> {
+        self.options.refuse_except(self.of())?;
         if let Some(word) = self.operands.get(usize::from(self.options.listen.is_none())) {
+            let verb = self.of().name();
             return fail(format!("`{}` is one word too many: {verb} takes no more", shown(word)));
         }
         let target = self.target()?;
         Ok(Ask { target, is_json: self.options.is_json, settings: self.options.settings() })
     }
 
-    fn into_job(mut self, verb: &str, own: &[&str], wish: Wish) -> Result<Invocation, ArgsError> {
-        let common = ["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--dead-after", "--listen"];
+    fn into_job(mut self, wish: Wish) -> Result<Invocation, ArgsError> {
+        let verb = self.of().name();
         let place = usize::from(self.options.listen.is_none());
         if self.operands.len() <= place {
             return fail(format!("{verb} needs a target and a job; write {verb} TARGET JOB"));
@@ -333,14 +220,13 @@ impl Words {
         let Some(number) = number else {
             return fail(format!("`{}` is no job: a job is a number, as jobs shows it", shown(&word)));
         };
-        let Ask { target, settings, .. } = self.into_ask(verb, &[&common, own].concat())?;
+        let Ask { target, settings, .. } = self.into_ask()?;
         Ok(Invocation::Job(Job { target, number, wish, settings }))
     }
 
     fn into_power(self, action: Action) -> Result<Invocation, ArgsError> {
         let is_forced = self.options.is_forced;
-        let allowed = ["-p", "-q", "-v", "--timeout", "--reconnect", "--listen", "--force"];
-        let Ask { target, settings, .. } = self.into_ask(action.verb(), &allowed)?;
+        let Ask { target, settings, .. } = self.into_ask()?;
         Ok(Invocation::Power(Power { target, action, is_forced, is_json: false, settings }))
     }
 
@@ -355,15 +241,16 @@ impl Words {
             }
             let on = Listen::parse(word, default_port)
                 .map_err(|error| ArgsError(format!("cannot use --listen `{}`: {error}", shown(word))))?;
-            let (user, credentials) = (self.options.user.clone(), self.options.credentials()?);
-            return Ok(Target { user, address: Address::Listen(on), credentials });
+            let mut target = Target { user: None, address: Address::Listen(on), credentials: None };
+            self.options.complete(&mut target)?;
+            return Ok(target);
         }
         let Some(word) = self.operands.first() else {
             return fail("no target is named; write vsock-shell TARGET, or vsock-shell -h for help");
         };
         let mut target = Target::parse(word, default_port).map_err(|error| {
             let verb = word.to_str().filter(|_| self.verb.is_none() && error == TargetError::Name);
-            let near = verb.and_then(|word| nearest(word, VERBS.map(|(name, _)| name)));
+            let near = verb.and_then(|word| nearest(word, VERBS.iter().map(|verb| verb.name)));
             // A verb itself comes here only behind `--`, where it is meant to be none.
             let hint = match near.filter(|near| verb != Some(near)) {
                 Some(verb) => format!(" (did you mean `{verb}`?)"),

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use super::*;
-use crate::invocation::{Copy, CopyOptions};
+use crate::invocation::{Copy, CopyOptions, Program, Pty, Run};
 use crate::invocation::{Job, Settings, Variable, Wish};
 use crate::operand::Operand;
 use crate::target::{Address, Listen};
 
 #[track_caller]
-fn parsed(line: &[&str]) -> Invocation {
+pub(super) fn parsed(line: &[&str]) -> Invocation {
     parse(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
 }
 
 #[track_caller]
-fn run(line: &[&str]) -> Run {
+pub(super) fn run(line: &[&str]) -> Run {
     match parsed(line) {
         Invocation::Run(run) => run,
         other => panic!("{line:?}: {other:?}"),
@@ -31,7 +31,7 @@ fn copy(line: &[&str]) -> Copy {
 
 /// The line of complaint, which has to be one line and to hold every one of `words`.
 #[track_caller]
-fn refused(line: &[&str], words: &[&str]) {
+pub(super) fn refused(line: &[&str], words: &[&str]) {
     let text = match parse(line) {
         Ok(invocation) => panic!("{line:?}: {invocation:?}"),
         Err(error) => error.to_string(),
@@ -42,7 +42,7 @@ fn refused(line: &[&str], words: &[&str]) {
     }
 }
 
-fn vsock(cid: u32, port: u32) -> Target {
+pub(super) fn vsock(cid: u32, port: u32) -> Target {
     Target { user: None, address: Address::Vsock { cid, port }, credentials: None }
 }
 
@@ -63,6 +63,11 @@ fn a_target_alone_is_a_shell_with_every_default() {
         is_stdin_null: false,
         escape: Some(b'~'),
         environment: vec![],
+        sent: vec![],
+        forwards: vec![],
+        agent_forwarding: false,
+        is_idle: false,
+        is_subsystem: false,
         directory: None,
         detach: None,
         with: None,
@@ -212,14 +217,6 @@ fn how_long_a_connection_is_kept_can_be_chosen() {
 fn the_working_directory_is_taken() {
     assert_eq!(run(&["-C", "/tmp", "3", "ls"]).directory, Some("/tmp".into()));
     refused(&["-C", "", "3", "ls"], &["-C"]);
-}
-
-#[test]
-fn json_needs_a_command_and_no_terminal() {
-    assert!(run(&["--json", "3", "ls"]).is_json);
-    assert!(run(&["3", "--json", "--", "ls"]).is_json);
-    refused(&["--json", "3"], &["--json", "COMMAND"]);
-    refused(&["--json", "-t", "3", "ls"], &["--json", "-t"]);
 }
 
 #[test]
@@ -383,8 +380,11 @@ fn the_end_of_a_guest_takes_one_target_and_force() {
 #[test]
 fn help_and_version_win_wherever_they_stand_before_a_command() {
     for words in [&["-h"][..], &["--help"], &["3", "-h"], &["cp", "-h"], &["-tVh", "3"]] {
-        assert_eq!(parsed(words), Invocation::Help, "{words:?}");
+        assert!(matches!(parsed(words), Invocation::Help { .. }), "{words:?}");
     }
+    let help = |verb, is_full| Invocation::Help { verb, is_full };
+    assert_eq!(parsed(&["-h"]), help(None, false));
+    assert_eq!(parsed(&["cp", "--help"]), help(Some("cp"), true));
     assert_eq!(parsed(&["-V"]), Invocation::Version);
     assert_eq!(parsed(&["--version"]), Invocation::Version);
     assert_eq!(run(&["3", "ls", "-h"]).program, line("ls -h"));
@@ -395,8 +395,8 @@ fn mistyped_words_are_named_and_near_ones_suggested() {
     refused(&["--timout", "2", "3"], &["`--timout`", "`--timeout`"]);
     refused(&["--jsn", "3", "ls"], &["`--jsn`", "`--json`"]);
     refused(&["--frobnicate", "3"], &["`--frobnicate`", "-h"]);
-    refused(&["-x", "3"], &["`-x`", "-h"]);
-    refused(&["-nx", "3"], &["`-x`"]);
+    refused(&["-Z", "3"], &["`-Z`", "-h"]);
+    refused(&["-nZ", "3"], &["`-Z`"]);
     refused(&["wiat", "3"], &["`wiat`", "`wait`"]);
     refused(&["ifno", "3"], &["`ifno`", "`info`"]);
     refused(&["guest"], &["`guest`", "vsock:3"]);
@@ -503,16 +503,9 @@ fn what_is_wrong_with_a_job_is_said() {
 }
 
 #[test]
-fn a_command_is_detached_and_a_shell_is_not() {
-    let detach = |words: &[&str]| match parsed(words) {
-        Invocation::Run(run) => run.detach,
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(detach(&["3", "true"]), None);
-    assert_eq!(detach(&["--detach", "3", "true"]), Some(false));
-    assert_eq!(detach(&["3", "--detach", "--hold", "-t", "--", "true"]), Some(true));
-    refused(&["--detach", "3"], &["--detach", "~d"]);
-    refused(&["--hold", "3", "true"], &["--hold", "--detach"]);
-    refused(&["--detach", "--json", "3", "true"], &["--json"]);
-    refused(&["--detach", "--kill-after", "3", "3", "true"], &["--kill-after"]);
+fn complaints_show_a_flag_as_it_was_written() {
+    refused(&["--port", "x", "3"], &["--port `x`"]);
+    refused(&["--port=x", "3"], &["--port `x`"]);
+    refused(&["--recursive", "3", "ls"], &["--recursive does not go"]);
+    refused(&["-R", "1:a:2", "wait", "3"], &["-R does not go with wait"]);
 }

@@ -1,81 +1,30 @@
-//! Owns the text of `-h` and of `-V`.
+//! Owns the texts of `-h`, `--help` and `-V`, which are made from the tables of `flags`.
 
-/// What `-h` prints.
-pub const HELP: &str = "\
-A shell, a command or a file in a Linux guest, over a VM socket.
+use crate::flags::{Flag, Form, OwnFlag, SECTIONS, SYNOPSES, Use, VERBS, Verb, all};
 
-Usage: vsock-shell [OPTIONS] [USER@]TARGET                     interactive shell
-       vsock-shell [OPTIONS] [USER@]TARGET COMMAND [ARG]...    words joined by spaces, run by the guest's shell
-       vsock-shell [OPTIONS] [USER@]TARGET -- PROGRAM [ARG]... run as it is, without a shell
-       vsock-shell [OPTIONS] TARGET -u LOCAL:REMOTE            upload one file (`\\:` is a colon in a name)
-       vsock-shell [OPTIONS] TARGET -d REMOTE:LOCAL            download one file
-       vsock-shell cp [-r] [-p] SRC... DST                     copy; TARGET:PATH on either side, `-` is stdin or stdout
-       vsock-shell TARGET --with FILE -- ARG0 [ARG]...         a program of this side, executed in the guest's memory
-       vsock-shell wait [--timeout SECONDS] TARGET             wait until the agent answers
-       vsock-shell info [--json] TARGET                        what the agent and its guest are
-       vsock-shell poweroff|reboot|halt [--force] TARGET       end the guest
-       vsock-shell fs VERB TARGET ...                          files without a program in the guest: ls, cat, stat,
-                                                               mkdir, rm, mv, ln, chmod, df
-       vsock-shell sys VERB TARGET ...                         the system without one: ps, kill, dmesg, mount, umount,
-                                                               modules, load, unload, env, sysctl, date, sync,
-                                                               poweroff, reboot
-       vsock-shell --detach [-t] [--hold] TARGET COMMAND...    a command as a job, without a client; prints its number
-       vsock-shell jobs [--json] TARGET                        the jobs of the guest
-       vsock-shell attach [--read-only] TARGET JOB             its output and terminal; ends with its status
-       vsock-shell logs [-f] TARGET JOB                        what is kept of its output, and with -f what follows
-       vsock-shell kill [-SIGNAL] TARGET JOB                   send it a signal (TERM)
-       vsock-shell result [--wait] TARGET JOB                  end with its status
-       vsock-shell keygen FILE                                 make a key for --key, here and of agents
+/// What `-V` prints.
+pub const VERSION: &str = concat!("vsock-shell ", env!("CARGO_PKG_VERSION"), "\n");
 
+/// The longest line.
+const COLUMNS: usize = 120;
+/// Where the words about a usage and about a flag begin.
+const ABOUT_USAGE: usize = 64;
+const ABOUT_FLAG: usize = 32;
+
+const TARGETS: &str = "
 TARGET is one of
-  3, vsock:3[:PORT]    the guest with context id 3
-  mux:PATH[:PORT]      the Unix socket of Firecracker, Cloud Hypervisor or vhost-device-vsock
-  unix:PATH            a Unix socket
-  tcp:HOST:PORT        a TCP stream
-  serial:PATH          a virtio-serial socket or a serial line
-  exec:COMMAND         the standard input and output of a command
+  3, vsock:3[:PORT]             the guest with context id 3
+  mux:PATH[:PORT]               the Unix socket of Firecracker, Cloud Hypervisor or vhost-device-vsock
+  unix:PATH                     a Unix socket
+  tcp:HOST:PORT                 a TCP stream
+  serial:PATH                   a virtio-serial socket or a serial line
+  exec:COMMAND                  the standard input and output of a command
 With cp it is written without colons, `%` for `:` and `%%` for `%`: unix%/run/agent.sock:/etc/fstab
 
-Options, before or after TARGET, but before COMMAND:
-  -p, --port PORT       port of the agent where TARGET names none (5000)
-  -l USER               user in the guest; the same as USER@TARGET
-  -t, -T                with a terminal, without one (default: for a shell, when stdin and stdout are terminals)
-  -n                    standard input is empty
-  -e CHAR|none          escape character of a shell (~)
-  -E NAME[=VALUE]       set a variable; without a value, the one it has here; repeatable
-  -C DIR                working directory in the guest
-  -u, --upload, -d, --download
-                        upload or download one file, as above
-      --listen ADDR     in the place of TARGET: wait for an agent that calls vsock[:PORT] or unix:PATH (its --connect)
-      --force           end the guest at once, without asking its init
-      --timeout SECONDS keep trying to connect for so long (2; with --listen for ever); 0: try once
-      --kill-after SECONDS
-                        kill the command when it runs longer
-      --reconnect SECONDS
-                        keep trying for so long to get a lost connection back (30); 0: do not
-      --key FILE        the agent has to have the key in this file, and is shown that this side has it
-      --expect-boot-id ID, --expect-machine-id ID
-                        with --key: end unless it is this boot of the guest, this guest
-      --dead-after SECONDS
-                        give up on a guest that has said nothing for so long (default: never)
-      --hold            a job whose output nobody reads waits when 1 MiB is kept, instead of losing the oldest
-      --json            print one object: the result of a command, or what info and jobs tell
-  -q, -v                say less, say more
-  -h, --help            print this text
-  -V, --version         print the version
+Options stand before or after TARGET, but before COMMAND.
+";
 
-Options of cp:
-  -r                    directories with what is in them, and symbolic links as themselves
-  -p, --preserve        with owners, extended attributes, hard links and devices too
-      --exclude GLOB    leave out names, or with a slash paths, that match; repeatable
-      --resume          keep what has come of a file when a copy ends early, and go on there
-      --checksum        do not copy files that are identical
-      --delete          remove what the source has not (with -r, after a copy without problems)
-      --sync            flush what was written to disk before success is told
-      --trust-guest     take set-id bits, devices and privileged attributes from a guest
-      --in-place        write into the file or device that is there in the guest
-      --json            print a summary as one object
-
+const LAST_WORDS: &str = "
 In a shell, at the beginning of a line: ~. ends the session, ~d leaves it running as a job,
 ~^Z suspends, ~~ sends a ~, ~? lists these.
 
@@ -83,18 +32,180 @@ Exit status: that of the command; 128+N when signal N killed it; 126 or 127 when
 255 when the guest could not be reached or vsock-shell itself failed.
 ";
 
-/// What `-V` prints.
-pub const VERSION: &str = concat!("vsock-shell ", env!("CARGO_PKG_VERSION"), "\n");
+/// The text about a verb, or about everything where it names none; in full, or a line for each thing.
+#[must_use]
+pub fn text(verb: Option<&str>, is_full: bool) -> String {
+    let mut page = Page { text: String::new(), is_full };
+    match VERBS.iter().find(|row| Some(row.name) == verb) {
+        Some(verb) => page.verb(verb),
+        None => page.everything(),
+    }
+    page.text
+}
+
+struct Page {
+    text: String,
+    is_full: bool,
+}
+
+impl Page {
+    fn everything(&mut self) {
+        self.text.push_str("A shell, a command or a file in a Linux guest, over a VM socket.\n\n");
+        let forms = SYNOPSES.iter().map(|row| (row.words.to_owned(), row.help.to_owned()));
+        let verbs = VERBS.iter().map(|verb| (format!("{} {}", verb.name, verb.words), about(verb)));
+        for (at, (words, help)) in forms.chain(verbs).enumerate() {
+            let start = if at == 0 { "Usage: " } else { "       " };
+            self.row(&format!("{start}vsock-shell {words}"), &help, ABOUT_USAGE);
+        }
+        self.text.push_str(TARGETS);
+        for section in SECTIONS {
+            self.title(section.title);
+            section.flags.iter().for_each(|flag| self.flag(flag, None));
+        }
+        if self.is_full {
+            for verb in VERBS.iter().filter(|verb| !verb.forms.is_empty()) {
+                self.title(&format!("Verbs of {}", verb.name));
+                verb.forms.iter().for_each(|form| self.form(verb, form));
+            }
+        } else {
+            self.text.push_str("\nvsock-shell VERB -h is about a verb; vsock-shell --help tells more.\n");
+        }
+        self.text.push_str(LAST_WORDS);
+    }
+
+    fn verb(&mut self, verb: &Verb) {
+        let words = format!("Usage: vsock-shell {} {}", verb.name, verb.words);
+        self.row(&words, verb.help, ABOUT_USAGE);
+        if !verb.forms.is_empty() {
+            self.title("Verbs");
+            verb.forms.iter().for_each(|form| self.form(verb, form));
+        }
+        self.title("Options");
+        all().filter(|flag| flag.uses.contains(verb.of)).for_each(|flag| self.flag(flag, Some(verb.of)));
+    }
+
+    fn form(&mut self, verb: &Verb, form: &Form) {
+        let words = format!("  {} {} TARGET {}", verb.name, form.name, form.words);
+        self.row(words.trim_end(), form.help, ABOUT_USAGE);
+        form.flags.iter().for_each(|flag| self.own_flag(flag));
+    }
+
+    /// A flag of the client, as it is written behind this verb.
+    fn flag(&mut self, flag: &'static Flag, there: Option<Use>) {
+        let words = flag.spellings(there);
+        let Some(first) = words.first() else { return };
+        // Words stand below each other.
+        let indent = if first.starts_with("--") { "      " } else { "  " };
+        let value = flag.value().map(|value| format!(" {value}")).unwrap_or_default();
+        let mut help = flag.help.to_owned();
+        if self.is_full && !flag.more.is_empty() {
+            help = format!("{help}. {}", flag.more);
+        }
+        self.row(&format!("{indent}{}{value}", words.join(", ")), &help, ABOUT_FLAG);
+    }
+
+    fn own_flag(&mut self, flag: &OwnFlag) {
+        let letter = flag.letter.map_or_else(|| "    ".to_owned(), |letter| format!("-{letter}, "));
+        let value = flag.value.map(|value| format!(" {value}")).unwrap_or_default();
+        self.row(&format!("    {letter}--{}{value}", flag.long), flag.help, ABOUT_FLAG);
+    }
+
+    fn title(&mut self, title: &str) {
+        self.text.push_str(&format!("\n{title}:\n"));
+    }
+
+    /// What is written, and from a column on what it is about, in as many lines as that needs.
+    fn row(&mut self, written: &str, about: &str, column: usize) {
+        let mut line = format!("{written:column$}");
+        if written.chars().count() + 1 > column {
+            self.text.push_str(&format!("{written}\n"));
+            line = " ".repeat(column);
+        }
+        let mut is_begun = false;
+        for word in about.split(' ') {
+            if is_begun && line.chars().count() + 1 + word.chars().count() > COLUMNS {
+                self.text.push_str(&format!("{line}\n"));
+                line = " ".repeat(column);
+                is_begun = false;
+            }
+            if is_begun {
+                line.push(' ');
+            }
+            line.push_str(word);
+            is_begun = true;
+        }
+        self.text.push_str(&format!("{line}\n"));
+    }
+}
+
+/// What a verb is for, and which it has itself.
+fn about(verb: &Verb) -> String {
+    let names: Vec<&str> = verb.forms.iter().map(|form| form.name).collect();
+    if names.is_empty() { verb.help.to_owned() } else { format!("{}: {}", verb.help, names.join(", ")) }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn pages() -> Vec<String> {
+        let verbs = VERBS.iter().map(|verb| Some(verb.name)).chain([None]);
+        verbs.flat_map(|verb| [text(verb, false), text(verb, true)]).collect()
+    }
+
     #[test]
     fn the_help_fits_a_terminal_of_120_columns_and_has_no_tabs() {
-        for line in HELP.lines() {
+        for line in pages().iter().flat_map(|page| page.lines()) {
             assert!(line.chars().count() <= 120 && !line.contains('\t') && line.trim_end() == line, "{line}");
         }
+    }
+
+    #[test]
+    fn every_flag_and_every_verb_is_in_it() {
+        let page = text(None, false);
+        for flag in all() {
+            let spelled = flag.spellings(None).join(", ");
+            let line = page.lines().find(|line| line.trim_start().starts_with(&spelled));
+            let help = flag.help.split(' ').next().expect("it has a word");
+            assert!(line.is_some_and(|line| line.contains(help)), "{spelled}");
+        }
+        for verb in VERBS {
+            assert!(
+                page.contains(&format!("       vsock-shell {} {}", verb.name, verb.words)),
+                "{}",
+                verb.name
+            );
+            let own = text(Some(verb.name), false);
+            for form in verb.forms {
+                assert!(own.contains(&format!("  {} {} TARGET", verb.name, form.name)), "{}", form.name);
+                assert!(form.flags.iter().all(|flag| own.contains(flag.help)), "{}", form.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_text_about_a_verb_has_its_flags_and_no_others() {
+        let page = text(Some("cp"), false);
+        assert!(
+            page.contains("-p, --preserve") && page.contains("      --port") && !page.contains("-p, --port")
+        );
+        assert!(!page.contains("--detach") && !page.contains("--listen ADDR"), "{page}");
+    }
+
+    #[test]
+    fn the_text_about_fs_has_no_letter_twice() {
+        let page = text(Some("fs"), false);
+        assert!(
+            page.contains("    -p, --parents") && page.contains("      --port") && !page.contains("-l USER")
+        );
+    }
+
+    #[test]
+    fn the_longer_text_has_all_of_the_shorter_and_more() {
+        let (short, long) = (text(None, false), text(None, true));
+        let more = "It gets SIGTERM first";
+        assert!(long.contains(more) && !short.contains(more));
+        assert!(long.contains("fs mkdir TARGET"));
     }
 
     #[test]

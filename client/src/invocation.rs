@@ -28,6 +28,10 @@ pub const DEFAULT_ESCAPE: u8 = b'~';
 pub enum Invocation {
     /// A shell or a command in a guest.
     Run(Run),
+    /// `-G`: what this would use, which is not done.
+    Dry(Run),
+    /// `-W`: one connection.
+    Pass(Pass),
     /// `cp`, and `-u` and `-d`, which are copies of one file.
     Copy(Copy),
     /// `wait`: until the agent answers.
@@ -46,8 +50,13 @@ pub enum Invocation {
     System(Asked<SystemVerb>),
     /// `keygen`: a new key, into this file; `-` is standard output.
     KeyGen(PathBuf),
-    /// `-h`.
-    Help,
+    /// `-h` and `--help`.
+    Help {
+        /// The verb that it is about.
+        verb: Option<&'static str>,
+        /// The longer text.
+        is_full: bool,
+    },
     /// `-V`.
     Version,
 }
@@ -81,6 +90,9 @@ pub struct Run {
     pub escape: Option<u8>,
     /// `-E`, in order.
     pub environment: Vec<Variable>,
+    /// Patterns of variables of ours that go to the guest before those of `-E`, as `SendEnv` of `ssh_config(5)` has them: one
+    /// behind a `-` takes back what it matches of the patterns before it.
+    pub sent: Vec<OsString>,
     /// `-C`: the working directory in the guest.
     pub directory: Option<OsString>,
     /// `--kill-after`: how long the command may run.
@@ -89,6 +101,67 @@ pub struct Run {
     pub detach: Option<bool>,
     /// `--json`: print one object instead of the command's output. Never with [`Program::Shell`] or [`Pty::Always`].
     pub is_json: bool,
+    /// `-L`, `-R` and `-D`, in order. Never with `detach`.
+    pub forwards: Vec<ForwardWord>,
+    /// `-A`: programs of the guest may ask our ssh agent. Never with `detach`.
+    pub agent_forwarding: bool,
+    /// `-N`: nothing is run. Only with [`Program::Shell`], and never with `with`.
+    pub is_idle: bool,
+    /// `-s`: [`Program::Line`] is the name of a subsystem. Never with `with`, `detach` or `is_idle`.
+    pub is_subsystem: bool,
+    /// How to reach the agent, and how much to say.
+    pub settings: Settings,
+}
+
+/// One `-L`, `-R` or `-D`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardWord {
+    /// Which of them.
+    pub kind: ForwardKind,
+    /// Its value as it was written; not empty.
+    pub spec: OsString,
+}
+
+/// Who listens, and how it is told where to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardKind {
+    /// `-L`: this side listens, the guest connects.
+    Local,
+    /// `-R`: the guest listens, this side connects.
+    Remote,
+    /// `-D`: this side listens as a SOCKS proxy, the guest connects.
+    Dynamic,
+}
+
+impl ForwardKind {
+    /// The flag that asks for it.
+    #[must_use]
+    pub const fn flag(self) -> &'static str {
+        match self {
+            Self::Local => "-L",
+            Self::Remote => "-R",
+            Self::Dynamic => "-D",
+        }
+    }
+
+    /// Its name in `ssh_config(5)`, in small letters.
+    #[must_use]
+    pub const fn keyword(self) -> &'static str {
+        match self {
+            Self::Local => "localforward",
+            Self::Remote => "remoteforward",
+            Self::Dynamic => "dynamicforward",
+        }
+    }
+}
+
+/// `-W`: standard input and output become one connection from the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// From which guest.
+    pub target: Target,
+    /// Where it connects to, as it was written; not empty.
+    pub destination: OsString,
     /// How to reach the agent, and how much to say.
     pub settings: Settings,
 }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use vsock_shell::invocation::Invocation;
 use vsock_shell::perform::{self, FAILED};
-use vsock_shell::{args, help, key, terminal};
+use vsock_shell::{args, dry, help, key, terminal};
 
 fn main() -> ExitCode {
     terminal::install_panic_hook();
@@ -25,9 +25,11 @@ fn main() -> ExitCode {
 /// Does what was asked; the status to exit with.
 fn run(invocation: Invocation) -> Result<u8, Box<dyn Error>> {
     match invocation {
-        Invocation::Help => print(help::HELP),
+        Invocation::Help { verb, is_full } => print(&help::text(verb, is_full)),
         Invocation::Version => print(help::VERSION),
         Invocation::Run(run) => Ok(perform::run(&run)),
+        Invocation::Dry(run) => print(&dry::text(&run)),
+        Invocation::Pass(pass) => Ok(perform::pass(&pass)),
         Invocation::Copy(copy) => Ok(perform::copy(&copy)),
         Invocation::Wait(ask) => Ok(perform::wait(&ask)),
         Invocation::Info(ask) => Ok(perform::info(&ask)),

@@ -1,17 +1,22 @@
-//! Owns the options of the command line: which there are, and the value that each takes. Pure.
+//! Owns what the flags of a command line said. Pure.
 //!
-//! `args` asks for them one at a time, and decides where they may stand and which ones belong to what is done.
+//! `flags` has the table of them; `args` asks for them one at a time, and decides where they may stand.
+
+pub(crate) mod ssh;
+pub(crate) mod values;
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::Arg;
 
 use crate::args::{ArgsError, fail, shown};
-use crate::invocation::{CopyOptions, DEFAULT_TIMEOUT, PATIENT_TIMEOUT, Pty, Settings, Variable};
-use crate::key::{Credentials, parse_id};
+use crate::flags::{self, Flag, Take, Use};
+use crate::invocation::{
+    CopyOptions, DEFAULT_TIMEOUT, ForwardKind, ForwardWord, PATIENT_TIMEOUT, Pty, Settings, Variable,
+};
+use crate::key::Credentials;
 use crate::patience::Patience;
 use crate::suggest::nearest;
 use crate::target::Target;
@@ -21,6 +26,8 @@ use crate::target::Target;
 pub(crate) struct Options {
     pub port: Option<u32>,
     pub user: Option<OsString>,
+    /// Where neither `-l` nor the target names one.
+    pub default_user: Option<OsString>,
     pub pty: Option<Pty>,
     pub is_stdin_null: bool,
     pub is_quiet: bool,
@@ -49,164 +56,87 @@ pub(crate) struct Options {
     pub key: Option<PathBuf>,
     pub boot_id: Option<[u8; 16]>,
     pub machine_id: Option<[u8; 16]>,
+    /// `-L`, `-R` and `-D`, in order.
+    pub forwards: Vec<ForwardWord>,
+    /// Forwards are forgotten, as a program that calls ssh wants it.
+    pub clears_forwards: bool,
+    /// `-A` or `-a`.
+    pub agent_forwarding: Option<bool>,
+    pub is_idle: bool,
+    /// `-W`.
+    pub pass: Option<OsString>,
+    /// Patterns of variables of ours that go to the guest.
+    pub sent: Vec<OsString>,
+    pub is_subsystem: bool,
+    /// The command where none is written, of `-o RemoteCommand`.
+    pub remote_command: Option<OsString>,
+    /// `-G`.
+    pub is_dry: bool,
     pub is_help: bool,
+    pub is_full_help: bool,
     pub is_version: bool,
-    /// Every option that was given, by the name that messages use.
-    given: Vec<&'static str>,
+    /// Every flag that was given, and how it was spelled.
+    given: Vec<(&'static Flag, String)>,
+    /// Keywords of `-o` that were given.
+    keywords: Vec<&'static str>,
 }
 
-/// Those that go with everything that has a target.
-const OF_TARGETS: [&str; 3] = ["--key", "--expect-boot-id", "--expect-machine-id"];
-
-/// The long options, for guesses at what a mistyped one was meant to be.
-const LONG: [&str; 31] = [
-    "key",
-    "expect-boot-id",
-    "expect-machine-id",
-    "with",
-    "port",
-    "recursive",
-    "preserve",
-    "exclude",
-    "resume",
-    "checksum",
-    "delete",
-    "trust-guest",
-    "in-place",
-    "quiet",
-    "upload",
-    "download",
-    "listen",
-    "sync",
-    "force",
-    "timeout",
-    "kill-after",
-    "detach",
-    "hold",
-    "read-only",
-    "follow",
-    "wait",
-    "reconnect",
-    "dead-after",
-    "json",
-    "help",
-    "version",
-];
-
 impl Options {
-    /// Reads one option and its value; `false` at the end of the words. Some letters mean something else behind `cp`.
-    pub(crate) fn read_next(
-        &mut self,
-        parser: &mut lexopt::Parser,
-        is_copy: bool,
-    ) -> Result<bool, ArgsError> {
+    /// Reads one flag and its value; `false` at the end of the words. Some letters mean something else behind a verb.
+    pub(crate) fn read_next(&mut self, parser: &mut lexopt::Parser, there: Use) -> Result<bool, ArgsError> {
         let Some(argument) = parser.next().map_err(|error| complaint(&error))? else { return Ok(false) };
-        let name = match argument {
-            // Behind `cp` it is what cp has it for.
-            Arg::Short('p') if is_copy => "--preserve",
-            Arg::Short('p') | Arg::Long("port") => "-p",
-            Arg::Long("preserve") => "--preserve",
-            Arg::Short('r' | 'R') | Arg::Long("recursive") => "-r",
-            Arg::Long("exclude") => "--exclude",
-            Arg::Long("resume") => "--resume",
-            Arg::Long("checksum") => "--checksum",
-            Arg::Long("delete") => "--delete",
-            Arg::Long("trust-guest") => "--trust-guest",
-            Arg::Long("in-place") => "--in-place",
-            Arg::Short('l') => "-l",
-            Arg::Short('t') => "-t",
-            Arg::Short('T') => "-T",
-            Arg::Short('n') => "-n",
-            Arg::Short('q') | Arg::Long("quiet") => "-q",
-            Arg::Short('v') => "-v",
-            Arg::Short('e') => "-e",
-            Arg::Short('E') => "-E",
-            Arg::Short('C') => "-C",
-            Arg::Short('u') | Arg::Long("upload") => "-u",
-            Arg::Short('d') | Arg::Long("download") => "-d",
-            Arg::Short('h') | Arg::Long("help") => "-h",
-            Arg::Short('V') | Arg::Long("version") => "-V",
-            Arg::Long("listen") => "--listen",
-            Arg::Long("key") => "--key",
-            Arg::Long("expect-boot-id") => "--expect-boot-id",
-            Arg::Long("expect-machine-id") => "--expect-machine-id",
-            Arg::Long("sync") => "--sync",
-            Arg::Long("force") => "--force",
-            Arg::Long("detach") => "--detach",
-            Arg::Long("hold") => "--hold",
-            Arg::Long("read-only") => "--read-only",
-            Arg::Short('f') | Arg::Long("follow") => "-f",
-            Arg::Long("wait") => "--wait",
-            Arg::Long("with") => "--with",
-            Arg::Long("timeout") => "--timeout",
-            Arg::Long("kill-after") => "--kill-after",
-            Arg::Long("reconnect") => "--reconnect",
-            Arg::Long("dead-after") => "--dead-after",
-            Arg::Long("json") => "--json",
-            other => return Err(unknown(&other)),
+        let (spelled, flag) = match argument {
+            Arg::Short(letter) => (format!("-{letter}"), flags::by_letter(letter, there)),
+            Arg::Long(word) => (format!("--{word}"), flags::by_word(word)),
+            // `args` takes the plain words itself, so a value does not come here.
+            Arg::Value(word) => (word.to_string_lossy().into_owned(), None),
         };
-        self.given.push(name);
-        self.set(name, parser)?;
+        let Some(flag) = flag else {
+            let known = flags::all().filter_map(|flag| flag.long);
+            return fail(unknown(&spelled, known, "vsock-shell -h lists the options"));
+        };
+        self.take(flag, spelled, parser)?;
         Ok(true)
     }
 
-    /// Takes an option of this name, and its value.
-    pub(crate) fn set(&mut self, name: &'static str, parser: &mut lexopt::Parser) -> Result<(), ArgsError> {
-        let mut value = || parser.value().map_err(|error| complaint(&error));
-        match name {
-            "-p" => self.port = Some(port(&value()?)?),
-            "-l" => self.user = Some(not_empty(name, value()?)?),
-            "-t" => self.pty = Some(Pty::Always),
-            "-T" => self.pty = Some(Pty::Never),
-            "-n" => self.is_stdin_null = true,
-            "-q" => self.is_quiet = true,
-            "-v" => self.verbosity = self.verbosity.saturating_add(1),
-            "-e" => self.escape = Some(escape_character(&value()?)?),
-            "-E" => self.environment.push(variable(&value()?)?),
-            "--with" => self.with = Some(not_empty(name, value()?)?),
-            "-C" => self.directory = Some(not_empty(name, value()?)?),
-            "-u" => once(&mut self.upload, name, value()?)?,
-            "-d" => once(&mut self.download, name, value()?)?,
-            "-h" => self.is_help = true,
-            "-V" => self.is_version = true,
-            "--listen" => self.listen = Some(value()?),
-            "--key" => self.key = Some(not_empty(name, value()?)?.into()),
-            "--expect-boot-id" => self.boot_id = Some(id(name, &value()?)?),
-            "--expect-machine-id" => self.machine_id = Some(id(name, &value()?)?),
-            "--sync" => self.copy.is_synced = true,
-            "-r" => self.copy.is_recursive = true,
-            "--preserve" => self.copy.is_preserving = true,
-            "--exclude" => self.copy.excludes.push(not_empty(name, value()?)?),
-            "--resume" => self.copy.is_resumed = true,
-            "--checksum" => self.copy.is_checked = true,
-            "--delete" => self.copy.deletes = true,
-            "--trust-guest" => self.copy.trusts = true,
-            "--in-place" => self.copy.is_in_place = true,
-            "--force" => self.is_forced = true,
-            "--detach" => self.is_detached = true,
-            "--hold" => self.is_held = true,
-            "--read-only" => self.is_read_only = true,
-            "-f" => self.follows = true,
-            "--wait" => self.waits = true,
-            "--timeout" => self.timeout = Some(seconds(name, &value()?)?),
-            "--kill-after" => self.kill_after = Some(seconds(name, &value()?)?),
-            "--json" => self.is_json = true,
-            "--reconnect" => self.reconnect = Some(seconds(name, &value()?)?),
-            _ => self.dead_after = Some(seconds(name, &value()?)?),
+    /// Takes a flag, spelled like this, and its value.
+    pub(crate) fn take(
+        &mut self,
+        flag: &'static Flag,
+        spelled: String,
+        parser: &mut lexopt::Parser,
+    ) -> Result<(), ArgsError> {
+        match flag.take {
+            Take::Switch(take) => take(self),
+            Take::Value(_, take) => {
+                let value = parser.value().map_err(|error| complaint(&error))?;
+                take(self, &spelled, value)?;
+            }
         }
+        self.given.push((flag, spelled));
         Ok(())
     }
 
-    /// Refuses the first option given that `what` has no use for.
-    pub(crate) fn refuse_except(&self, what: &str, allowed: &[&str]) -> Result<(), ArgsError> {
-        let is_fine =
-            |name: &str| allowed.contains(&name) || (what != "keygen" && OF_TARGETS.contains(&name));
-        match self.given.iter().find(|name| !is_fine(name)) {
-            Some(name) => {
-                fail(format!("{name} does not go with {what}; leave it out, or see vsock-shell -h"))
+    /// Refuses the first flag given that this use has nothing to do with.
+    pub(crate) fn refuse_except(&self, of: Use) -> Result<(), ArgsError> {
+        match self.given.iter().find(|(flag, _)| !flag.uses.contains(of)) {
+            Some((_, spelled)) => {
+                let what = of.name();
+                fail(format!("{spelled} does not go with {what}; leave it out, or see vsock-shell -h"))
             }
             None => Ok(()),
         }
+    }
+
+    /// Takes another forward, in its order.
+    pub(crate) fn forward(&mut self, kind: ForwardKind, name: &str, spec: OsString) -> Result<(), ArgsError> {
+        let spec = values::not_empty(name, spec)?;
+        self.forwards.push(ForwardWord { kind, spec });
+        Ok(())
+    }
+
+    pub(crate) fn is_asking_for_help(&self) -> bool {
+        self.is_help || self.is_full_help
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -243,96 +173,22 @@ impl Options {
                 shown(user),
                 shown(other)
             )),
-            (Some(user), _) => {
-                target.user = Some(user.clone());
+            _ => {
+                let user = self.user.as_ref().or(target.user.as_ref()).or(self.default_user.as_ref());
+                target.user = user.cloned();
                 Ok(())
             }
-            (None, _) => Ok(()),
         }
     }
 }
 
-fn id(name: &str, value: &OsStr) -> Result<[u8; 16], ArgsError> {
-    match value.to_str().and_then(parse_id) {
-        Some(id) => Ok(id),
-        None => fail(format!("cannot use {name} `{}`: an id has 32 hexadecimal digits", shown(value))),
+/// The complaint about an option that there is not: the near one of `known`, or `advice`.
+pub(crate) fn unknown(spelled: &str, known: impl Iterator<Item = &'static str>, advice: &str) -> String {
+    let word = shown(OsStr::new(spelled));
+    match spelled.strip_prefix("--").and_then(|name| nearest(name, known)) {
+        Some(near) => format!("unknown option `{word}`; did you mean `--{near}`?"),
+        None => format!("unknown option `{word}`; {advice}"),
     }
-}
-
-fn once(slot: &mut Option<OsString>, name: &str, value: OsString) -> Result<(), ArgsError> {
-    if slot.is_some() {
-        return fail(format!("{name} stands twice and moves one file; use vsock-shell cp for several"));
-    }
-    *slot = Some(value);
-    Ok(())
-}
-
-fn port(value: &OsStr) -> Result<u32, ArgsError> {
-    let digits = value.to_str().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    match digits.and_then(|digits| digits.parse().ok()) {
-        Some(port) if port < u32::MAX => Ok(port),
-        _ => fail(format!("cannot use -p `{}`: a port is a number from 0 to 4294967294", shown(value))),
-    }
-}
-
-fn not_empty(name: &str, value: OsString) -> Result<OsString, ArgsError> {
-    if value.is_empty() {
-        fail(format!("cannot use {name} with an empty value; name one or leave {name} out"))
-    } else {
-        Ok(value)
-    }
-}
-
-/// A byte as it is, `^X` for a control character (`^?` for DEL, as stty has it), or `none`.
-fn escape_character(value: &OsStr) -> Result<Option<u8>, ArgsError> {
-    match value.as_bytes() {
-        b"none" => Ok(None),
-        [byte] => Ok(Some(*byte)),
-        b"^?" => Ok(Some(0x7f)),
-        [b'^', letter @ (b'@'..=b'_' | b'a'..=b'z')] => Ok(Some(letter & 0x1f)),
-        _ => fail(format!(
-            "cannot use -e `{}`: give one character, ^X for a control character, or none",
-            shown(value)
-        )),
-    }
-}
-
-fn variable(word: &OsStr) -> Result<Variable, ArgsError> {
-    let bytes = word.as_bytes();
-    let (name, value) = match bytes.iter().position(|byte| *byte == b'=') {
-        Some(at) => (&bytes[..at], Some(OsStr::from_bytes(&bytes[at + 1..]).to_owned())),
-        None => (bytes, None),
-    };
-    if name.is_empty() {
-        return fail(format!(
-            "cannot use -E `{}`: the name is empty; write -E NAME or -E NAME=VALUE",
-            shown(word)
-        ));
-    }
-    Ok(Variable { name: OsStr::from_bytes(name).to_owned(), value })
-}
-
-/// Digits with at most one point; `f64` alone would also take `inf`, `1e9` and a sign.
-fn seconds(name: &str, value: &OsStr) -> Result<Duration, ArgsError> {
-    let digits = value.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'));
-    let parsed = digits.and_then(|digits| digits.parse().ok());
-    match parsed.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
-        Some(duration) => Ok(duration),
-        None => fail(format!("cannot use {name} `{}`: give seconds, such as 30 or 0.5", shown(value))),
-    }
-}
-
-fn unknown(argument: &Arg<'_>) -> ArgsError {
-    let (word, hint) = match argument {
-        Arg::Long(name) => (format!("--{}", shown(OsStr::new(name))), nearest(name, LONG)),
-        // `args` takes the plain words itself, so a value does not come here.
-        Arg::Value(word) => (shown(word).into_owned(), None),
-        Arg::Short(letter) => (format!("-{}", shown(OsStr::new(letter.encode_utf8(&mut [0; 4])))), None),
-    };
-    ArgsError(match hint {
-        Some(name) => format!("unknown option `{word}`; did you mean `--{name}`?"),
-        None => format!("unknown option `{word}`; vsock-shell -h lists the options"),
-    })
 }
 
 pub(crate) fn complaint(error: &lexopt::Error) -> ArgsError {

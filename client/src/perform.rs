@@ -1,5 +1,6 @@
 //! Owns what each [`Invocation`](crate::invocation::Invocation) does, from the target to the exit status: the command line on top of the library.
 
+mod environment;
 mod fs;
 mod jobs;
 mod system;
@@ -19,7 +20,7 @@ use crate::command::{Command, Output, Streams, Terminal};
 use crate::drive::drive;
 use crate::error::Error;
 use crate::escape::Escapes;
-use crate::invocation::{Ask, Copy, Power, Program, Pty, Run as RunInvocation};
+use crate::invocation::{Ask, Copy, Pass, Power, Program, Pty, Run as RunInvocation};
 use crate::json::{CommandReport, Ended};
 use crate::modes::encode_modes;
 use crate::patience::Patience;
@@ -45,6 +46,10 @@ const NOT_FOUND: u8 = 127;
 #[must_use]
 pub fn run(invocation: &RunInvocation) -> u8 {
     let name = invocation.target.address.to_string();
+    if let Some(flag) = unanswered(invocation) {
+        text::say(&format!("{flag} is not done by this version"));
+        return FAILED;
+    }
     match try_run(invocation) {
         Ok(status) => status,
         Err(error) => {
@@ -61,6 +66,22 @@ pub fn run(invocation: &RunInvocation) -> u8 {
             }
         }
     }
+}
+
+/// The first flag that is understood and that nothing acts on yet: silence would let somebody rely on it.
+fn unanswered(invocation: &RunInvocation) -> Option<&'static str> {
+    let flags =
+        [(invocation.is_idle, "-N"), (invocation.agent_forwarding, "-A"), (invocation.is_subsystem, "-s")];
+    let forward = invocation.forwards.first().map(|forward| forward.kind.flag());
+    forward.or_else(|| flags.iter().find(|(is_given, _)| *is_given).map(|(_, flag)| *flag))
+}
+
+/// Joins one connection to standard input and output; the status to exit with.
+#[must_use]
+pub fn pass(invocation: &Pass) -> u8 {
+    let destination = text::escape(invocation.destination.as_encoded_bytes());
+    text::say(&format!("-W {destination} is not done by this version"));
+    FAILED
 }
 
 /// Ends who writes for nobody.
@@ -156,10 +177,8 @@ fn command<'c>(client: &'c mut Client, invocation: &RunInvocation, loaded: Optio
     if let Some(program) = loaded {
         command = command.loaded(program);
     }
-    for variable in &invocation.environment {
-        if let Some(value) = variable.value.clone().or_else(|| std::env::var_os(&variable.name)) {
-            command = command.env(&variable.name, value);
-        }
+    for (name, value) in environment::variables(invocation, std::env::vars_os()) {
+        command = command.env(name, value);
     }
     if let Some(directory) = &invocation.directory {
         command = command.directory(directory);

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::{ArgsError, Words, fail, shown};
+use crate::flags::Use;
 use crate::invocation::{Copy, CopyOptions, Invocation};
 use crate::operand::{Operand, split_pair};
 use crate::options::Options;
@@ -11,22 +12,7 @@ use crate::target::DEFAULT_PORT;
 
 impl Words {
     pub(super) fn into_transfer(self) -> Result<Invocation, ArgsError> {
-        self.options.refuse_except(
-            "-u and -d",
-            &[
-                "-p",
-                "-l",
-                "-q",
-                "-v",
-                "-u",
-                "-d",
-                "--timeout",
-                "--sync",
-                "--reconnect",
-                "--dead-after",
-                "--listen",
-            ],
-        )?;
+        self.options.refuse_except(Use::Transfer)?;
         let target = self.target()?;
         if let Some(word) = self.command.first() {
             return fail(format!(
@@ -60,29 +46,7 @@ impl Words {
     }
 
     pub(super) fn into_copy(self) -> Result<Invocation, ArgsError> {
-        self.options.refuse_except(
-            "cp",
-            &[
-                "-p",
-                "--port",
-                "-l",
-                "-q",
-                "-v",
-                "--timeout",
-                "--reconnect",
-                "--dead-after",
-                "--json",
-                "--sync",
-                "-r",
-                "--preserve",
-                "--exclude",
-                "--resume",
-                "--checksum",
-                "--delete",
-                "--trust-guest",
-                "--in-place",
-            ],
-        )?;
+        self.options.refuse_except(Use::Copy)?;
         let mut operands = Vec::with_capacity(self.operands.len());
         for word in &self.operands {
             let mut operand =

@@ -10,80 +10,16 @@ use std::os::unix::ffi::OsStrExt as _;
 use lexopt::Arg;
 
 use super::{ArgsError, Words, fail, is_signal, shown};
+use crate::flags::{Flag, Form, Verb, all, by_letter, by_word};
 use crate::invocation::{Action, Asked, FsVerb, Invocation, Power, SystemVerb};
+use crate::options::unknown;
 use crate::suggest::nearest;
 use crate::system::log::Since;
 use crate::system::mount::Mount;
 
-/// A verb as it is written.
-struct Form {
-    name: &'static str,
-    /// What stands behind the target.
-    usage: &'static str,
-    /// Its options: letter, word, and whether it takes a value.
-    options: &'static [(Option<char>, &'static str, bool)],
-    /// How many words it takes.
-    least: usize,
-    most: usize,
-}
-
-const MANY: usize = usize::MAX;
-const FORCE: (Option<char>, &str, bool) = (None, "force", false);
-
-const fn form(
-    name: &'static str,
-    usage: &'static str,
-    options: &'static [(Option<char>, &'static str, bool)],
-    least: usize,
-    most: usize,
-) -> Form {
-    Form { name, usage, options, least, most }
-}
-
-const FS: [Form; 9] = [
-    form(
-        "ls",
-        "[-l] [-d] [PATH...]",
-        &[(Some('l'), "long", false), (Some('d'), "directory", false), (Some('a'), "all", false)],
-        0,
-        MANY,
-    ),
-    form("cat", "PATH...", &[], 1, MANY),
-    form("stat", "PATH...", &[], 1, MANY),
-    form("mkdir", "[-p] PATH...", &[(Some('p'), "parents", false)], 1, MANY),
-    form("rm", "[-r] PATH...", &[(Some('r'), "recursive", false)], 1, MANY),
-    form("mv", "FROM TO", &[], 2, 2),
-    form("ln", "-s TEXT PATH", &[(Some('s'), "symbolic", false)], 2, 2),
-    form("chmod", "MODE PATH...", &[], 2, MANY),
-    form("df", "[PATH...]", &[], 0, MANY),
-];
-
-const SYSTEM: [Form; 14] = [
-    form("ps", "", &[], 0, 0),
-    form("kill", "[-SIGNAL] PID...", &[], 1, MANY),
-    form("dmesg", "[-f] [--since TIME]", &[(Some('f'), "follow", false), (None, "since", true)], 0, 0),
-    form(
-        "mount",
-        "[-t TYPE] [-o OPTIONS] SOURCE DIR",
-        &[(Some('t'), "types", true), (Some('o'), "options", true)],
-        0,
-        2,
-    ),
-    form("umount", "[-l] [-f] DIR...", &[(Some('l'), "lazy", false), (Some('f'), "force", false)], 1, MANY),
-    form("modules", "", &[], 0, 0),
-    form("load", "PATH [PARAMETER=VALUE]...", &[], 1, MANY),
-    form("unload", "NAME", &[], 1, 1),
-    form("env", "", &[], 0, 0),
-    form("sysctl", "NAME[=VALUE]...", &[], 1, MANY),
-    form("date", "[--sync]", &[(None, "sync", false)], 0, 0),
-    form("sync", "", &[], 0, 0),
-    form("poweroff", "[--force]", &[FORCE], 0, 0),
-    form("reboot", "[--force]", &[FORCE], 0, 0),
-];
-
 /// What stood behind `fs` or `sys`.
 struct Said {
-    group: &'static str,
+    group: &'static Verb,
     form: &'static Form,
     words: Words,
     /// The verb's own options, by their words, with their values.
@@ -94,7 +30,10 @@ struct Said {
 
 /// Reads what stands behind `fs`.
 pub(super) fn fs(words: Words) -> Result<Invocation, ArgsError> {
-    let Some(mut said) = Said::read("fs", &FS, words)? else { return Ok(Invocation::Help) };
+    let mut said = match Said::read(words)? {
+        Ok(said) => said,
+        Err(help) => return Ok(help),
+    };
     let mut paths = std::mem::take(&mut said.operands);
     let verb = match said.form.name {
         "ls" => FsVerb::List { paths, is_long: said.has("long"), is_itself: said.has("directory") },
@@ -129,7 +68,10 @@ pub(super) fn fs(words: Words) -> Result<Invocation, ArgsError> {
 
 /// Reads what stands behind `sys`.
 pub(super) fn system(words: Words) -> Result<Invocation, ArgsError> {
-    let Some(mut said) = Said::read("sys", &SYSTEM, words)? else { return Ok(Invocation::Help) };
+    let mut said = match Said::read(words)? {
+        Ok(said) => said,
+        Err(help) => return Ok(help),
+    };
     let mut operands = std::mem::take(&mut said.operands);
     let verb = match said.form.name {
         "kill" => {
@@ -190,36 +132,34 @@ pub(super) fn system(words: Words) -> Result<Invocation, ArgsError> {
 }
 
 impl Said {
-    /// Sorts the words; `None` where help is wanted.
-    fn read(
-        group: &'static str,
-        forms: &'static [Form],
-        mut words: Words,
-    ) -> Result<Option<Self>, ArgsError> {
+    /// Sorts the words; the inner error is that help is wanted.
+    fn read(mut words: Words) -> Result<Result<Self, Invocation>, ArgsError> {
+        let Some(group) = words.verb else { return Ok(Err(words.help())) };
         let command = std::mem::take(&mut words.command);
         let Some((verb, rest)) = command.split_first() else {
-            return fail(format!("{group} needs a verb: {}; write {group} VERB TARGET", names(forms)));
+            let (name, list) = (group.name, names(group.forms));
+            return fail(format!("{name} needs a verb: {list}; write {name} VERB TARGET"));
         };
         if verb == "-h" || verb == "--help" {
-            return Ok(None);
+            words.options.is_full_help = verb == "--help";
+            return Ok(Err(words.help()));
         }
-        let Some(form) = forms.iter().find(|form| verb == form.name) else {
-            let near = verb.to_str().and_then(|verb| nearest(verb, forms.iter().map(|form| form.name)));
+        let Some(form) = group.forms.iter().find(|form| verb == form.name) else {
+            let near = verb.to_str().and_then(|verb| nearest(verb, group.forms.iter().map(|form| form.name)));
             let hint = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
             return fail(format!(
-                "{group} knows no verb `{}`{hint}; its verbs are {}",
+                "{} knows no verb `{}`{hint}; its verbs are {}",
+                group.name,
                 shown(verb),
-                names(forms)
+                names(group.forms)
             ));
         };
         let mut said = Self { group, form, words, own: Vec::new(), operands: Vec::new() };
         said.read_rest(rest)?;
-        if said.words.options.is_help {
-            return Ok(None);
+        if said.words.options.is_asking_for_help() {
+            return Ok(Err(said.words.help()));
         }
-        let allowed =
-            ["-p", "-l", "-q", "-v", "--timeout", "--reconnect", "--dead-after", "--listen", "--json"];
-        said.words.options.refuse_except(group, &allowed)?;
+        said.words.options.refuse_except(group.of)?;
         if said.words.options.listen.is_none() {
             if said.operands.is_empty() {
                 return fail(format!("no target is named; write {}", said.usage()));
@@ -235,7 +175,7 @@ impl Said {
         if let Some(word) = said.operands.iter().find(|word| word.is_empty()) {
             return fail(format!("`{}` is empty; write {}", shown(word), said.usage()));
         }
-        Ok(Some(said))
+        Ok(Ok(said))
     }
 
     fn read_rest(&mut self, rest: &[OsString]) -> Result<(), ArgsError> {
@@ -257,44 +197,42 @@ impl Said {
                     self.operands.push(word.clone());
                     continue;
                 }
-                Some(Arg::Short(letter)) => self.form.options.iter().find(|option| option.0 == Some(*letter)),
-                Some(Arg::Long(word)) => self.form.options.iter().find(|option| option.1 == *word),
+                Some(Arg::Short(letter)) => self.form.flags.iter().find(|flag| flag.letter == Some(*letter)),
+                Some(Arg::Long(word)) => self.form.flags.iter().find(|flag| flag.long == *word),
             };
-            if let Some(&(_, name, takes)) = own {
-                let value = if takes {
+            if let Some(flag) = own {
+                let value = if flag.value.is_some() {
                     parser.value().map_err(|error| super::complaint(&error))?
                 } else {
                     OsString::new()
                 };
-                self.own.push((name, value));
+                self.own.push((flag.long, value));
                 continue;
             }
-            let common = match argument {
-                Some(Arg::Short('q')) => "-q",
-                Some(Arg::Short('v')) => "-v",
-                Some(Arg::Short('h') | Arg::Long("help")) => "-h",
-                Some(Arg::Long("json")) => "--json",
-                Some(Arg::Long("timeout")) => "--timeout",
-                Some(Arg::Long("reconnect")) => "--reconnect",
-                Some(Arg::Long("dead-after")) => "--dead-after",
-                Some(Arg::Long("listen")) => "--listen",
-                Some(Arg::Long("key")) => "--key",
-                Some(Arg::Long("expect-boot-id")) => "--expect-boot-id",
-                Some(Arg::Long("expect-machine-id")) => "--expect-machine-id",
-                Some(Arg::Short(letter)) => return fail(self.unknown(&format!("-{letter}"))),
-                Some(Arg::Long(word)) => return fail(self.unknown(&format!("--{word}"))),
+            let (spelled, common) = match argument {
+                Some(Arg::Short(letter)) => (format!("-{letter}"), by_letter(letter, self.group.of)),
+                Some(Arg::Long(word)) => (format!("--{word}"), by_word(word)),
                 _ => continue,
             };
-            self.words.options.set(common, &mut parser)?;
+            let Some(flag) = common.filter(|flag| self.has_use(flag)) else {
+                return fail(self.unknown(&spelled));
+            };
+            self.words.options.take(flag, spelled, &mut parser)?;
         }
     }
 
-    fn unknown(&self, option: &str) -> String {
-        format!("unknown option `{}`; write {}", shown(OsStr::new(option)), self.usage())
+    fn has_use(&self, flag: &Flag) -> bool {
+        flag.uses.contains(self.group.of)
+    }
+
+    fn unknown(&self, spelled: &str) -> String {
+        let common = all().filter(|flag| self.has_use(flag)).filter_map(|flag| flag.long);
+        let known = self.form.flags.iter().map(|flag| flag.long).chain(common);
+        unknown(spelled, known, &format!("write {}", self.usage()))
     }
 
     fn usage(&self) -> String {
-        let text = format!("vsock-shell {} {} TARGET {}", self.group, self.form.name, self.form.usage);
+        let text = format!("vsock-shell {} {} TARGET {}", self.group.name, self.form.name, self.form.words);
         text.trim_end().to_owned()
     }
 

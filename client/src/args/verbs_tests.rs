@@ -101,8 +101,10 @@ fn without_a_verb_or_with_an_unknown_one_the_verbs_are_listed() {
     refused(&["sys"], &["kill, dmesg"]);
     refused(&["sys", "dmseg"], &["did you mean `dmesg`?"]);
     refused(&["sys", "\x1b"], &["\\x1b"]);
-    assert_eq!(parse(["fs", "-h"]), Ok(Invocation::Help));
-    assert_eq!(parse(["sys", "kill", "--help"]), Ok(Invocation::Help));
+    let help = |verb, is_full| Ok(Invocation::Help { verb: Some(verb), is_full });
+    assert_eq!(parse(["fs", "-h"]), help("fs", false));
+    assert_eq!(parse(["fs", "--help"]), help("fs", true));
+    assert_eq!(parse(["sys", "kill", "--help"]), help("sys", true));
 }
 
 #[test]
@@ -112,6 +114,10 @@ fn what_is_missing_or_too_much_is_one_line_with_the_usage() {
     refused(&["fs", "mv", "3", "a", "b", "c"], &["`c`", "too many"]);
     refused(&["fs", "mkdir", "3", ""], &["empty"]);
     refused(&["fs", "mkdir", "-x", "3", "a"], &["`-x`", "fs mkdir"]);
+    refused(&["fs", "rm", "--recursve", "3", "a"], &["did you mean `--recursive`?"]);
+    refused(&["fs", "df", "--timout", "1", "3"], &["did you mean `--timeout`?"]);
+    refused(&["fs", "df", "-l", "bob", "3"], &["`-l`", "fs df"]);
+    refused(&["fs", "df", "--detach", "3"], &["`--detach`", "fs df"]);
     refused(&["fs", "ln", "3", "a", "b"], &["-s TEXT PATH"]);
     refused(&["fs", "chmod", "3", "u+x", "b"], &["`u+x`", "octal"]);
     refused(&["fs", "chmod", "3", "17777", "b"], &["octal"]);
