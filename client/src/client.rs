@@ -3,8 +3,10 @@
 use vsock_shell_proto::code::CloseCode;
 
 use crate::command::{Command, Program};
-use crate::connection::Connection;
+use crate::connection::{Capacity, Connection};
+use crate::drive::{Task, drive};
 use crate::error::Error;
+use crate::forward::{Beside, Forwards};
 use crate::patience::Patience;
 use crate::target::Target;
 
@@ -13,6 +15,8 @@ use crate::target::Target;
 pub struct Client {
     pub(crate) connection: Connection,
     pub(crate) user: Option<std::ffi::OsString>,
+    /// What is forwarded besides, and whether nothing is told of it.
+    forwards: Option<(Forwards, bool)>,
 }
 
 impl Client {
@@ -23,7 +27,38 @@ impl Client {
     /// The agent cannot be reached, does not answer, or gives no session.
     pub fn connect(target: &Target, patience: impl Into<Patience>) -> Result<Self, Error> {
         let connection = Connection::open(target, patience.into())?;
-        Ok(Self { connection, user: target.user.clone() })
+        Ok(Self { connection, user: target.user.clone(), forwards: None })
+    }
+
+    /// The same, with connections that are forwarded beside everything that is done. `is_quiet`: nothing is told of them.
+    ///
+    /// # Errors
+    /// As of [`Self::connect`], and [`Error::NotForwarded`].
+    pub fn connect_forwarding(
+        target: &Target,
+        patience: impl Into<Patience>,
+        mut forwards: Forwards,
+        is_quiet: bool,
+    ) -> Result<Self, Error> {
+        let mut connection = Connection::open_for(target, patience.into(), Capacity::FORWARDS)?;
+        connection.is_talkative = !is_quiet;
+        forwards.establish(&mut connection)?;
+        Ok(Self { connection, user: target.user.clone(), forwards: Some((forwards, is_quiet)) })
+    }
+
+    /// Drives a task until it is over, beside what is forwarded.
+    pub(crate) fn drive(&mut self, task: &mut dyn Task) -> Result<(), Error> {
+        match &mut self.forwards {
+            None => drive(&mut self.connection, task),
+            Some((forwards, is_quiet)) => {
+                drive(&mut self.connection, &mut Beside { task, forwards, is_quiet: *is_quiet })
+            }
+        }
+    }
+
+    /// Where programs of the guest find our ssh-agent.
+    pub(crate) fn agent_socket(&self) -> Option<&std::ffi::OsStr> {
+        self.forwards.as_ref().and_then(|(forwards, _)| forwards.agent_socket())
     }
 
     /// Tells the person in front of standard error when the connection is lost or silent.

@@ -8,7 +8,6 @@ use vsock_shell_proto::fields::{DETACH_HOLD, tag};
 use vsock_shell_proto::frame::{ChannelKind, Outcome, WindowSize};
 
 use crate::client::Client;
-use crate::drive::drive;
 use crate::error::Error;
 use crate::json::Kept;
 use crate::request::Request;
@@ -179,7 +178,7 @@ impl<'c> Command<'c> {
             let mut run =
                 Run::new(&mut client.connection.core, ChannelKind::Exec, request, streams, signals)?;
             run.kill_after(kill_after);
-            let driven = drive(&mut client.connection, &mut run);
+            let driven = client.drive(&mut run);
             Ok((run, driven))
         })
     }

@@ -30,8 +30,6 @@ pub(crate) type Core = Session<Vec<u8>, Vec<u8>, Vec<Channel>>;
 
 /// Name and version, for HELLO.
 const SOFTWARE: &str = concat!("vsock-shell ", env!("CARGO_PKG_VERSION"));
-/// Channels that a client opens at once.
-const CHANNELS: usize = 8;
 /// Blocks for windows to grow into: each received flow reaches its largest window.
 const SURPLUS: usize = 8 * WINDOW_MAX / BLOCK_LEN;
 /// Bytes read from the stream at once.
@@ -43,7 +41,24 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the agent has to confirm that the session is over.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-const _: () = assert!(CHANNELS <= CHANNELS_MAX);
+/// Bytes of a request of the agent's: the number of a listener.
+const GREETING_MAX: u32 = 1024;
+
+/// How many channels a connection is made for.
+#[derive(Clone, Copy)]
+pub(crate) struct Capacity {
+    /// Those that are open at once.
+    pub channels: usize,
+    /// Those that the agent may open.
+    pub taken: u32,
+}
+
+impl Capacity {
+    /// For what is done one after another.
+    pub const CALLS: Self = Self { channels: 8, taken: 0 };
+    /// For connections that are forwarded besides.
+    pub const FORWARDS: Self = Self { channels: CHANNELS_MAX, taken: CHANNELS_MAX as u32 };
+}
 
 /// A session with an agent, over one stream after the other.
 pub struct Connection {
@@ -77,11 +92,19 @@ impl Connection {
     /// # Errors
     /// The agent cannot be reached, does not answer, or gives no session.
     pub fn open(target: &Target, patience: Patience) -> Result<Self, Error> {
+        Self::open_for(target, patience, Capacity::CALLS)
+    }
+
+    /// The same, for as many channels.
+    ///
+    /// # Errors
+    /// As of [`Self::open`].
+    pub(crate) fn open_for(target: &Target, patience: Patience, capacity: Capacity) -> Result<Self, Error> {
         let address = &target.address;
         let timeout = patience.connect;
         let is_called = matches!(address, Address::Listen(_));
         let start = Clock::now();
-        let mut connection = Self::new(address, patience)?;
+        let mut connection = Self::new(address, patience, capacity)?;
         let prover = target.credentials.as_ref().map(Prover::load).transpose()?;
         connection.prover = prover.map(Arc::new);
         loop {
@@ -114,21 +137,26 @@ impl Connection {
     ///
     /// # Errors
     /// The system has no random bytes.
-    pub fn new(address: &Address, patience: Patience) -> Result<Self, Error> {
+    pub(crate) fn new(address: &Address, patience: Patience, capacity: Capacity) -> Result<Self, Error> {
         let mut id = [0; 16];
         rustix::rand::getrandom(&mut id[..], rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| Error::local("draw", "random bytes")(errno.into()))?;
         let memory = Memory {
             ring: vec![0; RING_LEN],
-            pool: vec![0; pool_len(CHANNELS, SURPLUS)],
-            channels: vec![Channel::FREE; 2 * CHANNELS],
-            channels_max: CHANNELS,
+            pool: vec![0; pool_len(capacity.channels, SURPLUS)],
+            channels: vec![Channel::FREE; 2 * capacity.channels],
+            channels_max: capacity.channels,
         };
         // How long a session without a connection is worth keeping to us.
         let grace_ms = u32::try_from(patience.reconnect.as_millis()).unwrap_or(u32::MAX);
         Ok(Self {
             way: Way::Down,
-            core: Core::new(Side::Client, memory, Hello::new(SOFTWARE, 0, 0, grace_ms), None),
+            core: Core::new(
+                Side::Client,
+                memory,
+                Hello::new(SOFTWARE, capacity.taken, GREETING_MAX, grace_ms),
+                None,
+            ),
             dialer: Dialer::new(SessionId(id)),
             prover: None,
             redial: Redial::new(address.clone(), patience),
@@ -467,7 +495,7 @@ impl Batch<'_> {
     fn deliver(&mut self, core: &mut Core, task: &mut dyn Task) {
         let Some((channel, flow)) = self.of.take() else { return };
         let waits = !core.parked(channel, flow).is_empty();
-        let mut taken = if waits { 0 } else { task.take(core, flow, &self.pieces) };
+        let mut taken = if waits { 0 } else { task.take(core, channel, flow, &self.pieces) };
         for piece in self.pieces.drain(..) {
             let of_it = taken.min(piece.len());
             taken -= of_it;
@@ -482,7 +510,7 @@ struct Drain;
 impl Task for Drain {
     fn handle(&mut self, _: &mut Core, _: Event<'_>) {}
 
-    fn take(&mut self, _: &mut Core, _: Flow, pieces: &[&[u8]]) -> usize {
+    fn take(&mut self, _: &mut Core, _: ChannelId, _: Flow, pieces: &[&[u8]]) -> usize {
         pieces.iter().map(|piece| piece.len()).sum()
     }
 

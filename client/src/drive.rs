@@ -4,7 +4,7 @@ use std::time::{Duration, Instant as Clock};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use vsock_shell_proto::frame::Flow;
+use vsock_shell_proto::frame::{ChannelId, Flow};
 use vsock_shell_proto::mux::Event;
 
 use crate::connection::{Connection, Core, timespec};
@@ -16,7 +16,7 @@ pub(crate) trait Task {
     fn handle(&mut self, core: &mut Core, event: Event<'_>);
 
     /// Takes bytes of a flow, in several pieces: how many in all. The rest comes back as parked.
-    fn take(&mut self, core: &mut Core, flow: Flow, pieces: &[&[u8]]) -> usize;
+    fn take(&mut self, core: &mut Core, channel: ChannelId, flow: Flow, pieces: &[&[u8]]) -> usize;
 
     /// Prepares for waiting, once, after the first step: what it does costs the other side no time.
     fn prepare(&mut self) -> Result<(), Error> {

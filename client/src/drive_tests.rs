@@ -18,6 +18,7 @@ use vsock_shell_proto::session::{Channel, Memory};
 use vsock_shell_proto::time::Instant;
 
 use super::*;
+use crate::connection::Capacity;
 use crate::dial::Stream;
 use crate::patience::Patience;
 use crate::target::Address;
@@ -31,7 +32,7 @@ struct Pieces {
 impl Task for Pieces {
     fn handle(&mut self, _: &mut Core, _: Event<'_>) {}
 
-    fn take(&mut self, _: &mut Core, _: Flow, pieces: &[&[u8]]) -> usize {
+    fn take(&mut self, _: &mut Core, _: ChannelId, _: Flow, pieces: &[&[u8]]) -> usize {
         pieces.iter().map(|piece| piece.len()).sum()
     }
 
@@ -169,7 +170,7 @@ fn a_backlog_that_leaves_at_once_makes_room_for_more() {
         }
     });
     let patience = Patience { reconnect: Duration::ZERO, ..Duration::ZERO.into() };
-    let mut connection = Connection::new(&Address::Unix("/".into()), patience).unwrap();
+    let mut connection = Connection::new(&Address::Unix("/".into()), patience, Capacity::CALLS).unwrap();
     connection.begin(Stream::new(input.into(), ours), Duration::from_secs(10)).unwrap();
     let channel = connection.core.open(ChannelKind::Put).unwrap();
     let driven = drive(&mut connection, &mut Pieces { channel, left: 16 << 20 });

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::forward::{Endpoint, Forward};
 use crate::operand::Operand;
 use crate::patience::Patience;
 use crate::target::Target;
@@ -118,8 +119,10 @@ pub struct Run {
 pub struct ForwardWord {
     /// Which of them.
     pub kind: ForwardKind,
-    /// Its value as it was written; not empty.
+    /// Its value as it was written.
     pub spec: OsString,
+    /// What that means.
+    pub forward: Forward,
 }
 
 /// Who listens, and how it is told where to connect.
@@ -160,8 +163,8 @@ impl ForwardKind {
 pub struct Pass {
     /// From which guest.
     pub target: Target,
-    /// Where it connects to, as it was written; not empty.
-    pub destination: OsString,
+    /// Where it connects to.
+    pub destination: Endpoint,
     /// How to reach the agent, and how much to say.
     pub settings: Settings,
 }

@@ -30,6 +30,7 @@ pub mod error;
 pub mod escape;
 mod exchange;
 mod flags;
+pub mod forward;
 pub mod fs;
 pub mod help;
 pub mod info;

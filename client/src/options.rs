@@ -13,6 +13,7 @@ use lexopt::Arg;
 
 use crate::args::{ArgsError, fail, shown};
 use crate::flags::{self, Flag, Take, Use};
+use crate::forward;
 use crate::invocation::{
     CopyOptions, DEFAULT_TIMEOUT, ForwardKind, ForwardWord, PATIENT_TIMEOUT, Pty, Settings, Variable,
 };
@@ -130,8 +131,8 @@ impl Options {
 
     /// Takes another forward, in its order.
     pub(crate) fn forward(&mut self, kind: ForwardKind, name: &str, spec: OsString) -> Result<(), ArgsError> {
-        let spec = values::not_empty(name, spec)?;
-        self.forwards.push(ForwardWord { kind, spec });
+        let forward = forward::parse(kind, &spec).map_err(|reason| values::unusable(name, &spec, &reason))?;
+        self.forwards.push(ForwardWord { kind, spec, forward });
         Ok(())
     }
 

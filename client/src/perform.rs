@@ -1,6 +1,7 @@
 //! Owns what each [`Invocation`](crate::invocation::Invocation) does, from the target to the exit status: the command line on top of the library.
 
 mod environment;
+mod forward;
 mod fs;
 mod jobs;
 mod system;
@@ -17,10 +18,9 @@ use vsock_shell_proto::frame::ChannelKind;
 
 use crate::client::Client;
 use crate::command::{Command, Output, Streams, Terminal};
-use crate::drive::drive;
 use crate::error::Error;
 use crate::escape::Escapes;
-use crate::invocation::{Ask, Copy, Pass, Power, Program, Pty, Run as RunInvocation};
+use crate::invocation::{Ask, Copy, Power, Program, Pty, Run as RunInvocation, Settings};
 use crate::json::{CommandReport, Ended};
 use crate::modes::encode_modes;
 use crate::patience::Patience;
@@ -28,10 +28,12 @@ use crate::run::{Input, Output as RunOutput, Run};
 use crate::shell::Shell;
 use crate::signals::{Caught, Signals};
 use crate::stdio::{Sink, Source};
+use crate::target::Target;
 use crate::terminal::{self, RawMode};
 use crate::text;
 use crate::transfer::{self, Loaded, Report};
 
+pub use forward::pass;
 pub use fs::fs;
 pub use jobs::{job, jobs};
 pub use system::system;
@@ -46,8 +48,8 @@ const NOT_FOUND: u8 = 127;
 #[must_use]
 pub fn run(invocation: &RunInvocation) -> u8 {
     let name = invocation.target.address.to_string();
-    if let Some(flag) = unanswered(invocation) {
-        text::say(&format!("{flag} is not done by this version"));
+    if invocation.is_subsystem {
+        text::say("-s is not done by this version");
         return FAILED;
     }
     match try_run(invocation) {
@@ -66,22 +68,6 @@ pub fn run(invocation: &RunInvocation) -> u8 {
             }
         }
     }
-}
-
-/// The first flag that is understood and that nothing acts on yet: silence would let somebody rely on it.
-fn unanswered(invocation: &RunInvocation) -> Option<&'static str> {
-    let flags =
-        [(invocation.is_idle, "-N"), (invocation.agent_forwarding, "-A"), (invocation.is_subsystem, "-s")];
-    let forward = invocation.forwards.first().map(|forward| forward.kind.flag());
-    forward.or_else(|| flags.iter().find(|(is_given, _)| *is_given).map(|(_, flag)| *flag))
-}
-
-/// Joins one connection to standard input and output; the status to exit with.
-#[must_use]
-pub fn pass(invocation: &Pass) -> u8 {
-    let destination = text::escape(invocation.destination.as_encoded_bytes());
-    text::say(&format!("-W {destination} is not done by this version"));
-    FAILED
 }
 
 /// Ends who writes for nobody.
@@ -104,10 +90,13 @@ fn complain(name: &str, error: &Error) {
 }
 
 fn try_run(invocation: &RunInvocation) -> Result<u8, Error> {
-    let mut client = Client::connect(&invocation.target, invocation.settings.patience)?;
+    let mut client = forward::connect(invocation)?;
     client.tell_losses(!invocation.settings.is_quiet);
-    if invocation.settings.verbosity > 0 {
-        text::say(&format!("connected to {}", invocation.target.address));
+    say_connected(&invocation.settings, &invocation.target);
+    if invocation.is_idle {
+        let waited = forward::wait(&mut client);
+        client.cancel();
+        return waited.map(|()| 0);
     }
     let wants_terminal = match invocation.pty {
         Pty::Always => true,
@@ -149,6 +138,13 @@ fn try_run(invocation: &RunInvocation) -> Result<u8, Error> {
     }
 }
 
+/// With `-v`.
+fn say_connected(settings: &Settings, target: &Target) {
+    if settings.verbosity > 0 {
+        text::say(&format!("connected to {}", target.address));
+    }
+}
+
 fn report(invocation: &RunInvocation, output: &Output) -> Result<u8, Error> {
     if invocation.is_json {
         let report = CommandReport {
@@ -173,12 +169,16 @@ fn report(invocation: &RunInvocation, output: &Output) -> Result<u8, Error> {
 
 /// The command of the invocation, without its terminal.
 fn command<'c>(client: &'c mut Client, invocation: &RunInvocation, loaded: Option<Loaded>) -> Command<'c> {
+    let agent = client.agent_socket().map(OsStr::to_owned);
     let mut command = client.command(invocation.program.clone());
     if let Some(program) = loaded {
         command = command.loaded(program);
     }
     for (name, value) in environment::variables(invocation, std::env::vars_os()) {
         command = command.env(name, value);
+    }
+    if let Some(socket) = agent {
+        command = command.env(forward::AGENT_VARIABLE, socket);
     }
     if let Some(directory) = &invocation.directory {
         command = command.directory(directory);
@@ -233,7 +233,7 @@ fn run_in_terminal(
         let mut run = Run::new(&mut client.connection.core, ChannelKind::Exec, request, streams, None)?;
         run.kill_after(kill_after);
         let mut shell = Shell::new(run, keys, raw, escapes, &mut signals);
-        let driven = drive(&mut client.connection, &mut shell);
+        let driven = client.drive(&mut shell);
         Ok((shell.into_run(), driven))
     })
 }

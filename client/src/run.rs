@@ -304,7 +304,7 @@ impl<'s> Run<'s> {
 }
 
 impl Task for Run<'_> {
-    fn take(&mut self, core: &mut Core, flow: Flow, pieces: &[&[u8]]) -> usize {
+    fn take(&mut self, core: &mut Core, _: ChannelId, flow: Flow, pieces: &[&[u8]]) -> usize {
         match self.output(flow).take(&mut pieces.iter().copied()) {
             Ok(taken) => taken,
             Err(error) => {

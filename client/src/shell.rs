@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant as Clock};
 
 use rustix::event::{PollFd, PollFlags};
-use vsock_shell_proto::frame::{FEATURE_JOBS, Flow, WindowSize};
+use vsock_shell_proto::frame::{ChannelId, FEATURE_JOBS, Flow, WindowSize};
 use vsock_shell_proto::mux::Event;
 
 use crate::command::window_size;
@@ -195,8 +195,8 @@ fn size() -> Option<WindowSize> {
 }
 
 impl Task for Shell<'_> {
-    fn take(&mut self, core: &mut Core, flow: Flow, pieces: &[&[u8]]) -> usize {
-        self.run.take(core, flow, pieces)
+    fn take(&mut self, core: &mut Core, channel: ChannelId, flow: Flow, pieces: &[&[u8]]) -> usize {
+        self.run.take(core, channel, flow, pieces)
     }
 
     fn handle(&mut self, core: &mut Core, event: Event<'_>) {

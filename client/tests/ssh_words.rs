@@ -29,24 +29,6 @@ fn variables_that_ssh_would_send_and_set_arrive() {
 }
 
 #[test]
-fn a_flag_that_nothing_acts_on_yet_is_told_and_not_ignored() {
-    for words in [
-        &["-L", "1:a:2", "unix:/none", "id"][..],
-        &["-R", "1:a:2", "unix:/none"],
-        &["-N", "-D", "1", "unix:/none"],
-        &["-N", "unix:/none"],
-        &["-A", "unix:/none", "id"],
-        &["-s", "unix:/none", "sftp"],
-        &["-W", "a:1", "unix:/none"],
-    ] {
-        let output = client(words).output().unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!((output.status.code(), told.lines().count()), (Some(255), 1), "{words:?}: {told}");
-        assert!(told.contains("is not done by this version"), "{words:?}: {told}");
-    }
-}
-
-#[test]
 fn help_is_printed_about_everything_and_about_a_verb() {
     for (words, line) in [
         (&["-h"][..], "Usage: vsock-shell [OPTIONS] [USER@]TARGET"),

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::{ArgsError, Words, fail, join, shown};
 use crate::flags::Use;
+use crate::forward::parse_destination;
 use crate::invocation::{DEFAULT_ESCAPE, Invocation, Pass, Program, Pty, Run};
+use crate::options::values;
 
 impl Words {
     pub(super) fn into_run(self) -> Result<Invocation, ArgsError> {
@@ -80,10 +82,9 @@ impl Words {
             ));
         }
         let settings = self.options.settings();
-        let destination = self.options.pass.unwrap_or_default();
-        if destination.is_empty() {
-            return fail("cannot use -W with an empty value; write -W HOST:PORT");
-        }
+        let word = self.options.pass.unwrap_or_default();
+        let destination =
+            parse_destination(&word).map_err(|reason| values::unusable("-W", &word, &reason))?;
         Ok(Invocation::Pass(Pass { target, destination, settings }))
     }
 }

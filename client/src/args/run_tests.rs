@@ -37,7 +37,8 @@ fn forwards_go_with_a_shell_or_a_command_or_alone() {
     refused(&["-N", "3", "--", "id"], &["-N", "command"]);
     refused(&["-N", "--with", "/f", "3"], &["-N"]);
     refused(&["-N", "--json", "3"], &["-N", "--json"]);
-    refused(&["-L", "", "3"], &["-L", "empty"]);
+    refused(&["-L", "", "3"], &["-L", "no port"]);
+    refused(&["-R", "1:vsock:2", "3"], &["-R", "`1:vsock:2`", "the guest's"]);
     for flag in ["-L1:a:2", "-R1:a:2", "-D1", "-A"] {
         refused(&["--detach", flag, "3", "id"], &["--detach", "forward"]);
         refused(&[flag, "3", "-u", "a:b"], &[&flag[..2], "-u"]);
@@ -48,14 +49,14 @@ fn forwards_go_with_a_shell_or_a_command_or_alone() {
 #[test]
 fn one_connection_is_passed_and_nothing_else() {
     let pass = |line: &[&str]| match parsed(line) {
-        Invocation::Pass(Pass { target, destination, .. }) => (target, destination),
+        Invocation::Pass(Pass { target, destination, .. }) => (target, destination.to_string()),
         other => panic!("{line:?}: {other:?}"),
     };
     assert_eq!(pass(&["-W", "h:22", "3"]), (vsock(3, 5000), "h:22".into()));
     assert_eq!(pass(&["-T", "-o", "BatchMode=yes", "-p7", "3", "-Wh:22"]), (vsock(3, 7), "h:22".into()));
     refused(&["-W", "h:22", "3", "id"], &["`id`", "-W"]);
     refused(&["-W", "a:1", "-W", "b:2", "3"], &["-W", "twice"]);
-    refused(&["-W", "", "3"], &["-W", "empty"]);
+    refused(&["-W", "", "3"], &["-W", "port"]);
     refused(&["-W", "h:22"], &["target"]);
     for flag in ["-N", "-L1:a:2", "-t", "--json", "--detach"] {
         refused(&["-W", "h:22", flag, "3"], &[&flag[..2], "-W"]);

@@ -94,15 +94,28 @@ fn variables_are_lists_of_words_that_quotes_hold_together() {
 
 #[test]
 fn forwards_keep_their_order_and_their_words() {
-    let forward = |kind, spec: &str| ForwardWord { kind, spec: spec.into() };
-    let line =
-        ["-L1:a:2", "-o", "RemoteForward 3 b:4", "-D", "5", "-oLocalForward=[::1]:6 c:7", "-R8", "-N", "3"];
+    let forward = |kind, spec: &str| ForwardWord {
+        kind,
+        spec: spec.into(),
+        forward: crate::forward::parse(kind, OsStr::new(spec)).unwrap(),
+    };
+    let line = [
+        "-L1:a:2",
+        "-o",
+        "RemoteForward 3 b:4",
+        "-D",
+        "5",
+        "-oLocalForward=[::1]:6 c:7",
+        "-R8:/d",
+        "-N",
+        "3",
+    ];
     let expected = vec![
         forward(ForwardKind::Local, "1:a:2"),
         forward(ForwardKind::Remote, "3:b:4"),
         forward(ForwardKind::Dynamic, "5"),
         forward(ForwardKind::Local, "[::1]:6:c:7"),
-        forward(ForwardKind::Remote, "8"),
+        forward(ForwardKind::Remote, "8:/d"),
     ];
     let run = run(&line);
     assert_eq!((run.forwards, run.is_idle), (expected, true));

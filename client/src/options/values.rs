@@ -52,6 +52,11 @@ pub(crate) fn port(name: &str, value: &OsStr) -> Result<u32, ArgsError> {
     }
 }
 
+/// A value that does not mean anything, and why.
+pub(crate) fn unusable(name: &str, value: &OsStr, reason: &str) -> ArgsError {
+    ArgsError(format!("cannot use {name} `{}`: {reason}", shown(value)))
+}
+
 pub(crate) fn not_empty(name: &str, value: OsString) -> Result<OsString, ArgsError> {
     if value.is_empty() {
         fail(format!("cannot use {name} with an empty value; name one or leave {name} out"))

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
 use vsock_shell_proto::code::CloseCode;
-use vsock_shell_proto::frame::{ChannelKind, Flow, Outcome};
+use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Outcome};
 use vsock_shell_proto::items::{Item, ItemReader, Stream, VALUE_MAX};
 use vsock_shell_proto::mux::Event;
 
@@ -98,7 +98,7 @@ impl<C: Collect> Reading<'_, C> {
 }
 
 impl<C: Collect> Task for Reading<'_, C> {
-    fn take(&mut self, _: &mut Core, flow: Flow, pieces: &[&[u8]]) -> usize {
+    fn take(&mut self, _: &mut Core, _: ChannelId, flow: Flow, pieces: &[&[u8]]) -> usize {
         for piece in pieces.iter().filter(|_| flow == Flow::Output) {
             if !self.call.has_failed()
                 && let Err(error) = self.read(piece)

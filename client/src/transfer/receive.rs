@@ -9,7 +9,7 @@ use std::io::IoSlice;
 use rustix::event::{PollFd, PollFlags};
 use twox_hash::XxHash3_64;
 use vsock_shell_proto::code::CloseCode;
-use vsock_shell_proto::frame::{ChannelKind, Flow, Outcome};
+use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Outcome};
 use vsock_shell_proto::items::{FileEnd, Item, ItemReader, Meta, Stream, VALUE_MAX};
 use vsock_shell_proto::mux::Event;
 
@@ -313,7 +313,7 @@ impl Rest<'_, '_> {
 }
 
 impl Task for Receive<'_> {
-    fn take(&mut self, _: &mut Core, flow: Flow, pieces: &[&[u8]]) -> usize {
+    fn take(&mut self, _: &mut Core, _: ChannelId, flow: Flow, pieces: &[&[u8]]) -> usize {
         if flow != Flow::Output {
             return pieces.iter().map(|piece| piece.len()).sum();
         }

@@ -19,7 +19,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use twox_hash::XxHash3_64;
 use vsock_shell_proto::code::CloseCode;
-use vsock_shell_proto::frame::{ChannelKind, Flow, Outcome};
+use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Outcome};
 use vsock_shell_proto::items::{
     CONTENT_MAX, FileEnd, ITEM_HEADER_LEN, ITEM_MAX, Item, ItemReader, Meta, Stream, VALUE_MAX,
     content_header, encode_attribute, encode_end, encode_entry, encode_hole, encode_leave, encode_problem,
@@ -426,7 +426,7 @@ fn next_extent(file: &File, position: u64, left: u64) -> Result<(u64, u64), Errn
 }
 
 impl Task for Send<'_> {
-    fn take(&mut self, _: &mut Core, flow: Flow, pieces: &[&[u8]]) -> usize {
+    fn take(&mut self, _: &mut Core, _: ChannelId, flow: Flow, pieces: &[&[u8]]) -> usize {
         for piece in pieces.iter().filter(|_| flow == Flow::Output) {
             if let Err(error) = self.take_problems(piece) {
                 self.call.fail(error);

@@ -1,0 +1,83 @@
+//! Owns one listener in the guest: what is asked of the agent (`R-9.18`), and what it has said.
+
+use std::ffi::OsStr;
+
+use vsock_shell_proto::fields::{flag, tag};
+use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow};
+use vsock_shell_proto::mux::Event;
+
+use super::spec::Endpoint;
+use crate::connection::Core;
+use crate::error::{Error, Refusal};
+use crate::request::Request;
+
+/// What is to listen in the guest.
+pub(super) struct Remote {
+    pub listen: Endpoint,
+    pub to: Endpoint,
+    request: Vec<u8>,
+    pub channel: Option<ChannelId>,
+    is_requested: bool,
+    /// The port, once it listens.
+    pub result: Option<Result<u64, Refusal>>,
+    /// Without it the rest is of use too.
+    pub is_optional: bool,
+}
+
+impl Remote {
+    /// Not asked for yet. `is_agent`: it is for an ssh-agent.
+    pub fn new(
+        listen: &Endpoint,
+        to: &Endpoint,
+        user: Option<&OsStr>,
+        is_agent: bool,
+    ) -> Result<Self, Error> {
+        let mut request = Request::default();
+        listen.write(&mut request)?;
+        if let Some(user) = user {
+            request.string(tag::USER, &[user])?;
+        }
+        if is_agent {
+            request.bytes(tag::FLAGS, &flag::PRIVATE.to_le_bytes())?;
+        }
+        Ok(Self {
+            listen: listen.clone(),
+            to: to.clone(),
+            request: request.into_bytes(),
+            channel: None,
+            is_requested: false,
+            result: None,
+            is_optional: is_agent,
+        })
+    }
+
+    /// Takes what an event says about its channel.
+    pub fn handle(&mut self, core: &Core, event: Event<'_>) {
+        match event {
+            Event::Accepted { value, .. } => self.result = Some(Ok(value)),
+            Event::Refused { code, errno, .. } => {
+                self.result = Some(Err(Refusal { code, errno, text: core.text().to_vec() }));
+            }
+            _ => {}
+        }
+    }
+
+    /// Asks the agent to listen; whether anything was done.
+    pub fn step(&mut self, core: &mut Core) -> bool {
+        if self.is_requested {
+            return false;
+        }
+        // Before the agent has said how many it takes there is one channel.
+        let Some(channel) = self.channel.or_else(|| core.open(ChannelKind::Listen).ok()) else {
+            return false;
+        };
+        self.channel = Some(channel);
+        let sent = core.send(channel, Flow::Request, &self.request);
+        self.request.drain(..sent);
+        if self.request.is_empty() {
+            core.finish(channel, Flow::Request);
+            self.is_requested = true;
+        }
+        true
+    }
+}
