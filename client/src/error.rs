@@ -54,6 +54,8 @@ pub enum Error {
         /// Why it failed.
         error: io::Error,
     },
+    /// This side cannot listen where it is to: where, and why.
+    NotListening(String, io::Error),
     /// The guest does not listen where it is to: where, and why.
     NotForwarded(String, Refusal),
     /// A signal ended the client; its number.
@@ -230,6 +232,7 @@ impl fmt::Display for Error {
             Self::NoJob(job) => write!(f, "there is no job {job}; see vsock-shell jobs"),
             Self::StillRuns(job) => write!(f, "job {job} still runs; --wait waits for its end"),
             Self::JobLost(job) => write!(f, "job {job} is lost: the agent's process that kept it was killed"),
+            Self::NotListening(listen, error) => write!(f, "cannot listen on {listen}: {}", reason(error)),
             Self::NotForwarded(listen, refusal) => {
                 write!(f, "the guest cannot listen on {listen}: {refusal}")
             }

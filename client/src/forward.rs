@@ -139,7 +139,7 @@ impl Forwards {
     }
 
     fn listen(&mut self, listen: &Endpoint, to: Option<&Endpoint>) -> Result<(), Error> {
-        let failed = |error| Error::local("listen on", listen.to_string())(error);
+        let failed = |error| Error::NotListening(listen.to_string(), error);
         let (listener, port) = Listener::open(listen).map_err(failed)?;
         let at = self.locals.len();
         for socket in listener.sockets() {

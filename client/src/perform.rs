@@ -83,8 +83,8 @@ fn complain(name: &str, error: &Error) {
     match error {
         // As the end of a pipeline is told: by the status.
         Error::Interrupted(_) | Error::NoReader => {}
-        // The dialler has named what it tried.
-        Error::Dial(_) => text::say(&error.to_string()),
+        // The dialler has named what it tried; and no guest has a part in the other.
+        Error::Dial(_) | Error::NotListening(..) => text::say(&error.to_string()),
         _ => text::say(&format!("{name}: {error}")),
     }
 }

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod fake;
+pub mod forwarded;
 pub mod frames;
 pub mod jobs;
 pub mod keyed;
