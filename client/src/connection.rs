@@ -2,15 +2,19 @@
 //!
 //! [`drive`](crate::drive) moves it along; what is done in its channels is a [`Task`].
 
+mod batch;
+mod drain;
+mod transmit;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use vsock_shell_proto::code::CloseCode;
-use vsock_shell_proto::frame::{ChannelId, Flow, Hello};
+use vsock_shell_proto::frame::Hello;
 use vsock_shell_proto::limits::{BLOCK_LEN, CHANNELS_MAX, RING_LEN, WINDOW_MAX, pool_len};
-use vsock_shell_proto::link::{End, Transmit};
+use vsock_shell_proto::link::End;
 use vsock_shell_proto::mux::{Event, Side};
 use vsock_shell_proto::preamble::{DialError as PreambleError, Dialer, SessionId, Status};
 use vsock_shell_proto::session::{Channel, Memory, Session};
@@ -24,6 +28,9 @@ use crate::key::Prover;
 use crate::patience::Patience;
 use crate::redial::{Quiet, Redial, SILENCE, retry_pause};
 use crate::target::{Address, Target};
+use batch::Batch;
+use drain::Drain;
+use transmit::send;
 
 /// The protocol core with the memory of a client.
 pub(crate) type Core = Session<Vec<u8>, Vec<u8>, Vec<Channel>>;
@@ -429,80 +436,6 @@ impl Connection {
         // Whoever does not hear it finds the stream closed.
         _ = self.transmit();
     }
-}
-
-/// Writes what the core has, until it has nothing or the stream is full; whether anything left.
-fn send(stream: &mut Stream, core: &mut Core, can_write: &mut bool, now: Instant) -> Result<bool, Error> {
-    let mut has_sent = false;
-    while *can_write {
-        let step = match core.poll_transmit(now) {
-            Some(Transmit { head, first, second }) => stream.write(&[head, first, second]).map(|taken| {
-                core.handle_transmitted(taken, now);
-                has_sent = true;
-            }),
-            None => match stream.flush() {
-                Ok(()) => break,
-                Err(errno) => Err(errno),
-            },
-        };
-        match step {
-            Ok(()) | Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => *can_write = false,
-            Err(Errno::PIPE) => return Err(Error::Closed),
-            Err(errno) => return Err(Error::Lost(errno.into())),
-        }
-    }
-    Ok(has_sent)
-}
-
-/// Bytes of one flow that came together, and are given to their task together: what their frames were cut into shall
-/// not cost a system call each.
-#[derive(Default)]
-struct Batch<'i> {
-    of: Option<(ChannelId, Flow)>,
-    pieces: Vec<&'i [u8]>,
-}
-
-impl Batch<'_> {
-    fn deliver(&mut self, core: &mut Core, task: &mut dyn Task) {
-        let Some((channel, flow)) = self.of.take() else { return };
-        let waits = !core.parked(channel, flow).is_empty();
-        let mut taken = if waits { 0 } else { task.take(core, flow, &self.pieces) };
-        for piece in self.pieces.drain(..) {
-            let of_it = taken.min(piece.len());
-            taken -= of_it;
-            core.deliver(channel, flow, piece, of_it);
-        }
-    }
-}
-
-/// What takes everything and does nothing, while a session ends.
-struct Drain;
-
-impl Task for Drain {
-    fn handle(&mut self, _: &mut Core, _: Event<'_>) {}
-
-    fn take(&mut self, _: &mut Core, _: Flow, pieces: &[&[u8]]) -> usize {
-        pieces.iter().map(|piece| piece.len()).sum()
-    }
-
-    fn step(&mut self, _: &mut Core) -> Result<bool, Error> {
-        Ok(false)
-    }
-
-    fn has_outcome(&self) -> bool {
-        true
-    }
-
-    fn is_done(&self, _: &Core) -> bool {
-        true
-    }
-
-    fn interests<'f>(&'f self, _: &Core, _: &mut Vec<PollFd<'f>>) {}
-
-    fn set_ready(&mut self, _: &[PollFlags]) {}
-
-    fn tell(&mut self, _: &str) {}
 }
 
 /// A duration as `poll` wants it.
