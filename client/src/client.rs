@@ -7,6 +7,7 @@ use crate::connection::Connection;
 use crate::error::Error;
 use crate::patience::Patience;
 use crate::target::Target;
+use crate::trace::Detail;
 
 /// A session with an agent. Dropping it closes the stream, which hangs up what still runs; [`Client::close`] says
 /// goodbye.
@@ -22,7 +23,19 @@ impl Client {
     /// # Errors
     /// The agent cannot be reached, does not answer, or gives no session.
     pub fn connect(target: &Target, patience: impl Into<Patience>) -> Result<Self, Error> {
-        let connection = Connection::open(target, patience.into())?;
+        Self::connect_told(target, patience, Detail::Nothing)
+    }
+
+    /// The same, and tells of it, and of the session to its end, in lines on standard error.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_told(
+        target: &Target,
+        patience: impl Into<Patience>,
+        detail: Detail,
+    ) -> Result<Self, Error> {
+        let connection = Connection::open(target, patience.into(), detail)?;
         Ok(Self { connection, user: target.user.clone() })
     }
 

@@ -20,7 +20,7 @@ use crate::command::{Command, Output, Streams, Terminal};
 use crate::drive::drive;
 use crate::error::Error;
 use crate::escape::Escapes;
-use crate::invocation::{Ask, Copy, Pass, Power, Program, Pty, Run as RunInvocation};
+use crate::invocation::{Ask, Copy, Pass, Power, Program, Pty, Run as RunInvocation, Settings};
 use crate::json::{CommandReport, Ended};
 use crate::modes::encode_modes;
 use crate::patience::Patience;
@@ -28,8 +28,10 @@ use crate::run::{Input, Output as RunOutput, Run};
 use crate::shell::Shell;
 use crate::signals::{Caught, Signals};
 use crate::stdio::{Sink, Source};
+use crate::target::Target;
 use crate::terminal::{self, RawMode};
 use crate::text;
+use crate::trace::Detail;
 use crate::transfer::{self, Loaded, Report};
 
 pub use fs::fs;
@@ -103,12 +105,14 @@ fn complain(name: &str, error: &Error) {
     }
 }
 
+/// Begins a session, and tells as much of it as is wanted.
+fn connect(target: &Target, settings: &Settings) -> Result<Client, Error> {
+    Client::connect_told(target, settings.patience, Detail::of_count(settings.verbosity))
+}
+
 fn try_run(invocation: &RunInvocation) -> Result<u8, Error> {
-    let mut client = Client::connect(&invocation.target, invocation.settings.patience)?;
+    let mut client = connect(&invocation.target, &invocation.settings)?;
     client.tell_losses(!invocation.settings.is_quiet);
-    if invocation.settings.verbosity > 0 {
-        text::say(&format!("connected to {}", invocation.target.address));
-    }
     let wants_terminal = match invocation.pty {
         Pty::Always => true,
         Pty::Never => false,
@@ -295,7 +299,7 @@ pub fn copy(invocation: &Copy) -> u8 {
 /// Waits until the agent answers; the status to exit with.
 #[must_use]
 pub fn wait(ask: &Ask) -> u8 {
-    match Client::connect(&ask.target, ask.settings.patience) {
+    match connect(&ask.target, &ask.settings) {
         Ok(client) => {
             client.close();
             0
@@ -310,7 +314,7 @@ pub fn wait(ask: &Ask) -> u8 {
 /// Tells what the agent and its guest are; the status to exit with.
 #[must_use]
 pub fn info(ask: &Ask) -> u8 {
-    let told = Client::connect(&ask.target, ask.settings.patience).and_then(|mut client| {
+    let told = connect(&ask.target, &ask.settings).and_then(|mut client| {
         let info = client.info()?;
         client.close();
         print(&if ask.is_json { format!("{}\n", info.to_value()) } else { info.to_text() })
@@ -329,7 +333,8 @@ pub fn info(ask: &Ask) -> u8 {
 pub fn power(invocation: &Power) -> u8 {
     // The end of the guest is what is wanted.
     let patience = Patience { reconnect: Duration::ZERO, ..invocation.settings.patience };
-    let ended = Client::connect(&invocation.target, patience).and_then(|mut client| {
+    let settings = Settings { patience, ..invocation.settings };
+    let ended = connect(&invocation.target, &settings).and_then(|mut client| {
         let error = RunOutput::sink(Sink::stderr().map_err(Error::local("use", "standard error"))?);
         let status = client.end_guest(invocation.action, invocation.is_forced, error)?;
         client.close();
