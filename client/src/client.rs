@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::forward::{Beside, Forwards};
 use crate::patience::Patience;
 use crate::target::Target;
+use crate::trace::Detail;
 
 /// A session with an agent. Dropping it closes the stream, which hangs up what still runs; [`Client::close`] says
 /// goodbye.
@@ -26,7 +27,19 @@ impl Client {
     /// # Errors
     /// The agent cannot be reached, does not answer, or gives no session.
     pub fn connect(target: &Target, patience: impl Into<Patience>) -> Result<Self, Error> {
-        let connection = Connection::open(target, patience.into())?;
+        Self::connect_told(target, patience, Detail::Nothing)
+    }
+
+    /// The same, and tells of it, and of the session to its end, in lines on standard error.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_told(
+        target: &Target,
+        patience: impl Into<Patience>,
+        detail: Detail,
+    ) -> Result<Self, Error> {
+        let connection = Connection::open(target, patience.into(), Capacity::CALLS, detail)?;
         Ok(Self { connection, user: target.user.clone(), forwards: None })
     }
 
@@ -37,10 +50,11 @@ impl Client {
     pub fn connect_forwarding(
         target: &Target,
         patience: impl Into<Patience>,
+        detail: Detail,
         mut forwards: Forwards,
         is_quiet: bool,
     ) -> Result<Self, Error> {
-        let mut connection = Connection::open_for(target, patience.into(), Capacity::FORWARDS)?;
+        let mut connection = Connection::open(target, patience.into(), Capacity::FORWARDS, detail)?;
         connection.is_talkative = !is_quiet;
         forwards.establish(&mut connection)?;
         Ok(Self { connection, user: target.user.clone(), forwards: Some((forwards, is_quiet)) })

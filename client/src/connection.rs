@@ -2,21 +2,25 @@
 //!
 //! [`drive`](crate::drive) moves it along; what is done in its channels is a [`Task`].
 
+mod batch;
+mod drain;
+mod transmit;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use vsock_shell_proto::code::CloseCode;
-use vsock_shell_proto::frame::{ChannelId, Flow, Hello};
+use vsock_shell_proto::frame::Hello;
 use vsock_shell_proto::limits::{BLOCK_LEN, CHANNELS_MAX, RING_LEN, WINDOW_MAX, pool_len};
-use vsock_shell_proto::link::{End, Transmit};
+use vsock_shell_proto::link::End;
 use vsock_shell_proto::mux::{Event, Side};
 use vsock_shell_proto::preamble::{DialError as PreambleError, Dialer, SessionId, Status};
 use vsock_shell_proto::session::{Channel, Memory, Session};
 use vsock_shell_proto::time::Instant;
 
-use crate::dial::{Stream, dial};
+use crate::dial::Stream;
 use crate::drive::Task;
 use crate::error::Error;
 use crate::exchange::Exchange;
@@ -24,6 +28,10 @@ use crate::key::Prover;
 use crate::patience::Patience;
 use crate::redial::{Quiet, Redial, SILENCE, retry_pause};
 use crate::target::{Address, Target};
+use crate::trace::{Detail, Trace, dial_told};
+use batch::Batch;
+use drain::Drain;
+use transmit::send;
 
 /// The protocol core with the memory of a client.
 pub(crate) type Core = Session<Vec<u8>, Vec<u8>, Vec<Channel>>;
@@ -74,6 +82,8 @@ pub struct Connection {
     can_write: bool,
     /// The person is told what becomes of the connection.
     pub(crate) is_talkative: bool,
+    /// Tells of everything, where that is wanted.
+    trace: Option<Box<Trace>>,
 }
 
 /// What leads to the agent.
@@ -91,45 +101,50 @@ impl Connection {
     ///
     /// # Errors
     /// The agent cannot be reached, does not answer, or gives no session.
-    pub fn open(target: &Target, patience: Patience) -> Result<Self, Error> {
-        Self::open_for(target, patience, Capacity::CALLS)
-    }
-
-    /// The same, for as many channels.
-    ///
-    /// # Errors
-    /// As of [`Self::open`].
-    pub(crate) fn open_for(target: &Target, patience: Patience, capacity: Capacity) -> Result<Self, Error> {
+    pub(crate) fn open(
+        target: &Target,
+        patience: Patience,
+        capacity: Capacity,
+        detail: Detail,
+    ) -> Result<Self, Error> {
         let address = &target.address;
         let timeout = patience.connect;
         let is_called = matches!(address, Address::Listen(_));
         let start = Clock::now();
         let mut connection = Self::new(address, patience, capacity)?;
+        connection.tell(Trace::new(address, detail));
         let prover = target.credentials.as_ref().map(Prover::load).transpose()?;
         connection.prover = prover.map(Arc::new);
         loop {
             let left = timeout.saturating_sub(start.elapsed());
-            let stream = dial(address, left).map_err(Error::Dial)?;
+            let voice = connection.trace.as_ref().map(|trace| trace.voice());
+            let stream = dial_told(address, left, voice).map_err(Error::Dial)?;
             // An agent that is reached late still gets a moment to answer.
             let left = timeout.saturating_sub(start.elapsed()).max(FAREWELL);
             // What goes over a port before the agent holds it is lost: it is said again. Whoever calls us may be
             // anybody, and the next one the agent.
             let is_port = matches!(address, Address::Serial(_) | Address::Listen(_));
-            let pause = retry_pause(address);
             let left = if is_port { left.min(start.elapsed().max(PATIENCE)) } else { left };
-            match connection.begin(stream, left) {
-                Err(Error::Silent(_)) if is_port && start.elapsed() < timeout => {}
+            let Err(reason) = connection.begin(stream, left) else { return Ok(connection) };
+            let pause = match reason {
+                Error::Silent(_) if is_port && start.elapsed() < timeout => Duration::ZERO,
                 // A backend accepts for a guest that does not listen yet, and then closes.
-                Err(Error::Closed | Error::Lost(_)) if start.elapsed() + pause < timeout => {
-                    std::thread::sleep(pause);
+                Error::Closed | Error::Lost(_) if start.elapsed() + retry_pause(address) < timeout => {
+                    retry_pause(address)
                 }
-                Err(Error::Closed | Error::Lost(_)) => return Err(Error::NoAnswer(start.elapsed())),
+                Error::Closed | Error::Lost(_) => return Err(Error::NoAnswer(start.elapsed())),
                 // Anybody can call; the one who is waited for has the key.
-                Err(Error::Unproved | Error::NotAnAgent | Error::AnotherGuest { .. })
-                    if is_called && connection.prover.is_some() && start.elapsed() < timeout => {}
-                Err(error) => return Err(error),
-                Ok(()) => return Ok(connection),
+                Error::Unproved | Error::NotAnAgent | Error::AnotherGuest { .. }
+                    if is_called && connection.prover.is_some() && start.elapsed() < timeout =>
+                {
+                    Duration::ZERO
+                }
+                error => return Err(error),
+            };
+            if let Some(trace) = &connection.trace {
+                trace.handle_retry(&reason);
             }
+            std::thread::sleep(pause);
         }
     }
 
@@ -165,7 +180,14 @@ impl Connection {
             start: Clock::now(),
             can_write: true,
             is_talkative: false,
+            trace: None,
         })
+    }
+
+    /// From now on everything is told.
+    fn tell(&mut self, trace: Option<Box<Trace>>) {
+        self.redial.voice = trace.as_ref().map(|trace| trace.voice().clone());
+        self.trace = trace;
     }
 
     /// Begins it over a stream that does not block, or goes on with what was begun over another whose answer was lost.
@@ -201,7 +223,7 @@ impl Connection {
                 .map_err(|errno| Error::local("draw", "random bytes")(errno.into()))?;
         }
         let preamble = self.dialer.next_preamble(self.core.link().received(), nonce);
-        let exchange = Exchange::new(stream, preamble, self.prover.clone());
+        let exchange = Exchange::new(stream, preamble, self.prover.clone(), &mut self.trace);
         self.way = Way::Asking(Box::new(exchange), Clock::now());
         Ok(())
     }
@@ -212,7 +234,7 @@ impl Connection {
     /// The stream has ended, or the session has.
     fn is_answered(&mut self) -> Result<bool, Error> {
         let Way::Asking(exchange, _) = &mut self.way else { return Ok(true) };
-        let Some(answer) = exchange.step()? else { return Ok(false) };
+        let Some(answer) = exchange.step(&mut self.trace)? else { return Ok(false) };
         let received = self.dialer.handle_answer(&answer).map_err(|error| match error {
             PreambleError::NotAnAnswer => Error::NotAnAgent,
             // Somebody else has the latest number: we draw a higher one.
@@ -221,6 +243,9 @@ impl Connection {
         })?;
         let rolled_back = |_| Error::NoSession(Status::RolledBack);
         self.core.attach(received, self.now()).map_err(rolled_back)?;
+        if let Some(trace) = &mut self.trace {
+            trace.handle_attached(received, self.core.link().received());
+        }
         if let Way::Asking(exchange, _) = std::mem::replace(&mut self.way, Way::Down) {
             self.way = Way::Up(exchange.stream);
         }
@@ -234,11 +259,17 @@ impl Connection {
     /// `reason`, where there will not be another one.
     pub(crate) fn handle_lost(&mut self, reason: Error) -> Result<(), Error> {
         self.hang_up();
-        if self.core.link().is_ending() || self.redial.is_off() {
-            return Err(reason);
+        let told = self.trace.as_ref().map(|_| reason.to_string());
+        let lost = if self.core.link().is_ending() || self.redial.is_off() {
+            Err(reason)
+        } else {
+            let grace = self.core.peer().map(|hello| Duration::from_millis(hello.grace_ms.into()));
+            self.redial.handle_lost(reason, grace, Clock::now())
+        };
+        if let (Some(trace), Some(told)) = (&self.trace, told) {
+            trace.handle_lost(&told, self.redial.news());
         }
-        let grace = self.core.peer().map(|hello| Duration::from_millis(hello.grace_ms.into()));
-        self.redial.handle_lost(reason, grace, Clock::now())
+        lost
     }
 
     /// Something else can be done in this session.
@@ -292,7 +323,12 @@ impl Connection {
 
     /// One line for the person about what has become of the connection.
     pub(crate) fn news(&mut self) -> Option<String> {
-        self.redial.news().filter(|_| self.is_talkative)
+        let news = self.redial.news()?;
+        if let Some(trace) = &self.trace {
+            trace.voice().say_whole(&news);
+            return None;
+        }
+        self.is_talkative.then_some(news)
     }
 
     fn silence(&self, now: Clock) -> Duration {
@@ -381,12 +417,16 @@ impl Connection {
         self.quiet.handle_received(length, clock);
         let core = &mut self.core;
         let mut rest = self.input.get(..length).unwrap_or_default();
+        let trace = &mut self.trace;
+        if let Some(trace) = trace {
+            trace.handle_received(rest);
+        }
         let mut batch = Batch::default();
         let mut lost = Ok(false);
         let mut deliver = |batch: &mut Batch<'_>, core: &mut Core, task: &mut dyn Task| {
             if core.is_ack_due() && lost.is_ok() {
                 // The agent goes on sending while we work on what it sent.
-                lost = send(stream, core, &mut self.can_write, now);
+                lost = send(stream, core, &mut self.can_write, trace, now);
             }
             batch.deliver(core, task);
         };
@@ -417,7 +457,7 @@ impl Connection {
         let now = self.now();
         self.core.handle_timeout(now);
         let Way::Up(stream) = &mut self.way else { return Ok(false) };
-        send(stream, &mut self.core, &mut self.can_write, now)
+        send(stream, &mut self.core, &mut self.can_write, &mut self.trace, now)
     }
 
     /// How the session ended, when it has.
@@ -457,80 +497,6 @@ impl Connection {
         // Whoever does not hear it finds the stream closed.
         _ = self.transmit();
     }
-}
-
-/// Writes what the core has, until it has nothing or the stream is full; whether anything left.
-fn send(stream: &mut Stream, core: &mut Core, can_write: &mut bool, now: Instant) -> Result<bool, Error> {
-    let mut has_sent = false;
-    while *can_write {
-        let step = match core.poll_transmit(now) {
-            Some(Transmit { head, first, second }) => stream.write(&[head, first, second]).map(|taken| {
-                core.handle_transmitted(taken, now);
-                has_sent = true;
-            }),
-            None => match stream.flush() {
-                Ok(()) => break,
-                Err(errno) => Err(errno),
-            },
-        };
-        match step {
-            Ok(()) | Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => *can_write = false,
-            Err(Errno::PIPE) => return Err(Error::Closed),
-            Err(errno) => return Err(Error::Lost(errno.into())),
-        }
-    }
-    Ok(has_sent)
-}
-
-/// Bytes of one flow that came together, and are given to their task together: what their frames were cut into shall
-/// not cost a system call each.
-#[derive(Default)]
-struct Batch<'i> {
-    of: Option<(ChannelId, Flow)>,
-    pieces: Vec<&'i [u8]>,
-}
-
-impl Batch<'_> {
-    fn deliver(&mut self, core: &mut Core, task: &mut dyn Task) {
-        let Some((channel, flow)) = self.of.take() else { return };
-        let waits = !core.parked(channel, flow).is_empty();
-        let mut taken = if waits { 0 } else { task.take(core, channel, flow, &self.pieces) };
-        for piece in self.pieces.drain(..) {
-            let of_it = taken.min(piece.len());
-            taken -= of_it;
-            core.deliver(channel, flow, piece, of_it);
-        }
-    }
-}
-
-/// What takes everything and does nothing, while a session ends.
-struct Drain;
-
-impl Task for Drain {
-    fn handle(&mut self, _: &mut Core, _: Event<'_>) {}
-
-    fn take(&mut self, _: &mut Core, _: ChannelId, _: Flow, pieces: &[&[u8]]) -> usize {
-        pieces.iter().map(|piece| piece.len()).sum()
-    }
-
-    fn step(&mut self, _: &mut Core) -> Result<bool, Error> {
-        Ok(false)
-    }
-
-    fn has_outcome(&self) -> bool {
-        true
-    }
-
-    fn is_done(&self, _: &Core) -> bool {
-        true
-    }
-
-    fn interests<'f>(&'f self, _: &Core, _: &mut Vec<PollFd<'f>>) {}
-
-    fn set_ready(&mut self, _: &[PollFlags]) {}
-
-    fn tell(&mut self, _: &str) {}
 }
 
 /// A duration as `poll` wants it.

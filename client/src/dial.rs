@@ -127,6 +127,15 @@ pub(crate) enum Step {
 /// # Errors
 /// The last failure, when the time is over or waiting cannot help.
 pub fn dial(address: &Address, timeout: Duration) -> Result<Stream, DialError> {
+    dial_watched(address, timeout, &mut |_| {})
+}
+
+/// The same, telling `watch` the reason of each try that failed.
+pub(crate) fn dial_watched(
+    address: &Address,
+    timeout: Duration,
+    watch: &mut dyn FnMut(&io::Error),
+) -> Result<Stream, DialError> {
     let start = Instant::now();
     let limit = if timeout.is_zero() { ONCE_MAX } else { timeout };
     // Without a deadline where the clock cannot hold one: some centuries.
@@ -137,6 +146,7 @@ pub fn dial(address: &Address, timeout: Duration) -> Result<Stream, DialError> {
             Ok(stream) => return Ok(stream),
             Err(failure) => failure,
         };
+        watch(&failure.error);
         let left = timeout.saturating_sub(start.elapsed());
         if failure.is_final() || left.is_zero() {
             // The time that was given, rather than that and some milliseconds; less when we gave up early.

@@ -18,6 +18,7 @@ use vsock_shell_proto::proof::{PROOF_LEN, Said};
 use crate::dial::Stream;
 use crate::error::Error;
 use crate::key::Prover;
+use crate::trace::{Direction, Trace};
 
 /// A preamble on its way, and its answer.
 pub(crate) struct Exchange {
@@ -35,8 +36,16 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// With a `prover` the agent has to prove that it has the key.
-    pub(crate) fn new(stream: Stream, mut preamble: Preamble, prover: Option<Arc<Prover>>) -> Self {
+    pub(crate) fn new(
+        stream: Stream,
+        mut preamble: Preamble,
+        prover: Option<Arc<Prover>>,
+        trace: &mut Option<Box<Trace>>,
+    ) -> Self {
         preamble.wants_proof = prover.is_some();
+        if let Some(trace) = trace {
+            trace.handle_asked(&preamble);
+        }
         let preamble = preamble.encode();
         Self {
             stream,
@@ -55,20 +64,32 @@ impl Exchange {
     ///
     /// # Errors
     /// [`Error::Closed`], [`Error::Lost`]; the agent is not the one that is wanted.
-    pub(crate) fn step(&mut self) -> Result<Option<[u8; PREAMBLE_LEN]>, Error> {
+    pub(crate) fn step(
+        &mut self,
+        trace: &mut Option<Box<Trace>>,
+    ) -> Result<Option<[u8; PREAMBLE_LEN]>, Error> {
         loop {
             let wanted = if self.challenge.is_some() { PROOF_LEN + PREAMBLE_LEN } else { PREAMBLE_LEN };
             if self.have == wanted
-                && let Some(answer) = self.handle_message()?
+                && let Some(answer) = self.handle_message(trace)?
             {
+                if let Some(trace) = trace {
+                    trace.handle_answer(&answer);
+                }
                 return Ok(Some(answer));
             }
             let step = match self.leaving.get(self.sent..).filter(|rest| !rest.is_empty()) {
-                Some(rest) => self.stream.write(&[rest, &[], &[]]).map(|taken| self.sent += taken),
+                Some(rest) => self.stream.write(&[rest, &[], &[]]).map(|taken| {
+                    self.sent += taken;
+                    count(trace, Direction::Sent, taken);
+                }),
                 None if !self.is_flushed => self.stream.flush().map(|()| self.is_flushed = true),
                 None => match self.stream.read(self.came.get_mut(self.have..wanted).unwrap_or_default()) {
                     Ok(0) => return Err(Error::Closed),
-                    result => result.map(|taken| self.have += taken),
+                    result => result.map(|taken| {
+                        self.have += taken;
+                        count(trace, Direction::Received, taken);
+                    }),
                 },
             };
             match step {
@@ -81,7 +102,10 @@ impl Exchange {
     }
 
     /// What the agent says is complete. The answer, where it is that.
-    fn handle_message(&mut self) -> Result<Option<[u8; PREAMBLE_LEN]>, Error> {
+    fn handle_message(
+        &mut self,
+        trace: &mut Option<Box<Trace>>,
+    ) -> Result<Option<[u8; PREAMBLE_LEN]>, Error> {
         let Some(prover) = &self.prover else { return Ok(self.came.first_chunk().copied()) };
         let Some(challenge) = &self.challenge else {
             let first = *self.came.first_chunk().unwrap_or(&[0; PREAMBLE_LEN]);
@@ -91,6 +115,9 @@ impl Exchange {
                     .is_ok_and(|answer| !matches!(answer.status, Status::Created | Status::Resumed));
                 return if refuses { Ok(Some(first)) } else { Err(Error::Unproved) };
             };
+            if let Some(trace) = trace {
+                trace.handle_challenged(&self.preamble, &first);
+            }
             self.challenge = Some(first);
             (self.leaving, self.sent, self.have, self.is_flushed) = (proof.to_vec(), 0, 0, false);
             return Ok(None);
@@ -100,7 +127,11 @@ impl Exchange {
         };
         let wrong_key = Answer::parse(answer).is_ok_and(|answer| answer.status == Status::WrongKey);
         let said = Said { preamble: &self.preamble, challenge };
-        if wrong_key || prover.is_proved(&said, proof) { Ok(Some(*answer)) } else { Err(Error::Unproved) }
+        let is_proved = prover.is_proved(&said, proof);
+        if let Some(trace) = trace {
+            trace.handle_proof(is_proved);
+        }
+        if wrong_key || is_proved { Ok(Some(*answer)) } else { Err(Error::Unproved) }
     }
 
     /// What to wait for after [`Self::step`].
@@ -110,5 +141,11 @@ impl Exchange {
         } else {
             (self.stream.output.as_fd(), PollFlags::OUT)
         }
+    }
+}
+
+fn count(trace: &mut Option<Box<Trace>>, direction: Direction, count: usize) {
+    if let Some(trace) = trace {
+        trace.handle_exchanged(direction, count);
     }
 }

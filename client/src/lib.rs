@@ -57,5 +57,6 @@ pub mod system;
 pub mod target;
 pub mod terminal;
 pub mod text;
+pub mod trace;
 pub mod transfer;
 mod verb;

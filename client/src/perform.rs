@@ -31,6 +31,7 @@ use crate::stdio::{Sink, Source};
 use crate::target::Target;
 use crate::terminal::{self, RawMode};
 use crate::text;
+use crate::trace::Detail;
 use crate::transfer::{self, Loaded, Report};
 
 pub use forward::pass;
@@ -89,10 +90,14 @@ fn complain(name: &str, error: &Error) {
     }
 }
 
+/// Begins a session, and tells as much of it as is wanted.
+fn connect(target: &Target, settings: &Settings) -> Result<Client, Error> {
+    Client::connect_told(target, settings.patience, Detail::of_count(settings.verbosity))
+}
+
 fn try_run(invocation: &RunInvocation) -> Result<u8, Error> {
     let mut client = forward::connect(invocation)?;
     client.tell_losses(!invocation.settings.is_quiet);
-    say_connected(&invocation.settings, &invocation.target);
     if invocation.is_idle {
         let waited = forward::wait(&mut client);
         client.cancel();
@@ -135,13 +140,6 @@ fn try_run(invocation: &RunInvocation) -> Result<u8, Error> {
             }
             Err(error)
         }
-    }
-}
-
-/// With `-v`.
-fn say_connected(settings: &Settings, target: &Target) {
-    if settings.verbosity > 0 {
-        text::say(&format!("connected to {}", target.address));
     }
 }
 
@@ -295,7 +293,7 @@ pub fn copy(invocation: &Copy) -> u8 {
 /// Waits until the agent answers; the status to exit with.
 #[must_use]
 pub fn wait(ask: &Ask) -> u8 {
-    match Client::connect(&ask.target, ask.settings.patience) {
+    match connect(&ask.target, &ask.settings) {
         Ok(client) => {
             client.close();
             0
@@ -310,7 +308,7 @@ pub fn wait(ask: &Ask) -> u8 {
 /// Tells what the agent and its guest are; the status to exit with.
 #[must_use]
 pub fn info(ask: &Ask) -> u8 {
-    let told = Client::connect(&ask.target, ask.settings.patience).and_then(|mut client| {
+    let told = connect(&ask.target, &ask.settings).and_then(|mut client| {
         let info = client.info()?;
         client.close();
         print(&if ask.is_json { format!("{}\n", info.to_value()) } else { info.to_text() })
@@ -329,7 +327,8 @@ pub fn info(ask: &Ask) -> u8 {
 pub fn power(invocation: &Power) -> u8 {
     // The end of the guest is what is wanted.
     let patience = Patience { reconnect: Duration::ZERO, ..invocation.settings.patience };
-    let ended = Client::connect(&invocation.target, patience).and_then(|mut client| {
+    let settings = Settings { patience, ..invocation.settings };
+    let ended = connect(&invocation.target, &settings).and_then(|mut client| {
         let error = RunOutput::sink(Sink::stderr().map_err(Error::local("use", "standard error"))?);
         let status = client.end_guest(invocation.action, invocation.is_forced, error)?;
         client.close();

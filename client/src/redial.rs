@@ -15,10 +15,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant as Clock};
 
-use crate::dial::{DialError, Stream, dial};
+use crate::dial::{DialError, Stream};
 use crate::error::Error;
 use crate::patience::Patience;
 use crate::target::Address;
+use crate::trace::{Voice, dial_told};
 
 /// How long a peer that owes something may be silent before another connection is dialled.
 pub(crate) const SILENCE: Duration = Duration::from_secs(3);
@@ -89,12 +90,12 @@ struct Dialling {
 }
 
 impl Dialling {
-    fn start(address: Address, timeout: Duration) -> std::io::Result<Self> {
+    fn start(address: Address, timeout: Duration, voice: Option<Voice>) -> std::io::Result<Self> {
         let (wake, done) = std::io::pipe()?;
         let (tell, told) = sync_channel(1);
         std::thread::Builder::new().spawn(move || {
             // Where nobody waits for it any more the connection is closed again.
-            _ = tell.send(dial(&address, timeout));
+            _ = tell.send(dial_told(&address, timeout, voice.as_ref()));
             drop(done);
         })?;
         Ok(Self { told, wake: wake.into() })
@@ -120,6 +121,8 @@ pub(crate) struct Redial {
     /// The person has not been told yet.
     news: Option<String>,
     is_told: bool,
+    /// Tells of each dial.
+    pub voice: Option<Voice>,
 }
 
 impl Redial {
@@ -138,6 +141,7 @@ impl Redial {
             reason: None,
             news: None,
             is_told: false,
+            voice: None,
         }
     }
 
@@ -193,8 +197,8 @@ impl Redial {
 
     /// The session goes on.
     pub(crate) fn handle_resumed(&mut self) {
-        let (address, patience) = (self.address.clone(), self.patience);
-        *self = Self::new(address, patience);
+        let (address, patience, voice) = (self.address.clone(), self.patience, self.voice.take());
+        *self = Self { voice, ..Self::new(address, patience) };
     }
 
     /// The peer has been silent for `silence`, over a connection or with the answer to a preamble.
@@ -243,7 +247,7 @@ impl Redial {
             if timeout.is_zero() {
                 return Err(self.reason.take().unwrap_or(Error::Closed));
             }
-            let dialling = Dialling::start(self.address.clone(), timeout);
+            let dialling = Dialling::start(self.address.clone(), timeout, self.voice.clone());
             self.dialling = Some(dialling.map_err(Error::local("start", "a thread"))?);
         }
         let Some(Ok(dialled)) = self.dialling.as_ref().map(|dialling| dialling.told.try_recv()) else {

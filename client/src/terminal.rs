@@ -125,6 +125,11 @@ pub fn restore() {
     }
 }
 
+/// A terminal is in raw mode, and begins no line by itself.
+pub fn is_raw() -> bool {
+    SAVED.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
 /// Makes a panic restore the terminal before anything is written. Once for the process; later calls do nothing.
 pub fn install_panic_hook() {
     static INSTALLED: Once = Once::new();
@@ -195,6 +200,7 @@ mod tests {
         let (_master, slave) = pty();
         let before = tcgetattr(&slave).unwrap();
         let raw_mode = RawMode::enter(slave.as_fd()).unwrap();
+        assert!(is_raw());
         let during = tcgetattr(&slave).unwrap();
         assert!(!during.local_modes.intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG));
         assert!(!during.output_modes.contains(OutputModes::OPOST));
@@ -202,6 +208,7 @@ mod tests {
         assert_eq!(shown(raw_mode.cooked()), shown(&before));
         assert_eq!(RawMode::enter(slave.as_fd()).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         drop(raw_mode);
+        assert!(!is_raw());
         assert_eq!(shown(&tcgetattr(&slave).unwrap()), shown(&before));
 
         let again = RawMode::enter(slave.as_fd()).unwrap();

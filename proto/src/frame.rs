@@ -64,7 +64,9 @@ pub enum ChannelKind {
 }
 
 impl ChannelKind {
-    pub(crate) const fn from_number(number: u8) -> Self {
+    /// The kind of a number.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Self {
         match number {
             1 => Self::Exec,
             2 => Self::Put,
@@ -222,7 +224,11 @@ impl Hello {
         Self { features: FEATURES, required: 0, channels, request_max, grace_ms, denied: 0, software }
     }
 
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, CloseCode> {
+    /// Reads the payload of HELLO; missing bytes are 0.
+    ///
+    /// # Errors
+    /// FEATURE, where the sender cannot do without one that we do not know.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CloseCode> {
         let (fixed, software) = bytes.split_first_chunk::<HELLO_LEN>().unwrap_or((&[0; HELLO_LEN], b""));
         let hello = Self {
             features: u64_at(fixed, 0),
@@ -253,21 +259,36 @@ impl Hello {
 /// The frames that we know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub(crate) enum FrameType {
+pub enum FrameType {
+    /// What a side says of itself.
     Hello = 0x01,
+    /// The end of the session.
     Close = 0x02,
+    /// A channel begins.
     Open = 0x10,
+    /// It is accepted,
     Accepted = 0x11,
+    /// or refused.
     Refused = 0x12,
+    /// Bytes of a flow.
     Data = 0x13,
+    /// The orderly end of a flow.
     Finish = 0x14,
+    /// A flow's receiver takes no more.
     Stop = 0x15,
+    /// How much may be sent on a flow.
     Credit = 0x16,
+    /// A signal for a command.
     Signal = 0x17,
+    /// The size of a terminal.
     Resize = 0x18,
+    /// How the work of a channel ended.
     Exit = 0x19,
+    /// A channel is aborted.
     Reset = 0x1A,
+    /// A side's last frame on a channel.
     Release = 0x1B,
+    /// A command goes on as a job.
     Detach = 0x1C,
 }
 
@@ -307,17 +328,23 @@ impl FrameType {
 
 /// A frame's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Header {
+pub struct Header {
     /// `None`: an optional type that we skip.
     pub kind: Option<FrameType>,
+    /// The number of the flow; 0 where the type has none.
     pub flow: u8,
+    /// The number of the channel; 0 where the type has none.
     pub channel: u16,
+    /// Bytes of payload.
     pub length: u32,
 }
 
 impl Header {
     /// Reads a header (`R-5.2`).
-    pub(crate) fn parse(bytes: [u8; HEADER_LEN]) -> Result<Self, CloseCode> {
+    ///
+    /// # Errors
+    /// FRAME_TYPE and FRAME_LENGTH.
+    pub fn parse(bytes: [u8; HEADER_LEN]) -> Result<Self, CloseCode> {
         let [number, flow, ..] = bytes;
         let kind = FrameType::ALL.into_iter().find(|&kind| kind as u8 == number);
         let length = u32_at(&bytes, 4);

@@ -28,7 +28,7 @@ mod pace;
 mod pool;
 pub mod preamble;
 pub mod proof;
-mod record;
+pub mod record;
 mod ring;
 pub mod serial;
 pub mod session;

@@ -18,7 +18,7 @@ pub(crate) const CONTROL_LEN: usize = HEADER_LEN + 8;
 
 /// What a record's header announces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Header {
+pub enum Header {
     /// That many bytes of the stream follow.
     Data(u32),
     /// A control record; its payload of that many bytes follows.
@@ -29,25 +29,36 @@ pub(crate) enum Header {
 
 /// The records that are not DATA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum ControlType {
+pub enum ControlType {
+    /// The peer holds everything before an offset.
     Ack,
+    /// A question.
     Ping,
+    /// Its answer.
     Pong,
+    /// The sender has forgotten the session.
     Bye,
 }
 
 /// A control record with its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Control {
+pub enum Control {
+    /// The offset.
     Ack(u64),
+    /// The token.
     Ping(u64),
+    /// The token of the latest PING.
     Pong(u64),
+    /// Why.
     Bye(CloseCode),
 }
 
 impl Header {
     /// Reads a header (`R-4.1`, `R-4.2`).
-    pub(crate) fn parse(bytes: &[u8; HEADER_LEN]) -> Result<Self, CloseCode> {
+    ///
+    /// # Errors
+    /// RECORD_TYPE and RECORD_LENGTH.
+    pub fn parse(bytes: &[u8; HEADER_LEN]) -> Result<Self, CloseCode> {
         let length = u32_at(bytes, 4);
         let (kind, expected) = match bytes[0] {
             DATA => {
@@ -68,8 +79,9 @@ impl Header {
 }
 
 impl ControlType {
-    /// The record of this type with the payload `bytes`.
-    pub(crate) fn with(self, bytes: &[u8; 8]) -> Control {
+    /// The record of this type with the payload `bytes`, and zeros behind it.
+    #[must_use]
+    pub fn with(self, bytes: &[u8; 8]) -> Control {
         let value = u64::from_le_bytes(*bytes);
         match self {
             Self::Ack => Control::Ack(value),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{FAILED, interrupted, say_connected, standard_output};
+use super::{FAILED, interrupted, standard_output};
 use crate::client::Client;
 use crate::command::Streams;
 use crate::error::Error;
@@ -12,6 +12,7 @@ use crate::run::{Input, Output};
 use crate::signals::{Caught, Signals};
 use crate::stdio::Source;
 use crate::text;
+use crate::trace::Detail;
 
 /// The variable that tells programs where the ssh-agent listens, `ssh-agent(1)`.
 pub(super) const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
@@ -20,7 +21,7 @@ pub(super) const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
 pub(super) fn connect(invocation: &Run) -> Result<Client, Error> {
     let (target, settings) = (&invocation.target, &invocation.settings);
     if invocation.forwards.is_empty() && !invocation.agent_forwarding {
-        return Client::connect(target, settings.patience);
+        return super::connect(target, settings);
     }
     let wanted: Vec<_> = invocation.forwards.iter().map(|word| word.forward.clone()).collect();
     let mut forwards = Forwards::open(&wanted, target.user.as_deref())?;
@@ -31,7 +32,8 @@ pub(super) fn connect(invocation: &Run) -> Result<Client, Error> {
             None => text::say(&format!("there is no ssh-agent to forward: {AGENT_VARIABLE} is not set")),
         }
     }
-    Client::connect_forwarding(target, settings.patience, forwards, settings.is_quiet)
+    let detail = Detail::of_count(settings.verbosity);
+    Client::connect_forwarding(target, settings.patience, detail, forwards, settings.is_quiet)
 }
 
 /// A path that nobody in the guest can know before.
@@ -66,9 +68,8 @@ pub fn pass(invocation: &Pass) -> u8 {
 }
 
 fn try_pass(invocation: &Pass) -> Result<(), Error> {
-    let mut client = Client::connect(&invocation.target, invocation.settings.patience)?;
+    let mut client = super::connect(&invocation.target, &invocation.settings)?;
     client.tell_losses(!invocation.settings.is_quiet);
-    say_connected(&invocation.settings, &invocation.target);
     let mut signals = Signals::new(Caught::ENDS);
     let input = Input::source(Source::stdin().map_err(Error::local("use", "standard input"))?);
     let streams = Streams { input, error: Output::discard(), ..standard_output()? };

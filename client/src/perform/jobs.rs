@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal as _};
 use vsock_shell_proto::job::{FOLLOW, JobRequest, READ_ONLY, Verb};
 
 use super::{
-    FAILED, command, complain, interrupted, own_terminal, print, raw_mode, standard_output, terminal_signals,
+    FAILED, command, complain, connect, interrupted, own_terminal, print, raw_mode, standard_output,
+    terminal_signals,
 };
 use crate::client::Client;
 use crate::command::{Output, Status, Streams};
@@ -52,7 +53,7 @@ pub(super) fn tell_detached(is_asked: bool, target: &Target, job: u32) -> Result
 /// Tells which jobs there are; the status to exit with.
 #[must_use]
 pub fn jobs(ask: &Ask) -> u8 {
-    let told = Client::connect(&ask.target, ask.settings.patience).and_then(|mut client| {
+    let told = connect(&ask.target, &ask.settings).and_then(|mut client| {
         client.tell_losses(!ask.settings.is_quiet);
         let jobs = client.jobs()?;
         client.close();
@@ -65,7 +66,7 @@ pub fn jobs(ask: &Ask) -> u8 {
 /// Does something with one job; the status to exit with.
 #[must_use]
 pub fn job(invocation: &JobInvocation) -> u8 {
-    let done = Client::connect(&invocation.target, invocation.settings.patience).and_then(|mut client| {
+    let done = connect(&invocation.target, &invocation.settings).and_then(|mut client| {
         client.tell_losses(!invocation.settings.is_quiet);
         let done = perform(&mut client, invocation);
         match done {

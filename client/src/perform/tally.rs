@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 use serde_json::{Value, json};
 
-use super::{FAILED, complain, interrupted, print};
+use super::{FAILED, complain, connect, interrupted, print};
 use crate::client::Client;
 use crate::error::{Error, Failure};
 use crate::invocation::Asked;
@@ -91,7 +91,7 @@ pub(super) fn in_session<V>(
     asked: &Asked<V>,
     work: impl FnOnce(&mut Client, &V, Tally) -> Result<u8, Error>,
 ) -> u8 {
-    let done = Client::connect(&asked.target, asked.settings.patience).and_then(|mut client| {
+    let done = connect(&asked.target, &asked.settings).and_then(|mut client| {
         client.tell_losses(!asked.settings.is_quiet);
         let done = work(&mut client, &asked.verb, Tally::new(&asked.target, asked.is_json));
         match done {

@@ -15,11 +15,11 @@ use super::source::Origin;
 use super::{Destination, file_name, get_flags};
 use crate::client::Client;
 use crate::error::Error;
-use crate::invocation::Copy;
+use crate::invocation::{Copy, Settings};
 use crate::operand::Operand;
-use crate::patience::Patience;
 use crate::signals::Signals;
 use crate::target::Target;
+use crate::trace::Detail;
 
 /// Between two looks for a signal while a guest is reached for.
 const LISTEN: Duration = Duration::from_millis(50);
@@ -79,7 +79,7 @@ impl<'c> Guests<'c> {
         match self.open.iter().position(|(open, _)| open == target) {
             Some(at) => Ok(self.open.swap_remove(at).1),
             None => {
-                let mut client = connect(target, self.copy.settings.patience, signals)?;
+                let mut client = connect(target, &self.copy.settings, signals)?;
                 client.tell_losses(!self.copy.settings.is_quiet);
                 Ok(client)
             }
@@ -211,15 +211,16 @@ impl<'c> Guests<'c> {
 
 /// Begins a session. Once signals are caught they do not end the process by themselves: the guest is then reached for
 /// by a thread, and they are listened to meanwhile.
-fn connect(target: &Target, patience: Patience, signals: &mut Signals) -> Result<Client, Error> {
+fn connect(target: &Target, settings: &Settings, signals: &mut Signals) -> Result<Client, Error> {
+    let (patience, detail) = (settings.patience, Detail::of_count(settings.verbosity));
     if signals.fd().is_none() {
-        return Client::connect(target, patience);
+        return Client::connect_told(target, patience, detail);
     }
     let target = target.clone();
     let (tell, told) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         // Nobody listens any more once a signal came.
-        _ = tell.send(Client::connect(&target, patience));
+        _ = tell.send(Client::connect_told(&target, patience, detail));
     });
     loop {
         match told.recv_timeout(LISTEN) {
