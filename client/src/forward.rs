@@ -21,7 +21,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
-use vsock_shell_proto::fields::{Fields, tag};
+use vsock_shell_proto::fields::tag;
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow};
 use vsock_shell_proto::mux::Event;
 
@@ -41,8 +41,8 @@ use table::{Place, Table};
 
 /// Connections that are taken, or events, in one go.
 const BATCH: usize = 64;
-/// Bytes of a request of the agent's that are kept: the number of a listener is eight.
-const REQUEST_MAX: usize = 64;
+/// Bytes of a request of the agent's: the number of a listener is eight.
+const REQUEST_MAX: usize = 512;
 /// Failed connections that are told one by one; the others are counted.
 const NOTES_MAX: usize = 16;
 
@@ -265,14 +265,22 @@ impl Forwards {
 
     /// The agent has said for which listener somebody has come.
     fn answer(&mut self, core: &mut Core, channel: ChannelId, at: usize, request: &[u8]) {
-        let listener = Fields::new(request).flatten().find(|field| field.tag == tag::LISTENER);
-        let listener = listener.and_then(|field| field.number().ok());
-        let is_meant = |remote: &&Remote| remote.channel.map(|channel| u32::from(channel.0)) == listener;
-        let Some(remote) = self.remotes.iter().find(is_meant).filter(|_| listener.is_some()) else {
-            // Nobody of ours has asked for that.
-            self.table.remove(at);
-            core.refuse(channel, RefusalCode::Malformed, 0, b"");
-            return;
+        let listener = if request.len() < REQUEST_MAX {
+            remote::parse_listener(request)
+        } else {
+            Err(RefusalCode::TooLarge)
+        };
+        let found = listener.and_then(|listener| {
+            let is_meant = |remote: &&Remote| remote.is_of(listener);
+            self.remotes.iter().find(is_meant).ok_or(RefusalCode::NotFound)
+        });
+        let remote = match found {
+            Ok(remote) => remote,
+            Err(code) => {
+                self.table.remove(at);
+                core.refuse(channel, code, 0, b"");
+                return;
+            }
         };
         let label = format!("{} in the guest to {}", remote.listen, remote.to);
         match self.connector.connect(channel, &remote.to) {

@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 
-use vsock_shell_proto::fields::{flag, tag};
+use vsock_shell_proto::code::RefusalCode;
+use vsock_shell_proto::fields::{Fields, flag, tag};
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow};
 use vsock_shell_proto::mux::Event;
 
@@ -24,7 +25,30 @@ pub(super) struct Remote {
     pub is_optional: bool,
 }
 
+/// The channel of the listener to which somebody has come, as the agent's request names it.
+pub(super) fn parse_listener(request: &[u8]) -> Result<u32, RefusalCode> {
+    let mut listener = None;
+    for field in Fields::new(request) {
+        let field = field.map_err(|_| RefusalCode::Malformed)?;
+        match field.tag {
+            tag::LISTENER if listener.is_none() => {
+                listener = Some(field.number().map_err(|_| RefusalCode::Malformed)?);
+            }
+            tag::LISTENER => return Err(RefusalCode::Malformed),
+            _ if field.is_optional() => {}
+            _ => return Err(RefusalCode::Unsupported),
+        }
+    }
+    listener.ok_or(RefusalCode::Malformed)
+}
+
 impl Remote {
+    /// It listens, and its channel has this number.
+    pub fn is_of(&self, number: u32) -> bool {
+        matches!(self.result, Some(Ok(_)))
+            && self.channel.is_some_and(|channel| u32::from(channel.0) == number)
+    }
+
     /// Not asked for yet. `is_agent`: it is for an ssh-agent.
     pub fn new(
         listen: &Endpoint,

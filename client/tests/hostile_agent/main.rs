@@ -8,6 +8,7 @@ mod guest;
 
 mod answers;
 mod channels;
+mod forwards;
 mod link;
 mod preamble;
 mod serial;

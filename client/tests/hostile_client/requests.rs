@@ -7,6 +7,8 @@ use crate::guest::wire::{Wire, field, frame, kind};
 use crate::guest::{Guest, TARGET, agent_binary};
 use crate::{EXEC, GET, PUT, answer, arguments, asking, ends, greeted, open, serves, string};
 
+const CONNECT: u8 = 4;
+const LISTEN: u8 = 5;
 const FS: u8 = 6;
 const SYSTEM: u8 = 7;
 const JOB: u8 = 8;
@@ -102,6 +104,26 @@ fn requests_that_break_a_rule_are_refused_with_its_code_and_the_session_goes_on(
         ("R-9.13: one number too many", SYSTEM, vec![verb("sync"), long(1)], MALFORMED),
         ("R-9.15: a program that nobody has put", EXEC, vec![cat(), number(0x0A, 4)], NOT_FOUND),
         ("R-9.15: a program without its name", EXEC, vec![number(0x0A, 4)], MALFORMED),
+        ("R-9.16: a host without a port", CONNECT, vec![string(0x28, "a")], MALFORMED),
+        (
+            "R-9.16: a port that TCP has not",
+            CONNECT,
+            vec![string(0x28, "a"), number(0x29, 0x1_0000)],
+            MALFORMED,
+        ),
+        ("R-9.16: two places", CONNECT, vec![string(0x10, "/a"), number(0x29, 1)], MALFORMED),
+        ("R-9.16: nowhere", CONNECT, vec![], MALFORMED),
+        ("R-9.16: no path", LISTEN, vec![string(0x10, "")], MALFORMED),
+        ("R-9.16: who has come to nobody", CONNECT, vec![number(0x2B, 0)], UNSUPPORTED),
+        ("R-9.17: a name that is none", CONNECT, vec![string(0x28, "a..b"), number(0x29, 1)], NOT_FOUND),
+        (
+            "R-9.18: no directory of its own",
+            LISTEN,
+            vec![string(0x28, ""), number(0x29, 0), flags(1 << 16)],
+            MALFORMED,
+        ),
+        ("R-9.18: listening by a name", LISTEN, vec![string(0x28, "name"), number(0x29, 0)], BY_SYSTEM),
+        ("R-9.18: listening as somebody else", LISTEN, vec![number(0x2A, 3), number(0x29, 9)], BY_SYSTEM),
         ("R-10.11: a pattern that is no string", GET, vec![path(), field(0x13, b"*")], MALFORMED),
         ("R-11.3: a job that there is not", JOB, vec![job(60, 0, 0)], NOT_FOUND),
         ("R-11.3: a verb that there is not", JOB, vec![job(1, 5, 0)], MALFORMED),
