@@ -262,7 +262,7 @@ fn exchange(server: IpAddr, question: &Question, deadline_ms: u64) -> Result<Opt
         rustix::io::write(&socket, &query)?;
     }
     let mut message = [0; MESSAGE_MAX];
-    while !reply.is_complete() {
+    while !reply.is_complete() && !reply.has_failed {
         let mut watched = [PollFd::new(&socket, PollFlags::IN)];
         if poll(&mut watched, Some(&until(deadline_ms)))? == 0 {
             break;
@@ -278,5 +278,6 @@ fn exchange(server: IpAddr, question: &Question, deadline_ms: u64) -> Result<Opt
         }
     }
     // One kind of address is as good as both, where the other never comes.
-    Ok(Some(reply).filter(|reply| reply.is_complete() || !reply.addresses.is_empty()))
+    let is_told = reply.is_complete() && !reply.has_failed;
+    Ok(Some(reply).filter(|reply| is_told || !reply.addresses.is_empty()))
 }

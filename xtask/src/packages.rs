@@ -36,6 +36,10 @@ pub const TEST: &[Package] = &[
     package("busybox-static", "busybox"),
     package("gdb", "gdb"),
     package("gdbserver", "gdbserver"),
+    package("curl", "curl"),
+    package("dnsmasq-base", "dnsmasq"),
+    package("iproute2", "ip"),
+    package("openssh-client", "ssh"),
 ];
 
 /// A shell for images.

@@ -65,6 +65,8 @@ pub struct Reply<'q> {
     /// Of the two messages, and whether each was answered.
     ids: [u16; 2],
     is_answered: [bool; 2],
+    /// The server cannot tell; another one may.
+    pub has_failed: bool,
     /// What was found.
     pub addresses: Addresses,
 }
@@ -75,7 +77,7 @@ impl<'q> Reply<'q> {
     pub fn new(question: &'q Question, [a, b, c, d]: [u8; 4]) -> Self {
         // Each question has an id of its own.
         let ids = [u16::from_be_bytes([a, b]) & !1, u16::from_be_bytes([c, d]) | 1];
-        Self { question, ids, is_answered: [false; 2], addresses: Addresses::new_const() }
+        Self { question, ids, is_answered: [false; 2], has_failed: false, addresses: Addresses::new_const() }
     }
 
     /// The two messages to send.
@@ -97,8 +99,7 @@ impl<'q> Reply<'q> {
         self.is_answered == [true; 2]
     }
 
-    /// Takes a message that came. What is no answer to a question of ours, or says that the server cannot tell, is as if it
-    /// had not come.
+    /// Takes a message that came. What is no answer to a question of ours is as if it had not come.
     pub fn take(&mut self, message: &[u8]) {
         let Some(id) = number(message, 0) else { return };
         for (at, wanted) in self.ids.into_iter().enumerate() {
@@ -118,9 +119,10 @@ impl<'q> Reply<'q> {
         let is_ours = number(message, 4)? == 1
             && asked.eq_ignore_ascii_case(&self.question.name)
             && number(behind, 0)? == kind;
-        if flags & REPLY == 0 || !is_ours || (code != 0 && code != NO_SUCH_NAME) {
+        if flags & REPLY == 0 || !is_ours {
             return None;
         }
+        self.has_failed |= code != 0 && code != NO_SUCH_NAME;
         let mut rest = behind.get(4..)?;
         for _ in 0..number(message, 6)? {
             // A reply that was cut short has what it has.
@@ -230,10 +232,12 @@ mod tests {
             reply.take(&wrong);
             assert!(at == 32 || reply.addresses.is_empty(), "byte {at}");
         }
-        for (flags, is_answer) in [(0x8182, false), (0x8183, true), (0x0100, false)] {
+        for (flags, is_answer, is_failure) in
+            [(0x8182, true, true), (0x8183, true, false), (0x8185, true, true), (0x0100, false, false)]
+        {
             let mut reply = fresh();
             reply.take(&answer(query, flags, &[]));
-            assert_eq!(reply.is_answered[0], is_answer);
+            assert_eq!((reply.is_answered[0], reply.has_failed), (is_answer, is_failure));
         }
         // Not twice.
         let mut reply = fresh();
