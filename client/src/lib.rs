@@ -33,6 +33,7 @@ mod exchange;
 mod flags;
 pub mod forward;
 pub mod fs;
+pub mod guests;
 pub mod help;
 pub mod info;
 pub mod invocation;
