@@ -47,6 +47,7 @@ mod options;
 pub mod patience;
 pub mod perform;
 pub mod power;
+pub mod probe;
 pub mod progress;
 mod redial;
 mod request;
