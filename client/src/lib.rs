@@ -42,6 +42,7 @@ pub mod json;
 pub mod key;
 pub mod modes;
 pub mod name;
+pub mod names;
 pub mod operand;
 mod options;
 pub mod patience;
