@@ -1,4 +1,5 @@
-//! Owns the command line: words in, an [`Invocation`] or one line of complaint out. Pure; no I/O, no environment.
+//! Owns the command line: words in, an [`Invocation`] or one line of complaint out. Pure, but for what [`Names`] looks up
+//! where a target is a name; no environment.
 //!
 //! Two stages. `Words::read` sorts the words into options, target and command by position alone; [`parse`] gives
 //! them their meaning for the verb. Where a word stands decides:
@@ -10,6 +11,8 @@
 //! * behind `fs` and `sys` stand a verb, TARGET, and words and options of that verb (`verbs`).
 
 mod copy;
+mod each;
+mod named;
 mod run;
 mod verbs;
 
@@ -18,10 +21,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::flags::{Use, VERBS, Verb};
 use crate::invocation::{Action, Ask, DEFAULT_ESCAPE, Invocation, Job, Power, Wish};
+use crate::names::Names;
 use crate::options::{Options, complaint};
 use crate::signal_name::number_of;
-use crate::suggest::nearest;
-use crate::target::{Address, DEFAULT_PORT, Listen, Target, TargetError};
+use crate::target::{Address, DEFAULT_PORT, Listen, Target};
 use crate::text;
 
 /// What is wrong with a command line: one line that names the word, without the program's name before it.
@@ -37,8 +40,11 @@ impl std::fmt::Display for ArgsError {
 impl std::error::Error for ArgsError {}
 
 /// The words of a command line by their place.
-#[derive(Debug, Default)]
-struct Words {
+struct Words<'n> {
+    /// What a name among them means.
+    names: &'n Names,
+    /// All of them, as they came.
+    all: Vec<OsString>,
     options: Options,
     verb: Option<&'static Verb>,
     /// The target, or the operands of a verb.
@@ -51,7 +57,7 @@ struct Words {
     signal: Option<u32>,
 }
 
-/// Reads the words after the program's name.
+/// Reads the words after the program's name, where no name is known.
 ///
 /// # Errors
 /// The first mistake found. Exit status 255 belongs to it.
@@ -60,19 +66,30 @@ where
     I: IntoIterator,
     I::Item: Into<OsString>,
 {
-    let words = Words::read(lexopt::Parser::from_args(words))?;
+    parse_named(words, &Names::none())
+}
+
+/// Reads the words after the program's name.
+///
+/// # Errors
+/// The first mistake found, also in what the configuration says of a name that is used. Exit status 255 belongs to it.
+pub fn parse_named<I>(words: I, names: &Names) -> Result<Invocation, ArgsError>
+where
+    I: IntoIterator,
+    I::Item: Into<OsString>,
+{
+    let words = Words::read(words.into_iter().map(Into::into).collect(), names, Options::default())?;
     if words.options.is_asking_for_help() {
         return Ok(words.help());
     }
     if words.options.is_version {
         return Ok(Invocation::Version);
     }
-    match words.of() {
-        Use::Run if words.options.upload.is_some() || words.options.download.is_some() => {
-            words.into_transfer()
-        }
-        Use::Run if words.options.pass.is_some() => words.into_pass(),
-        Use::Run | Use::Transfer | Use::Pass => words.into_run(),
+    let words = words.over_configuration()?;
+    match words.whole_use() {
+        Use::Transfer => words.into_transfer(),
+        Use::Pass => words.into_pass(),
+        Use::Run => words.into_run(),
         Use::Copy => words.into_copy(),
         Use::Wait => words.into_ask().map(Invocation::Wait),
         Use::Info => words.into_ask().map(Invocation::Info),
@@ -100,13 +117,26 @@ where
         }
         Use::Fs => verbs::fs(words),
         Use::System => verbs::system(words),
+        Use::Each => words.into_each(),
+        Use::Targets => words.into_targets(),
         Use::KeyGen => words.into_key(),
     }
 }
 
-impl Words {
-    fn read(mut parser: lexopt::Parser) -> Result<Self, ArgsError> {
-        let mut words = Self::default();
+impl<'n> Words<'n> {
+    /// Sorts the words; the flags among them come over those of `options`.
+    fn read(all: Vec<OsString>, names: &'n Names, options: Options) -> Result<Self, ArgsError> {
+        let mut parser = lexopt::Parser::from_args(&all);
+        let mut words = Self {
+            names,
+            options,
+            verb: None,
+            operands: Vec::new(),
+            command: Vec::new(),
+            is_argv: false,
+            signal: None,
+            all,
+        };
         // `-e=` means the character `=`, as in every getopt.
         parser.set_short_equals(false);
         let mut are_options_over = false;
@@ -119,7 +149,7 @@ impl Words {
                     None => break,
                     Some(word) if word == "--" && (!are_options_over || words.is_target_read()) => {
                         rest.next();
-                        if words.is_target_read() {
+                        if words.is_target_read() || words.of() == Use::Each {
                             words.is_argv = true;
                             words.command = rest.collect();
                             break;
@@ -159,6 +189,15 @@ impl Words {
     /// What its verb makes of it; without one, a run, until the flags are known.
     fn of(&self) -> Use {
         self.verb.map_or(Use::Run, |verb| verb.of)
+    }
+
+    /// What it is about once the flags are known: some of them decide it.
+    fn whole_use(&self) -> Use {
+        match self.of() {
+            Use::Run if self.options.upload.is_some() || self.options.download.is_some() => Use::Transfer,
+            Use::Run if self.options.pass.is_some() => Use::Pass,
+            of => of,
+        }
     }
 
     fn help(&self) -> Invocation {
@@ -242,24 +281,13 @@ impl Words {
             let on = Listen::parse(word, default_port)
                 .map_err(|error| ArgsError(format!("cannot use --listen `{}`: {error}", shown(word))))?;
             let mut target = Target { user: None, address: Address::Listen(on), credentials: None };
-            self.options.complete(&mut target)?;
+            self.options.complete(&mut target, &Options::default())?;
             return Ok(target);
         }
         let Some(word) = self.operands.first() else {
             return fail("no target is named; write vsock-shell TARGET, or vsock-shell -h for help");
         };
-        let mut target = Target::parse(word, default_port).map_err(|error| {
-            let verb = word.to_str().filter(|_| self.verb.is_none() && error == TargetError::Name);
-            let near = verb.and_then(|word| nearest(word, VERBS.iter().map(|verb| verb.name)));
-            // A verb itself comes here only behind `--`, where it is meant to be none.
-            let hint = match near.filter(|near| verb != Some(near)) {
-                Some(verb) => format!(" (did you mean `{verb}`?)"),
-                None => String::new(),
-            };
-            ArgsError(format!("cannot use target `{}`: {error}{hint}", shown(word)))
-        })?;
-        self.options.complete(&mut target)?;
-        Ok(target)
+        self.resolve(word).map_err(|unresolved| unresolved.complaint(word, ""))
     }
 }
 

@@ -158,6 +158,15 @@ pub(crate) fn dial_watched(
     }
 }
 
+/// Connects to `address` with one try, which ends at `deadline`; resolving a name may take longer.
+///
+/// # Errors
+/// Its failure.
+pub(crate) fn once(address: &Address, deadline: Instant) -> Result<Stream, DialError> {
+    let failed = |failure| DialError { address: address.clone(), failure, tried: Duration::ZERO };
+    attempt::attempt(address, Some(deadline)).map_err(failed)
+}
+
 impl Failure {
     /// Whether waiting cannot help.
     fn is_final(&self) -> bool {

@@ -68,6 +68,8 @@ pub(crate) enum Use {
     Result,
     Fs,
     System,
+    Each,
+    Targets,
     KeyGen,
 }
 

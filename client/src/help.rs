@@ -19,6 +19,7 @@ TARGET is one of
   tcp:HOST:PORT                 a TCP stream
   serial:PATH                   a virtio-serial socket or a serial line
   exec:COMMAND                  the standard input and output of a command
+  NAME                          one of the configuration, or a guest that runs here; see vsock-shell targets
 With cp it is written without colons, `%` for `:` and `%%` for `%`: unix%/run/agent.sock:/etc/fstab
 
 Options stand before or after TARGET, but before COMMAND.

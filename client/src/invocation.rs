@@ -21,6 +21,9 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The same with `--listen`: a hundred years. A guest calls when it has booted.
 pub const PATIENT_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 86_400);
 
+/// In how many guests `each` runs at once where `-P` does not say: a client for each is a process.
+pub const DEFAULT_PARALLEL: usize = 32;
+
 /// The escape character where `-e` does not say.
 pub const DEFAULT_ESCAPE: u8 = b'~';
 
@@ -49,6 +52,10 @@ pub enum Invocation {
     Fs(Asked<FsVerb>),
     /// `sys`.
     System(Asked<SystemVerb>),
+    /// `each`: a command in several guests.
+    Each(Each),
+    /// `targets`: what is known here.
+    Targets(Targets),
     /// `keygen`: a new key, into this file; `-` is standard output.
     KeyGen(PathBuf),
     /// `-h` and `--help`.
@@ -247,6 +254,45 @@ pub struct Ask {
     pub is_json: bool,
     /// How to reach the agent, and how much to say.
     pub settings: Settings,
+}
+
+/// A command in several guests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Each {
+    /// Where: words for targets, each once.
+    pub targets: Vec<OsString>,
+    /// The flags of each client.
+    pub flags: Vec<OsString>,
+    /// What stands behind the target of each client.
+    pub command: Vec<OsString>,
+    /// In how many guests at once; not 0.
+    pub parallel: usize,
+    /// `--json`: an object for each guest instead of its output.
+    pub is_json: bool,
+}
+
+/// What is known of targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Targets {
+    /// Names and patterns, in the order in which they are told.
+    pub known: Vec<Known>,
+    /// `--json`.
+    pub is_json: bool,
+}
+
+/// A name or a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// As it is written.
+    pub name: String,
+    /// Where it is from: `configuration`, or what runs the guest.
+    pub source: &'static str,
+    /// The process of the guest.
+    pub pid: Option<u32>,
+    /// The address in the configuration.
+    pub written: Option<String>,
+    /// What it means: nobody for a pattern, or why it means nothing.
+    pub target: Result<Option<Target>, String>,
 }
 
 /// What is done with a job.

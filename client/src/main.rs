@@ -10,12 +10,13 @@ use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use vsock_shell::invocation::Invocation;
+use vsock_shell::names::Names;
 use vsock_shell::perform::{self, FAILED};
 use vsock_shell::{args, dry, help, key, terminal};
 
 fn main() -> ExitCode {
     terminal::install_panic_hook();
-    let status = match args::parse(std::env::args_os().skip(1)) {
+    let status = match args::parse_named(std::env::args_os().skip(1), &Names::here()) {
         Ok(invocation) => run(invocation).unwrap_or_else(|error| complain(&error)),
         Err(error) => complain(&error),
     };
@@ -38,6 +39,8 @@ fn run(invocation: Invocation) -> Result<u8, Box<dyn Error>> {
         Invocation::Fs(asked) => Ok(perform::fs(&asked)),
         Invocation::System(asked) => Ok(perform::system(&asked)),
         Invocation::Power(power) => Ok(perform::power(&power)),
+        Invocation::Each(each) => Ok(perform::each(&each)),
+        Invocation::Targets(targets) => Ok(perform::targets(&targets)),
         Invocation::KeyGen(path) if path.as_os_str() == "-" => Ok(key::print().map(|()| 0)?),
         Invocation::KeyGen(path) => Ok(key::generate(&path).map(|()| 0)?),
     }

@@ -35,31 +35,52 @@ impl Operand {
     /// # Errors
     /// The reason why what stands before the first colon is not a target.
     pub fn parse(word: &OsStr, default_port: u32) -> Result<Self, TargetError> {
+        Self::parse_with(word, |before| {
+            Target::parse(before, default_port).map_err(|error| match error {
+                TargetError::Name if Target::is_scheme_alone(before) => TargetError::SchemeAlone,
+                error => error,
+            })
+        })
+    }
+
+    /// The same, where `target` tells what the word before the first colon means.
+    ///
+    /// # Errors
+    /// Its own.
+    pub fn parse_with<E>(word: &OsStr, target: impl FnOnce(&OsStr) -> Result<Target, E>) -> Result<Self, E> {
         let bytes = word.as_bytes();
         if bytes == b"-" {
             return Ok(Self::Stream);
         }
-        let local = || Ok(Self::Local(PathBuf::from(word)));
-        let Some(colon) = bytes.iter().position(|byte| *byte == b':') else { return local() };
-        if [b"/".as_slice(), b"./", b"../"].iter().any(|start| bytes.starts_with(start)) {
-            return local();
-        }
-        let (before, path) = (OsStr::from_bytes(&bytes[..colon]), OsStr::from_bytes(&bytes[colon + 1..]));
-        // As in scp, a slash makes it a local name, unless it belongs to an address: `unix%/run/a.sock:/x`.
-        if before.as_bytes().contains(&b'/') && !Target::is_with_scheme(before) {
-            return local();
-        }
-        let target = Target::parse(before, default_port).map_err(|error| match error {
-            TargetError::Name if Target::is_scheme_alone(before) => TargetError::SchemeAlone,
-            error => error,
-        })?;
-        Ok(Self::Remote { target, path: path.to_owned() })
+        let Some((before, path)) = split(bytes) else { return Ok(Self::Local(PathBuf::from(word))) };
+        Ok(Self::Remote {
+            target: target(OsStr::from_bytes(before))?,
+            path: OsStr::from_bytes(path).to_owned(),
+        })
+    }
+
+    /// The word for the target, where an operand is in a guest.
+    #[must_use]
+    pub fn target_word(word: &OsStr) -> Option<&OsStr> {
+        split(word.as_bytes()).map(|(before, _)| OsStr::from_bytes(before))
     }
 
     /// A local file, or the standard stream for `-`: the local half of `-u` and `-d`.
     pub fn local(name: OsString) -> Self {
         if name == "-" { Self::Stream } else { Self::Local(PathBuf::from(name)) }
     }
+}
+
+/// What stands before the first colon and after it; nothing where the word is a local name.
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = bytes.iter().position(|byte| *byte == b':')?;
+    let (before, path) = (&bytes[..colon], &bytes[colon + 1..]);
+    if [b"/".as_slice(), b"./", b"../"].iter().any(|start| bytes.starts_with(start)) {
+        return None;
+    }
+    // As in scp, a slash makes it a local name, unless it belongs to an address: `unix%/run/a.sock:/x`.
+    let is_local = before.contains(&b'/') && !Target::is_with_scheme(OsStr::from_bytes(before));
+    (!is_local).then_some((before, path))
 }
 
 /// Why the value of `-u` or `-d` is not a pair of names.

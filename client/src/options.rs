@@ -73,11 +73,13 @@ pub(crate) struct Options {
     pub remote_command: Option<OsString>,
     /// `-G`.
     pub is_dry: bool,
+    /// `-P`.
+    pub parallel: Option<usize>,
     pub is_help: bool,
     pub is_full_help: bool,
     pub is_version: bool,
-    /// Every flag that was given, and how it was spelled.
-    given: Vec<(&'static Flag, String)>,
+    /// Every flag that was given, how it was spelled, and its value.
+    given: Vec<(&'static Flag, String, Option<OsString>)>,
     /// Keywords of `-o` that were given.
     keywords: Vec<&'static str>,
 }
@@ -107,26 +109,41 @@ impl Options {
         spelled: String,
         parser: &mut lexopt::Parser,
     ) -> Result<(), ArgsError> {
-        match flag.take {
-            Take::Switch(take) => take(self),
+        let value = match flag.take {
+            Take::Switch(take) => {
+                take(self);
+                None
+            }
             Take::Value(_, take) => {
                 let value = parser.value().map_err(|error| complaint(&error))?;
-                take(self, &spelled, value)?;
+                take(self, &spelled, value.clone())?;
+                Some(value)
             }
-        }
-        self.given.push((flag, spelled));
+        };
+        self.given.push((flag, spelled, value));
         Ok(())
     }
 
     /// Refuses the first flag given that this use has nothing to do with.
     pub(crate) fn refuse_except(&self, of: Use) -> Result<(), ArgsError> {
-        match self.given.iter().find(|(flag, _)| !flag.uses.contains(of)) {
-            Some((_, spelled)) => {
+        match self.given.iter().find(|(flag, ..)| !flag.uses.contains(of)) {
+            Some((_, spelled, _)) => {
                 let what = of.name();
                 fail(format!("{spelled} does not go with {what}; leave it out, or see vsock-shell -h"))
             }
             None => Ok(()),
         }
+    }
+
+    /// The words for the flags given that also go with this use, in their order.
+    pub(crate) fn words_for(&self, of: Use) -> Vec<OsString> {
+        let given = self.given.iter().filter(|(flag, ..)| flag.uses.contains(of));
+        given.flat_map(|(_, spelled, value)| [Some(spelled.into()), value.clone()]).flatten().collect()
+    }
+
+    /// Whether any flag was given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.given.is_empty()
     }
 
     /// Takes another forward, in its order.
@@ -153,10 +170,11 @@ impl Options {
         }
     }
 
-    /// What is shown to agents, and asked of them.
-    pub(crate) fn credentials(&self) -> Result<Option<Credentials>, ArgsError> {
-        let (boot_id, machine_id) = (self.boot_id, self.machine_id);
-        match &self.key {
+    /// What is shown to an agent, and asked of it; where these flags say nothing, `beneath` does.
+    fn credentials(&self, beneath: &Self) -> Result<Option<Credentials>, ArgsError> {
+        let (boot_id, machine_id) =
+            (self.boot_id.or(beneath.boot_id), self.machine_id.or(beneath.machine_id));
+        match self.key.as_ref().or(beneath.key.as_ref()) {
             Some(key) => Ok(Some(Credentials { key: key.clone(), boot_id, machine_id })),
             None if boot_id.or(machine_id).is_some() => {
                 fail("who a guest is can only be proved with a key; write --key FILE beside --expect-...")
@@ -165,9 +183,10 @@ impl Options {
         }
     }
 
-    /// Gives the target the user of `-l` and the key.
-    pub(crate) fn complete(&self, target: &mut Target) -> Result<(), ArgsError> {
-        target.credentials = self.credentials()?;
+    /// Gives the target, in which a user may be named, the user of `-l` and the key; where neither the flags nor the target
+    /// say anything, those of `beneath`.
+    pub(crate) fn complete(&self, target: &mut Target, beneath: &Self) -> Result<(), ArgsError> {
+        target.credentials = self.credentials(beneath)?;
         match (&self.user, &target.user) {
             (Some(user), Some(other)) if user != other => fail(format!(
                 "-l names the user `{}` and the target `{}`; name one",
@@ -175,8 +194,8 @@ impl Options {
                 shown(other)
             )),
             _ => {
-                let user = self.user.as_ref().or(target.user.as_ref()).or(self.default_user.as_ref());
-                target.user = user.cloned();
+                let given = self.user.as_ref().or(target.user.as_ref()).or(self.default_user.as_ref());
+                target.user = given.or(beneath.user.as_ref()).cloned();
                 Ok(())
             }
         }

@@ -1,11 +1,13 @@
 //! Owns what each [`Invocation`](crate::invocation::Invocation) does, from the target to the exit status: the command line on top of the library.
 
+mod each;
 mod environment;
 mod forward;
 mod fs;
 mod jobs;
 mod system;
 mod tally;
+mod targets;
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -34,10 +36,12 @@ use crate::text;
 use crate::trace::Detail;
 use crate::transfer::{self, Loaded, Report};
 
+pub use each::each;
 pub use forward::pass;
 pub use fs::fs;
 pub use jobs::{job, jobs};
 pub use system::system;
+pub use targets::targets;
 
 /// The status for what fails on this side or on the way: as with ssh, the transport's and the tool's own.
 pub const FAILED: u8 = 255;

@@ -109,6 +109,13 @@ impl Target {
         })
     }
 
+    /// The `USER` of a `USER@` before a name, where there is one, and the name.
+    #[must_use]
+    pub fn split_user(word: &OsStr) -> (Option<&OsStr>, &OsStr) {
+        let (user, rest) = split_user(word.as_bytes());
+        (user.map(OsStr::from_bytes), OsStr::from_bytes(rest))
+    }
+
     /// Whether `word` is a scheme and nothing else.
     pub fn is_scheme_alone(word: &OsStr) -> bool {
         is_scheme(split_user(word.as_bytes()).1)
@@ -122,6 +129,21 @@ impl Target {
 }
 
 impl Address {
+    /// The same on another port, where it has one.
+    ///
+    /// # Errors
+    /// It cannot have this one.
+    pub fn on_port(&self, port: u32) -> Result<Self, TargetError> {
+        Ok(match self.clone() {
+            Self::Vsock { cid, .. } => Self::Vsock { cid, port: vsock_port(port)? },
+            Self::Mux { path, .. } => Self::Mux { path, port: vsock_port(port)? },
+            Self::Tcp { host, .. } => {
+                Self::Tcp { host, port: u16::try_from(port).map_err(|_| TargetError::Port)? }
+            }
+            without => without,
+        })
+    }
+
     fn parse(word: &[u8], default_port: u32) -> Result<Self, TargetError> {
         if word.is_empty() {
             return Err(TargetError::Empty);
@@ -350,6 +372,17 @@ mod tests {
             assert_eq!(refused(word), TargetError::Port, "{word}");
         }
         assert_eq!(Target::parse(OsStr::new("tcp:h"), 70_000), Err(TargetError::Port));
+    }
+
+    #[test]
+    fn what_has_a_port_can_have_another_one() {
+        for (word, moved) in
+            [("3", "vsock:3:7"), ("mux:/a:9", "mux:/a:7"), ("tcp:h:1", "tcp:h:7"), ("unix:/a", "unix:/a")]
+        {
+            assert_eq!(address(word).on_port(7).unwrap().to_string(), moved);
+        }
+        assert_eq!(address("tcp:h").on_port(70_000), Err(TargetError::Port));
+        assert_eq!(address("3").on_port(u32::MAX), Err(TargetError::Port));
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! Owns the command line of copies: `cp`, and `-u` and `-d`, which are copies of one file. Pure.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
 
 use super::{ArgsError, Words, fail, shown};
 use crate::flags::Use;
 use crate::invocation::{Copy, CopyOptions, Invocation};
 use crate::operand::{Operand, split_pair};
 use crate::options::Options;
-use crate::target::DEFAULT_PORT;
+use crate::target::{Target, TargetError};
 
-impl Words {
+impl Words<'_> {
     pub(super) fn into_transfer(self) -> Result<Invocation, ArgsError> {
         self.options.refuse_except(Use::Transfer)?;
         let target = self.target()?;
@@ -49,19 +48,18 @@ impl Words {
         self.options.refuse_except(Use::Copy)?;
         let mut operands = Vec::with_capacity(self.operands.len());
         for word in &self.operands {
-            let mut operand =
-                Operand::parse(word, self.options.port.unwrap_or(DEFAULT_PORT)).map_err(|error| {
-                    let colon = word.as_bytes().iter().position(|byte| *byte == b':').unwrap_or(word.len());
-                    let target = shown(OsStr::from_bytes(&word.as_bytes()[..colon])).into_owned();
-                    ArgsError(format!(
-                        "cannot use target `{target}`: {error}; a local name with a colon is ./{}",
-                        shown(word)
-                    ))
-                })?;
-            if let Operand::Remote { target, .. } = &mut operand {
-                self.options.complete(target)?;
-            }
-            operands.push(operand);
+            let operand = Operand::parse_with(word, |before| {
+                let advice = format!("; a local name with a colon is ./{}", shown(word));
+                if Target::is_scheme_alone(before) {
+                    return fail(format!(
+                        "cannot use target `{}`: {}{advice}",
+                        shown(before),
+                        TargetError::SchemeAlone
+                    ));
+                }
+                self.resolve(before).map_err(|unresolved| unresolved.complaint(before, &advice))
+            });
+            operands.push(operand?);
         }
         let (Some(destination), false) = (operands.pop(), operands.is_empty()) else {
             return fail("cp needs a source and a destination; write cp SRC... DST");

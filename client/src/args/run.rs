@@ -8,7 +8,7 @@ use crate::forward::parse_destination;
 use crate::invocation::{DEFAULT_ESCAPE, Invocation, Pass, Program, Pty, Run};
 use crate::options::values;
 
-impl Words {
+impl Words<'_> {
     pub(super) fn into_run(self) -> Result<Invocation, ArgsError> {
         self.options.refuse_except(Use::Run)?;
         let target = self.target()?;

@@ -18,10 +18,10 @@ use crate::system::log::Since;
 use crate::system::mount::Mount;
 
 /// What stood behind `fs` or `sys`.
-struct Said {
+struct Said<'n> {
     group: &'static Verb,
     form: &'static Form,
-    words: Words,
+    words: Words<'n>,
     /// The verb's own options, by their words, with their values.
     own: Vec<(&'static str, OsString)>,
     /// What stands behind the target.
@@ -131,9 +131,21 @@ pub(super) fn system(words: Words) -> Result<Invocation, ArgsError> {
     said.asked(verb).map(Invocation::System)
 }
 
-impl Said {
-    /// Sorts the words; the inner error is that help is wanted.
-    fn read(mut words: Words) -> Result<Result<Self, Invocation>, ArgsError> {
+impl<'n> Said<'n> {
+    /// Sorts the words, over what the configuration says of the target; the inner error is that help is wanted.
+    fn read(words: Words<'n>) -> Result<Result<Self, Invocation>, ArgsError> {
+        let said = match Self::sort(words)? {
+            Ok(said) => said,
+            help => return Ok(help),
+        };
+        let target = said.words.operands.first().map(OsString::as_os_str);
+        match said.words.beneath(said.group.of, target.into_iter())? {
+            options if options.is_empty() => Ok(Ok(said)),
+            options => Self::sort(said.words.again(options)?),
+        }
+    }
+
+    fn sort(mut words: Words<'n>) -> Result<Result<Self, Invocation>, ArgsError> {
         let Some(group) = words.verb else { return Ok(Err(words.help())) };
         let command = std::mem::take(&mut words.command);
         let Some((verb, rest)) = command.split_first() else {

@@ -13,11 +13,15 @@ const COPY: Uses = Uses::of(&[Use::Copy]);
 const TRANSFER: Uses = Uses::of(&[Use::Transfer]);
 const PASS: Uses = Uses::of(&[Use::Pass]);
 const ENDS: Uses = Uses::of(&[Use::PowerOff, Use::Reboot, Use::Halt]);
+/// A command, in one guest or in several.
+const COMMAND: Uses = RUN.and(Uses::of(&[Use::Each]));
+/// What tells of all guests at once.
+const LIST: Uses = Uses::of(&[Use::Targets]);
 /// They have `--json` for what they tell.
 const QUESTIONS: Uses = Uses::of(&[Use::Info, Use::Jobs, Use::Fs, Use::System]);
 const JOB: Uses = Uses::of(&[Use::Attach, Use::Logs, Use::Kill, Use::Result]);
 /// What may take long.
-const LASTING: Uses = RUN.and(COPY).and(TRANSFER).and(PASS).and(QUESTIONS).and(JOB);
+const LASTING: Uses = COMMAND.and(COPY).and(TRANSFER).and(PASS).and(QUESTIONS).and(JOB);
 /// What somebody does, and not the agent itself.
 const AS_USER: Uses = LASTING.and(Uses::of(&[Use::Wait]));
 /// What has a target.
@@ -77,11 +81,11 @@ static REACHING: &[Flag] = &[
         "PORT",
         |options, name, word| values::set(&mut options.port, values::port(name, &word)),
         "port of the agent where TARGET names none (5000)",
-        TARGETS,
+        TARGETS.and(LIST),
     ),
     value(
         "l",
-        "",
+        "user",
         "USER",
         |options, name, word| values::set(&mut options.user, values::not_empty(name, word)),
         "user in the guest; the same as USER@TARGET",
@@ -152,7 +156,7 @@ static COMMANDS: &[Flag] = &[
     switch("n", "", |options| options.is_stdin_null = true, "standard input is empty", RUN),
     value(
         "e",
-        "",
+        "escape",
         "CHAR|none",
         |options, name, word| values::set(&mut options.escape, values::escape_character(name, &word)),
         "escape character of a shell (~)",
@@ -160,19 +164,19 @@ static COMMANDS: &[Flag] = &[
     ),
     value(
         "E",
-        "",
+        "env",
         "NAME[=VALUE]",
         |options, name, word| values::push(&mut options.environment, values::variable(name, &word)),
         "set a variable; without a value, the one it has here; repeatable",
-        RUN,
+        COMMAND,
     ),
     value(
         "C",
-        "",
+        "directory",
         "DIR",
         |options, name, word| values::set(&mut options.directory, values::not_empty(name, word)),
         "working directory in the guest",
-        RUN,
+        COMMAND,
     ),
     value(
         "",
@@ -180,7 +184,7 @@ static COMMANDS: &[Flag] = &[
         "FILE",
         |options, name, word| values::set(&mut options.with, values::not_empty(name, word)),
         "execute this program of ours in the guest's memory",
-        RUN,
+        COMMAND,
     ),
     value(
         "",
@@ -188,9 +192,17 @@ static COMMANDS: &[Flag] = &[
         "SECONDS",
         |options, name, word| values::set(&mut options.kill_after, values::seconds(name, &word)),
         "kill the command when it runs longer",
-        RUN,
+        COMMAND,
     )
     .more("It gets SIGTERM first, and SIGKILL when it goes on."),
+    value(
+        "P",
+        "parallel",
+        "N",
+        |options, name, word| values::set(&mut options.parallel, values::count(name, &word)),
+        "in so many guests at once (32)",
+        Uses::of(&[Use::Each]),
+    ),
 ];
 
 static FORWARDING: &[Flag] = &[
@@ -341,13 +353,13 @@ static COPIES: &[Flag] = &[
 ];
 
 static JOBS: &[Flag] = &[
-    switch("", "detach", |options| options.is_detached = true, "make the command a job at once", RUN),
+    switch("", "detach", |options| options.is_detached = true, "make the command a job at once", COMMAND),
     switch(
         "",
         "hold",
         |options| options.is_held = true,
         "a job whose output nobody reads waits when 1 MiB is kept, instead of losing the oldest",
-        RUN,
+        COMMAND,
     ),
     switch(
         "",
@@ -379,7 +391,7 @@ static SAYING: &[Flag] = &[
         "json",
         |options| options.is_json = true,
         "print one object: the result of a command, the summary of a copy, or what a verb tells",
-        RUN.and(COPY).and(QUESTIONS),
+        COMMAND.and(COPY).and(QUESTIONS).and(LIST),
     ),
     switch("q", "quiet", |options| options.is_quiet = true, "say less", TARGETS),
     switch(

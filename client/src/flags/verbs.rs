@@ -72,6 +72,18 @@ pub(crate) static VERBS: &[Verb] = &[
     verb("logs", Use::Logs, "[-f] TARGET JOB", "what is kept of its output, and with -f what follows"),
     verb("kill", Use::Kill, "[-SIGNAL] TARGET JOB", "send it a signal (TERM)"),
     verb("result", Use::Result, "[--wait] TARGET JOB", "end with its status"),
+    verb(
+        "each",
+        Use::Each,
+        "[-P N] TARGET... -- COMMAND",
+        "a command in several guests at once; a pattern of names such as `ci-*` stands for all that match",
+    ),
+    verb(
+        "targets",
+        Use::Targets,
+        "[--json]",
+        "the guests that run here, the names configured, and who answers",
+    ),
     verb("keygen", Use::KeyGen, "FILE", "make a key for --key, here and of agents"),
 ];
 

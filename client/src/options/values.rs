@@ -57,6 +57,15 @@ pub(crate) fn unusable(name: &str, value: &OsStr, reason: &str) -> ArgsError {
     ArgsError(format!("cannot use {name} `{}`: {reason}", shown(value)))
 }
 
+/// How many of something, at least one.
+pub(crate) fn count(name: &str, value: &OsStr) -> Result<usize, ArgsError> {
+    let digits = value.to_str().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    match digits.and_then(|digits| digits.parse().ok()).filter(|&count| count > 0) {
+        Some(count) => Ok(count),
+        None => Err(unusable(name, value, "give a number, at least 1")),
+    }
+}
+
 pub(crate) fn not_empty(name: &str, value: OsString) -> Result<OsString, ArgsError> {
     if value.is_empty() {
         fail(format!("cannot use {name} with an empty value; name one or leave {name} out"))

@@ -39,7 +39,7 @@ impl fmt::Display for TargetError {
             Self::Empty => "it is empty; a target is a context id such as 3, or vsock:3, or unix:PATH",
             Self::EmptyUser => "the user before `@` is empty",
             Self::Name => {
-                "it is no context id and no address; use 3, vsock:3, mux:PATH, unix:PATH, tcp:HOST:PORT or exec:COMMAND"
+                "it is no context id, no address, and no name that is known here; use 3, vsock:3, mux:PATH, unix:PATH, tcp:HOST:PORT, exec:COMMAND, or what `vsock-shell targets` shows"
             }
             Self::Scheme => "its first word must be one of vsock, mux, unix, tcp, serial, exec",
             Self::NumberWithColon => {
