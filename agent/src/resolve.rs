@@ -222,7 +222,7 @@ impl Servers {
 
     /// Behind what the name of a host is looked for, in this order; nothing stands for the name itself. One with a dot is
     /// mostly complete, and one with a dot at its end is.
-    fn domains_for(&self, host: &[u8]) -> impl Iterator<Item = &[u8]> {
+    pub fn domains_for(&self, host: &[u8]) -> impl Iterator<Item = &[u8]> {
         let is_complete = host.last() == Some(&b'.');
         let has_dot = path::has(host, b'.');
         let domains = self.domains.iter().map(|domain| &domain[..]).filter(move |_| !is_complete);

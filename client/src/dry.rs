@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_line_is_a_line_whatever_is_in_a_value() {
-        let lines = printed(&["-G", "-E", "A=b\nc", "-L", "1:\x1b", "3"]);
-        assert!(lines.contains("setenv A=b\\nc\n") && lines.contains("localforward 1:\\x1b\n"), "{lines}");
+        let lines = printed(&["-G", "-E", "A=b\nc", "-L", "1:/\x1b", "3"]);
+        assert!(lines.contains("setenv A=b\\nc\n") && lines.contains("localforward 1:/\\x1b\n"), "{lines}");
     }
 }

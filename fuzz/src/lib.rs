@@ -2,7 +2,7 @@
 //! on stable what was found before.
 //!
 //! `input` takes bytes as choices. Of the core: `preamble`, `frames`, `session`, `link`, `wire`, `items`, `globs`, `serial`. Of the agent:
-//! `requests`, `settings`. Of the client: `words` (command lines), `shown` (what a terminal gets to see), and `answers` and
+//! `requests`, `settings`, `resolver`. Of the client: `words` (command lines), `shown` (what a terminal gets to see), and `answers` and
 //! `transfers`, which are a client against the `guest` of that name. `canary` has a bug.
 
 pub mod answers;
@@ -16,6 +16,7 @@ pub mod link;
 pub mod preamble;
 pub mod proof;
 pub mod requests;
+pub mod resolver;
 pub mod serial;
 pub mod session;
 pub mod settings;
@@ -28,7 +29,7 @@ pub mod words;
 pub type Body = fn(&[u8]);
 
 /// Every target but the canary.
-pub const TARGETS: [(&str, Body); 19] = [
+pub const TARGETS: [(&str, Body); 20] = [
     ("accounts", settings::accounts),
     ("answers", answers::answers),
     ("arguments", words::arguments),
@@ -37,6 +38,7 @@ pub const TARGETS: [(&str, Body); 19] = [
     ("items", items::items),
     ("link", link::link),
     ("mux", session::mux),
+    ("names", resolver::names),
     ("preamble", preamble::preamble),
     ("proof", proof::proof),
     ("records", frames::records),

@@ -6,6 +6,7 @@ use vsock_shell_agent::arena::Arena;
 use vsock_shell_agent::command::{ExecRequest, Program};
 use vsock_shell_agent::environ::{self, Login};
 use vsock_shell_agent::modes;
+use vsock_shell_agent::session::endpoint;
 use vsock_shell_agent::session::request::{parse_file, parse_job};
 use vsock_shell_agent::session::verb::Asked;
 use vsock_shell_agent::sys::terminal::Modes;
@@ -29,7 +30,8 @@ pub fn requests(data: &[u8]) {
     }
     let accepted = [exec(&request), file(&request, false), file(&request, true), job(&request)];
     let asked = [true, false].map(|is_fs| Asked::nothing().read(&request, is_fs).is_ok());
-    assert!(!is_malformed || accepted.iter().chain(&asked).all(|accepted| !accepted));
+    let forwards = [true, false].map(|listens| endpoint::parse(&request, listens).is_ok());
+    assert!(!is_malformed || accepted.iter().chain(&asked).chain(&forwards).all(|accepted| !accepted));
 }
 
 /// Whether it is one for exec; then all that is made of it is.

@@ -208,23 +208,27 @@ static COMMANDS: &[Flag] = &[
 static FORWARDING: &[Flag] = &[
     value(
         "L",
-        "",
+        "local-forward",
         "SPEC",
         |options, name, word| options.forward(ForwardKind::Local, name, word),
-        "listen here, and connect from the guest: [BIND:]PORT:HOST:PORT, a path may stand for either; repeatable",
+        "listen here, and connect from the guest: [BIND:]PORT:HOST:PORT; repeatable",
         RUN,
+    )
+    .more(
+        "In the place of [BIND:]PORT and of HOST:PORT may stand the path of a Unix socket (/PATH, ./PATH, or @NAME in the abstract namespace), and vsock:PORT for a port of the guest's vsock. BIND is localhost where it is not given, and * for every address; PORT 0 is one that is free, and is told. Names are resolved in the guest.",
     ),
     value(
         "R",
-        "",
+        "remote-forward",
         "SPEC",
         |options, name, word| options.forward(ForwardKind::Remote, name, word),
         "listen in the guest, and connect from here; likewise",
         RUN,
-    ),
+    )
+    .more("Also vsock:PORT may listen in the guest. Names are resolved here."),
     value(
         "D",
-        "",
+        "dynamic-forward",
         "SPEC",
         |options, name, word| options.forward(ForwardKind::Dynamic, name, word),
         "listen here as a SOCKS proxy that connects from the guest: [BIND:]PORT; repeatable",
@@ -247,10 +251,10 @@ static FORWARDING: &[Flag] = &[
         "standard input and output are a connection from the guest to there",
         PASS,
     )
-    .more("As a ProxyCommand has it. No command is run."),
+    .more("A path or vsock:PORT may stand for HOST:PORT. As a ProxyCommand of ssh has it; no command is run."),
     switch(
         "A",
-        "",
+        "forward-agent",
         |options| options.agent_forwarding = Some(true),
         "programs in the guest may ask the ssh agent of this side",
         RUN,

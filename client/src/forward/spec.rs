@@ -271,7 +271,7 @@ mod tests {
             (ForwardKind::Local, "[::1]x:1:h:1", "behind a bracket"),
             (ForwardKind::Local, "vsock:9:h:1", "vsock is the guest's"),
             (ForwardKind::Remote, "9:vsock:1", "vsock is the guest's"),
-            (ForwardKind::Dynamic, "9:h:1", "`h` is no port"),
+            (ForwardKind::Dynamic, "9:h:1", "`h` is one part too many"),
             (ForwardKind::Dynamic, "a:9:1", "one part too many"),
         ] {
             let error = parse(kind, OsStr::new(word)).unwrap_err();
