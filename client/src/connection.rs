@@ -3,6 +3,7 @@
 //! [`drive`](crate::drive) moves it along; what is done in its channels is a [`Task`].
 
 mod batch;
+mod capacity;
 mod drain;
 mod transmit;
 
@@ -13,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use vsock_shell_proto::code::CloseCode;
 use vsock_shell_proto::frame::Hello;
-use vsock_shell_proto::limits::{BLOCK_LEN, CHANNELS_MAX, RING_LEN, WINDOW_MAX, pool_len};
+use vsock_shell_proto::limits::{BLOCK_LEN, RING_LEN, WINDOW_MAX, pool_len};
 use vsock_shell_proto::link::End;
 use vsock_shell_proto::mux::{Event, Side};
 use vsock_shell_proto::preamble::{DialError as PreambleError, Dialer, SessionId, Status};
@@ -30,6 +31,7 @@ use crate::redial::{Quiet, Redial, SILENCE, retry_pause};
 use crate::target::{Address, Target};
 use crate::trace::{Detail, Trace, dial_told};
 use batch::Batch;
+pub(crate) use capacity::Capacity;
 use drain::Drain;
 use transmit::send;
 
@@ -51,22 +53,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Bytes of a request of the agent's: the number of a listener.
 const GREETING_MAX: u32 = 1024;
-
-/// How many channels a connection is made for.
-#[derive(Clone, Copy)]
-pub(crate) struct Capacity {
-    /// Those that are open at once.
-    pub channels: usize,
-    /// Those that the agent may open.
-    pub taken: u32,
-}
-
-impl Capacity {
-    /// For what is done one after another.
-    pub const CALLS: Self = Self { channels: 8, taken: 0 };
-    /// For connections that are forwarded besides.
-    pub const FORWARDS: Self = Self { channels: CHANNELS_MAX, taken: CHANNELS_MAX as u32 };
-}
 
 /// A session with an agent, over one stream after the other.
 pub struct Connection {

@@ -4,6 +4,8 @@ mod guest;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -449,4 +451,45 @@ fn sessions_with_two_guests_are_told_apart() {
         "{told}"
     );
     assert!(told.contains(" <   ACCEPTED ") && told.contains(" 2<   ACCEPTED "), "{told}");
+}
+
+#[test]
+fn what_the_agent_opens_is_told_as_its_own() {
+    let guest = Guest::start();
+    let (there, here) = (guest.directory.path("there"), guest.directory.path("here"));
+    let listener = UnixListener::bind(&here).unwrap();
+    let forward = format!("{}:{}", there.display(), here.display());
+    let mut running = Running::start(&mut guest.client(["-vv", "-R", &forward, TARGET, "cat"]));
+    let mut caller = None;
+    guest::until("somebody listens in the guest", || {
+        caller = UnixStream::connect(&there).ok();
+        caller.is_some()
+    });
+    let mut caller = caller.unwrap();
+    caller.write_all(b"question").unwrap();
+    let (mut called, _) = listener.accept().unwrap();
+    let mut question = [0; 8];
+    called.read_exact(&mut question).unwrap();
+    called.write_all(b"answer").unwrap();
+    drop(called);
+    let mut answer = Vec::new();
+    caller.read_to_end(&mut answer).unwrap();
+    assert_eq!((&question, &answer[..]), (b"question", &b"answer"[..]));
+    drop((caller, running.0.stdin.take()));
+    let finished = running.finish(b"");
+    assert_eq!(finished.status(), 0, "{finished:?}");
+    let told = finished.stderr();
+    for line in [
+        ": channel 0: we opened it, listen\n",
+        ": channel 1: the agent opened it, connect\n",
+        " <   OPEN ch=1 kind=connect\n",
+        " <     LISTENER 0\n",
+        " >   ACCEPTED ch=1 value=0\n",
+        " <   DATA ch=1 flow=0 8\n",
+        " >   DATA ch=1 flow=1 6\n",
+        ": channel 1: exited with status 0 after ",
+        ", 6 bytes sent, 8 received\n",
+    ] {
+        assert!(told.contains(line), "no {line:?} in {told}");
+    }
 }

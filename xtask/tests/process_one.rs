@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use guest::{DEADLINE, bare, boot, run, setup, succeeds, wanted};
+use guest::{DEADLINE, bare, boot, handover, run, setup, succeeds, wanted};
 use xtask::arch::Arch;
 use xtask::image::Addition;
 use xtask::kernel;
@@ -16,8 +16,6 @@ use xtask::terminal::Terminal;
 use xtask::vm::{Setup, Transport};
 use xtask::workspace;
 
-/// A real init; it is told to go on by a file.
-const HANDOVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guest/handover.sh");
 /// How long a machine may take to end.
 const ENDING: Duration = Duration::from_secs(20);
 
@@ -92,32 +90,15 @@ fn after_switch_root_commands_run_in_the_new_root_and_a_shell_of_before_goes_on(
         return;
     }
     let mut setup = setup(Arch::X86_64);
-    setup.recipe.additions.push(Addition { source: HANDOVER.into(), place: "/sbin/handover".to_owned() });
-    setup.words = "vsock_shell.init=/sbin/handover".to_owned();
+    handover::prepare(&mut setup);
     let machine = boot(&setup);
     let shell = Terminal::start(&machine.client(["-t", "<target>", "--", "sh"])).unwrap();
     shell.write(b"echo be''fore\n").unwrap();
     shell.until("before", DEADLINE).unwrap();
-    let one = "tr '\\0' ' ' < /proc/1/cmdline";
-    assert!(succeeds(&machine, &["<target>", one]).contains("/sbin/handover"), "it is not process 1");
-    succeeds(&machine, &["<target>", "echo > /run/go"]);
     // Each command looks at the root that process 1 has when it begins.
-    let arrived = (0..100).any(|_| {
-        run(&machine, &["<target>", "cat", "/where"]).stdout == b"new\n" || {
-            std::thread::sleep(Duration::from_millis(100));
-            false
-        }
-    });
-    assert!(arrived, "no command came to the new root");
+    handover::enter_the_new_root(&machine);
     // An agent that has to be started again is in it as a whole.
-    let listener = "parents=; for task in /proc/[0-9]* /proc/[0-9]*; do \
-        read -r _ _ _ parent _ 2>&- < $task/stat && IFS= read -r name 2>&- < $task/cmdline; \
-        case $name,$parent,$parents in @*,1,*) parents=$parents,${task#/proc/},;; \
-        @*,$parent,*,$parent,*) echo ${task#/proc/}; break;; esac; done";
-    let before = succeeds(&machine, &["<target>", listener]);
-    succeeds(&machine, &["<target>", &format!("kill -9 {}", before.trim())]);
-    succeeds(&machine, &["wait", "--timeout", "20", "<target>"]);
-    assert_ne!(succeeds(&machine, &["<target>", listener]), before);
+    handover::restart_agent(&machine);
     // Its terminal comes from there too.
     assert_eq!(succeeds(&machine, &["-t", "<target>", "--", "cat", "/where"]), "new\r\n");
     shell.write(b"echo af''ter; exit 4\n").unwrap();

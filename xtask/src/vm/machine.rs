@@ -94,13 +94,25 @@ impl Machine {
     /// # Errors
     /// Something it needs cannot be had, or the agent does not answer in time; then with the end of the console.
     pub fn boot(setup: &Setup) -> Result<Self> {
+        Self::boot_until(setup, &Self::answers)
+    }
+
+    /// Boots until the console shows these words, whether or not there is an agent that answers.
+    ///
+    /// # Errors
+    /// Something it needs cannot be had, or the words are not there in time; then with the end of the console.
+    pub fn boot_to_console(setup: &Setup, words: &str) -> Result<Self> {
+        Self::boot_until(setup, &|machine| machine.shows(words, 1))
+    }
+
+    fn boot_until(setup: &Setup, is_up: &dyn Fn(&mut Self) -> Result<()>) -> Result<Self> {
         packages::require(packages::machines(setup.recipe.arch))?;
         let image = match &setup.initrd {
             Some(made) => fs::read(made).with_context(|| format!("cannot read {}", made.display()))?,
             None => setup.recipe.pack(&workspace::agent_of(setup.recipe.arch), setup.format)?,
         };
         accelerator::first_that_boots(setup.recipe.arch, |accelerator| {
-            let booted = Self::boot_once(setup, accelerator, &image);
+            let booted = Self::boot_once(setup, accelerator, &image, is_up);
             if booted.is_err() {
                 scratch::give_way_to_signal();
             }
@@ -108,19 +120,24 @@ impl Machine {
                 // An emulated kernel, or the backend, may stand still before either has said a word.
                 Err(error) if accelerator == Accelerator::Tcg => {
                     eprintln!("booting once more: {error:#}");
-                    Self::boot_once(setup, accelerator, &image)
+                    Self::boot_once(setup, accelerator, &image, is_up)
                 }
                 booted => booted,
             }
         })
     }
 
-    fn boot_once(setup: &Setup, accelerator: Accelerator, image: &[u8]) -> Result<Self> {
+    fn boot_once(
+        setup: &Setup,
+        accelerator: Accelerator,
+        image: &[u8],
+        is_up: &dyn Fn(&mut Self) -> Result<()>,
+    ) -> Result<Self> {
         let files = Scratch::new(&std::env::temp_dir(), "vm")?;
         fs::write(files.path(IMAGE), image)?;
         let backend = setup.transport.start(&files)?;
         let mut machine = Self::start(setup.clone(), accelerator, files, backend, None)?;
-        machine.answers()?;
+        is_up(&mut machine)?;
         Ok(machine)
     }
 
@@ -163,18 +180,43 @@ impl Machine {
     /// # Errors
     /// QEMU ends before that, or it takes too long.
     pub fn answers(&mut self) -> Result<()> {
-        self.awaits_answer().map_err(|error| {
-            let qemu = fs::read_to_string(self.files.path(QEMU_LOG)).unwrap_or_default();
-            anyhow!("{error:#}\n{qemu}the guest's console ends with:\n{}", self.last_lines())
+        self.awaits_answer().map_err(|error| self.explained(&error))
+    }
+
+    /// Waits until the console has shown these words so often.
+    ///
+    /// # Errors
+    /// QEMU ends before that, or it takes too long.
+    pub fn shows(&mut self, words: &str, count: usize) -> Result<()> {
+        self.awaits_words(words, count).map_err(|error| self.explained(&error))
+    }
+
+    fn explained(&self, error: &anyhow::Error) -> anyhow::Error {
+        let qemu = fs::read_to_string(self.files.path(QEMU_LOG)).unwrap_or_default();
+        anyhow!("{error:#}\n{qemu}the guest's console ends with:\n{}", self.last_lines())
+    }
+
+    fn awaits_words(&mut self, words: &str, count: usize) -> Result<()> {
+        self.awaits_kernel()?;
+        let console = self.files.path(SERIAL_LOG);
+        self.qemu.awaits(&format!("said {words:?}"), BOOT, || {
+            let shown = fs::read(&console).unwrap_or_default();
+            String::from_utf8_lossy(&shown).matches(words).count() >= count
         })
     }
 
-    fn awaits_answer(&mut self) -> Result<()> {
+    /// Under KVM the kernel says something soon, or never.
+    fn awaits_kernel(&mut self) -> Result<()> {
         if self.accelerator == Accelerator::Kvm {
             let console = self.files.path(SERIAL_LOG);
             let has_spoken = || fs::metadata(&console).is_ok_and(|found| found.len() > 0);
             self.qemu.awaits("booted a kernel", FIRST_WORD, has_spoken)?;
         }
+        Ok(())
+    }
+
+    fn awaits_answer(&mut self) -> Result<()> {
+        self.awaits_kernel()?;
         let seconds = BOOT.as_secs().to_string();
         let mut wait = self.client(["wait", "--timeout", &seconds, "<target>"]);
         let mut client = Server::start("the client", &mut wait, &self.files.path("client.log"))?;

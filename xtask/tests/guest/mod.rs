@@ -4,6 +4,8 @@
 //! are skipped; with either, whatever is missing is a failure.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod handover;
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Once;
