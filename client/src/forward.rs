@@ -1,7 +1,7 @@
 //! Owns the forwarding of connections: what listens here and in the guest, and every connection, beside whatever else is done in
 //! the session.
 //!
-//! All sockets are watched by one epoll descriptor, which `poll` of [`drive`](crate::drive) watches, so that hundreds of them cost no
+//! All sockets are watched by one epoll descriptor, which the `poll` of the loop watches, so that hundreds of them cost no
 //! more than a few.
 
 mod beside;

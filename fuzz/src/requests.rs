@@ -20,7 +20,8 @@ use crate::input::Input;
 pub fn requests(data: &[u8]) {
     let mut input = Input::new(data);
     let choice = input.byte();
-    let request = if choice & 1 == 0 { input.rest().to_vec() } else { request(choice >> 1 & 3, &mut input) };
+    let request =
+        if choice & 1 == 0 { input.rest().to_vec() } else { request((choice >> 1 & 7) % 5, &mut input) };
     let mut is_malformed = false;
     for field in Fields::new(&request) {
         match &field {
@@ -96,10 +97,11 @@ const EXEC: [u8; 10] = [
 const FILE: [u8; 5] = [tag::PATH, tag::NAME, tag::USER, tag::FLAGS, tag::EXCLUDE];
 const VERB: [u8; 6] = [tag::VERB, tag::PATH, tag::ARG, tag::VALUE, tag::FLAGS, tag::USER];
 const JOB: [u8; 1] = [tag::JOB];
+const FORWARD: [u8; 6] = [tag::HOST, tag::PORT, tag::PATH, tag::CID, tag::USER, tag::FLAGS];
 
 /// Fields of one kind, now and then one of another.
 fn request(kind: u8, input: &mut Input<'_>) -> Vec<u8> {
-    let tags: &[u8] = [&EXEC[..], &FILE, &VERB, &JOB][usize::from(kind)];
+    let tags: &[u8] = [&EXEC[..], &FILE, &VERB, &JOB, &FORWARD][usize::from(kind)];
     let mut out = Vec::new();
     while let Some(choice) = input.taken() {
         let tag = if choice > 240 { input.byte() } else { tags[usize::from(choice) % tags.len()] };
@@ -132,7 +134,10 @@ fn value(tag: u8, input: &mut Input<'_>) -> Vec<u8> {
         tag::PTY => input.bytes(8).to_vec(),
         tag::MODES => input.piece().to_vec(),
         tag::DETACH | tag::PROGRAM => vec![input.byte(), 0, 0, 0],
-        tag::FLAGS => u32::from(input.short()).to_le_bytes().to_vec(),
+        tag::FLAGS => (u32::from(input.short()) | u32::from(input.byte() & 1) << 16).to_le_bytes().to_vec(),
+        tag::PORT | tag::CID => {
+            u32::from(input.short()).rotate_left(input.byte().into()).to_le_bytes().to_vec()
+        }
         tag::VALUE => input.long().to_le_bytes().to_vec(),
         tag::JOB => {
             [&[input.byte(), 0, 0, 0, input.byte() % 6, 0, 0, 0], &input.number().to_le_bytes()[..]].concat()
