@@ -88,6 +88,8 @@ pub struct Forwards {
     remotes: Vec<Remote>,
     table: Table,
     connector: Connector,
+    /// The connector has told that there are results.
+    has_results: bool,
     user: Option<OsString>,
     /// What a person may want to know.
     notes: Vec<String>,
@@ -108,6 +110,7 @@ impl Forwards {
             remotes: Vec::new(),
             table: Table::default(),
             connector: Connector::new().map_err(failed)?,
+            has_results: false,
             user: user.map(OsStr::to_owned),
             notes: Vec::new(),
             untold: 0,
@@ -332,7 +335,7 @@ impl Forwards {
         for event in events.iter().take(count) {
             let flags = event.flags;
             match Token::of(event.data.u64()) {
-                Token::Connected => {}
+                Token::Connected => self.has_results = true,
                 Token::Listener(at) => {
                     self.locals.get_mut(at).into_iter().for_each(|local| local.listener.is_ready = true);
                 }
@@ -354,8 +357,12 @@ impl Forwards {
         for remote in &mut self.remotes {
             moved |= remote.step(core);
         }
-        while let Some((channel, connected)) = self.connector.next() {
+        while self.has_results {
             moved = true;
+            let Some((channel, connected)) = self.connector.next() else {
+                self.has_results = false;
+                break;
+            };
             self.handle_connected(core, channel, connected);
         }
         for at in 0..self.locals.len() {

@@ -200,10 +200,13 @@ impl Connector {
         Ok(())
     }
 
-    /// The next result.
+    /// The next result. With none, the next one will tell again.
     pub fn next(&self) -> Option<Connected> {
-        _ = rustix::io::read(&self.wake, &mut [0_u8; 8]);
-        self.results.try_recv().ok()
+        self.results.try_recv().ok().or_else(|| {
+            _ = rustix::io::read(&self.wake, &mut [0_u8; 8]);
+            // One that came between the two.
+            self.results.try_recv().ok()
+        })
     }
 }
 
