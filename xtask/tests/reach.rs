@@ -112,3 +112,27 @@ fn two_shells_and_a_transfer_go_on_at_once() {
         assert_eq!(shell.ends(DEADLINE).unwrap().code(), Some(3 + number as i32));
     }
 }
+
+#[test]
+fn a_guest_that_runs_is_found_and_its_name_is_a_target() {
+    if !wanted() {
+        return;
+    }
+    let machine = boot(&setup(Arch::X86_64));
+    let socket = format!("mux:{}:5000", machine.path("vsock.sock").display());
+    let client = |words: &[&str]| {
+        let mut client = Command::new(workspace::client());
+        // The person's own configuration is not asked.
+        client.args(words).env("VSOCK_SHELL_CONFIG", "/dev/null").stdin(Stdio::null());
+        let output = client.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (status, listed) = client(&["targets", "--json"]);
+    assert_eq!(status, Some(0), "{listed}");
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let found = listed.as_array().unwrap().iter().find(|guest| guest["address"] == *socket);
+    let found = found.unwrap_or_else(|| panic!("{socket} is not in {listed}"));
+    assert_eq!((&found["agent"], &found["source"]), (&true.into(), &"qemu".into()), "{found}");
+    let name = found["name"].as_str().unwrap();
+    assert_eq!(client(&[name, "echo by name; exit 5"]), (Some(5), "by name\n".to_owned()));
+}
