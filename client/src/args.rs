@@ -14,6 +14,7 @@ mod copy;
 mod each;
 mod named;
 mod run;
+mod texts;
 mod verbs;
 
 use std::ffi::{OsStr, OsString};
@@ -120,6 +121,7 @@ where
         Use::Each => words.into_each(),
         Use::Targets => words.into_targets(),
         Use::KeyGen => words.into_key(),
+        Use::Manual => words.into_manual(),
     }
 }
 

@@ -12,6 +12,15 @@
 //!                                          Middle or Start
 //! ```
 
+/// What can stand behind the character, and what it does; nothing stands for the character itself.
+pub(crate) const KEYS: &[(&str, &str)] = &[
+    (".", "end the session"),
+    ("d", "detach: leave it running as a job"),
+    ("^Z", "suspend vsock-shell"),
+    ("", "send the character itself"),
+    ("?", "list these"),
+];
+
 /// What the person asked of the client itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -96,14 +105,12 @@ impl Escapes {
     pub fn help(&self) -> String {
         let Some(character) = self.character else { return String::new() };
         let shown = show(character);
-        format!(
-            "Escapes, at the beginning of a line:\r\n  \
-             {shown}.   end the session\r\n  \
-             {shown}d   detach: leave it running as a job\r\n  \
-             {shown}^Z  suspend vsock-shell\r\n  \
-             {shown}{shown}   send the character itself\r\n  \
-             {shown}?   this text\r\n"
-        )
+        let mut text = "Escapes, at the beginning of a line:\r\n".to_owned();
+        for (key, help) in KEYS {
+            let key = if key.is_empty() { shown.as_str() } else { key };
+            text.push_str(&format!("  {shown}{key:<4}{help}\r\n"));
+        }
+        text
     }
 }
 

@@ -1,7 +1,7 @@
 //! Owns the shape of the command line's tables: what a row of the flags and a row of the verbs holds, and how one is found.
 //!
-//! The rows are in `flags/table` and `flags/verbs`. The parser (`options`, `args`), its refusals and suggestions, and what
-//! `help` prints are made from them and have no list of their own. A new flag is one row; a new verb is a [`Use`], one row
+//! The rows are in `flags/table` and `flags/verbs`. The parser (`options`, `args`), its refusals and suggestions, what `help`
+//! and `manual` print and what `completions` offers are made from them and have no list of their own. A new flag is one row; a new verb is a [`Use`], one row
 //! and one arm of `args::parse`.
 
 mod table;
@@ -13,7 +13,7 @@ use crate::args::ArgsError;
 use crate::options::Options;
 
 pub(crate) use table::SECTIONS;
-pub(crate) use verbs::{FS, Form, OwnFlag, SYNOPSES, SYSTEM, VERBS, Verb};
+pub(crate) use verbs::{ADDRESSES, FS, Form, OwnFlag, SYNOPSES, SYSTEM, VERBS, Verb};
 
 /// Flags that belong together, under a title of the help.
 pub(crate) struct Section {
@@ -37,6 +37,8 @@ pub(crate) struct Flag {
     pub more: &'static str,
     /// What it goes with.
     pub uses: Uses,
+    /// The short help has it.
+    pub is_everyday: bool,
 }
 
 /// What the value of a flag is called, and what is done when the flag is given. It is told how the flag was spelled.
@@ -71,6 +73,7 @@ pub(crate) enum Use {
     Each,
     Targets,
     KeyGen,
+    Manual,
 }
 
 impl Use {

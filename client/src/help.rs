@@ -1,25 +1,20 @@
 //! Owns the texts of `-h`, `--help` and `-V`, which are made from the tables of `flags`.
 
-use crate::flags::{Flag, Form, OwnFlag, SECTIONS, SYNOPSES, Use, VERBS, Verb, all};
+use crate::flags::{ADDRESSES, Flag, Form, OwnFlag, SECTIONS, SYNOPSES, Use, VERBS, Verb, all};
 
 /// What `-V` prints.
 pub const VERSION: &str = concat!("vsock-shell ", env!("CARGO_PKG_VERSION"), "\n");
 
 /// The longest line.
 const COLUMNS: usize = 120;
-/// Where the words about a usage and about a flag begin.
+/// Where the words about a usage, a verb and a flag begin.
 const ABOUT_USAGE: usize = 64;
+const ABOUT_VERB: usize = 38;
 const ABOUT_FLAG: usize = 32;
 
-const TARGETS: &str = "
-TARGET is one of
-  3, vsock:3[:PORT]             the guest with context id 3
-  mux:PATH[:PORT]               the Unix socket of Firecracker, Cloud Hypervisor or vhost-device-vsock
-  unix:PATH                     a Unix socket
-  tcp:HOST:PORT                 a TCP stream
-  serial:PATH                   a virtio-serial socket or a serial line
-  exec:COMMAND                  the standard input and output of a command
-  NAME                          one of the configuration, or a guest that runs here; see vsock-shell targets
+pub(crate) const SUMMARY: &str = "A shell, a command or a file in a Linux guest, over a VM socket";
+
+const BEHIND_TARGETS: &str = "\
 With cp it is written without colons, `%` for `:` and `%%` for `%`: unix%/run/agent.sock:/etc/fstab
 
 Options stand before or after TARGET, but before COMMAND.
@@ -33,13 +28,14 @@ Exit status: that of the command; 128+N when signal N killed it; 126 or 127 when
 255 when the guest could not be reached or vsock-shell itself failed.
 ";
 
-/// The text about a verb, or about everything where it names none; in full, or a line for each thing.
+/// The text about a verb, or about everything where it names none; in full, or what is needed every day.
 #[must_use]
 pub fn text(verb: Option<&str>, is_full: bool) -> String {
     let mut page = Page { text: String::new(), is_full };
     match VERBS.iter().find(|row| Some(row.name) == verb) {
         Some(verb) => page.verb(verb),
-        None => page.everything(),
+        None if is_full => page.everything(),
+        None => page.everyday(),
     }
     page.text
 }
@@ -50,39 +46,69 @@ struct Page {
 }
 
 impl Page {
+    /// One screen.
+    fn everyday(&mut self) {
+        self.text.push_str(&format!("{SUMMARY}.\n\n"));
+        let forms = SYNOPSES.iter().filter(|row| row.is_everyday).map(|row| (row.words, row.help));
+        self.usages(forms.chain([("VERB ...", "one of those below; vsock-shell VERB -h is about it")]));
+        self.targets();
+        self.title("Verbs");
+        for verb in VERBS {
+            let words = format!("  {} {}", verb.name, verb.words);
+            self.row(words.trim_end(), verb.help, ABOUT_VERB);
+        }
+        self.title("Options, of which vsock-shell --help has all");
+        all().filter(|flag| flag.is_everyday).for_each(|flag| self.flag(flag, None));
+        self.text.push_str(LAST_WORDS);
+    }
+
     fn everything(&mut self) {
-        self.text.push_str("A shell, a command or a file in a Linux guest, over a VM socket.\n\n");
+        self.text.push_str(&format!("{SUMMARY}.\n\n"));
         let forms = SYNOPSES.iter().map(|row| (row.words.to_owned(), row.help.to_owned()));
         let verbs = VERBS.iter().map(|verb| (format!("{} {}", verb.name, verb.words), about(verb)));
-        for (at, (words, help)) in forms.chain(verbs).enumerate() {
-            let start = if at == 0 { "Usage: " } else { "       " };
-            self.row(&format!("{start}vsock-shell {words}"), &help, ABOUT_USAGE);
-        }
-        self.text.push_str(TARGETS);
+        self.usages(forms.chain(verbs));
+        self.targets();
         for section in SECTIONS {
             self.title(section.title);
             section.flags.iter().for_each(|flag| self.flag(flag, None));
         }
-        if self.is_full {
-            for verb in VERBS.iter().filter(|verb| !verb.forms.is_empty()) {
-                self.title(&format!("Verbs of {}", verb.name));
-                verb.forms.iter().for_each(|form| self.form(verb, form));
-            }
-        } else {
-            self.text.push_str("\nvsock-shell VERB -h is about a verb; vsock-shell --help tells more.\n");
+        for verb in VERBS.iter().filter(|verb| !verb.forms.is_empty()) {
+            self.title(&format!("Verbs of {}", verb.name));
+            verb.forms.iter().for_each(|form| self.form(verb, form));
         }
         self.text.push_str(LAST_WORDS);
     }
 
     fn verb(&mut self, verb: &Verb) {
         let words = format!("Usage: vsock-shell {} {}", verb.name, verb.words);
-        self.row(&words, verb.help, ABOUT_USAGE);
+        self.row(words.trim_end(), verb.help, ABOUT_USAGE);
+        if self.is_full && !verb.more.is_empty() {
+            self.text.push('\n');
+            self.row("", verb.more, 0);
+        }
         if !verb.forms.is_empty() {
             self.title("Verbs");
             verb.forms.iter().for_each(|form| self.form(verb, form));
         }
         self.title("Options");
         all().filter(|flag| flag.uses.contains(verb.of)).for_each(|flag| self.flag(flag, Some(verb.of)));
+    }
+
+    /// The ways to write it, each with what that does.
+    fn usages<W: AsRef<str>, H: AsRef<str>>(&mut self, usages: impl Iterator<Item = (W, H)>) {
+        for (at, (words, help)) in usages.enumerate() {
+            let start = if at == 0 { "Usage: " } else { "       " };
+            let written = format!("{start}vsock-shell {}", words.as_ref());
+            self.row(written.trim_end(), help.as_ref(), ABOUT_USAGE);
+        }
+    }
+
+    fn targets(&mut self) {
+        self.text.push_str("\nTARGET is one of\n");
+        for address in ADDRESSES {
+            self.row(&format!("  {}", address.words), address.help, ABOUT_FLAG);
+        }
+        self.text.push_str(BEHIND_TARGETS);
     }
 
     fn form(&mut self, verb: &Verb, form: &Form) {
@@ -99,6 +125,10 @@ impl Page {
         let indent = if first.starts_with("--") { "      " } else { "  " };
         let value = flag.value().map(|value| format!(" {value}")).unwrap_or_default();
         let mut help = flag.help.to_owned();
+        // In the list of all of them its letters say something else.
+        if let (None, Some(home)) = (there, flag.home) {
+            help = format!("behind {}: {help}", home.name());
+        }
         if self.is_full && !flag.more.is_empty() {
             help = format!("{help}. {}", flag.more);
         }
@@ -118,7 +148,7 @@ impl Page {
     /// What is written, and from a column on what it is about, in as many lines as that needs.
     fn row(&mut self, written: &str, about: &str, column: usize) {
         let mut line = format!("{written:column$}");
-        if written.chars().count() + 1 > column {
+        if written.chars().count() + 1 > column && !written.is_empty() {
             self.text.push_str(&format!("{written}\n"));
             line = " ".repeat(column);
         }
@@ -162,8 +192,8 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_and_every_verb_is_in_it() {
-        let page = text(None, false);
+    fn every_flag_and_every_verb_is_in_the_full_text() {
+        let page = text(None, true);
         for flag in all() {
             let spelled = flag.spellings(None).join(", ");
             let line = page.lines().find(|line| line.trim_start().starts_with(&spelled));
@@ -171,16 +201,30 @@ mod tests {
             assert!(line.is_some_and(|line| line.contains(help)), "{spelled}");
         }
         for verb in VERBS {
-            assert!(
-                page.contains(&format!("       vsock-shell {} {}", verb.name, verb.words)),
-                "{}",
-                verb.name
-            );
+            let usage = format!("       vsock-shell {} {}", verb.name, verb.words);
+            assert!(page.contains(usage.trim_end()), "{}", verb.name);
             let own = text(Some(verb.name), false);
             for form in verb.forms {
                 assert!(own.contains(&format!("  {} {} TARGET", verb.name, form.name)), "{}", form.name);
                 assert!(form.flags.iter().all(|flag| own.contains(flag.help)), "{}", form.name);
             }
+        }
+    }
+
+    #[test]
+    fn the_everyday_text_is_a_screen_with_every_verb_and_the_flags_of_every_day() {
+        let page = text(None, false);
+        assert!(page.lines().count() <= 66, "{} lines", page.lines().count());
+        for verb in VERBS {
+            assert!(page.contains(&format!("\n  {} {}", verb.name, verb.words)), "{}", verb.name);
+        }
+        for flag in all() {
+            let spelled = format!("{} ", flag.spellings(None).join(", "));
+            // What does not fit a line goes on in the next one.
+            let words = flag.help.split(' ').take(3).collect::<Vec<_>>().join(" ");
+            let is_there =
+                page.lines().any(|line| line.trim_start().starts_with(&spelled) && line.contains(&words));
+            assert_eq!(is_there, flag.is_everyday, "{spelled}");
         }
     }
 
@@ -202,11 +246,13 @@ mod tests {
     }
 
     #[test]
-    fn the_longer_text_has_all_of_the_shorter_and_more() {
+    fn the_longer_texts_have_more() {
         let (short, long) = (text(None, false), text(None, true));
         let more = "It gets SIGTERM first";
         assert!(long.contains(more) && !short.contains(more));
         assert!(long.contains("fs mkdir TARGET"));
+        let (short, long) = (text(Some("keygen"), false), text(Some("keygen"), true));
+        assert!(long.contains("256 random bits") && !short.contains("256 random bits"));
     }
 
     #[test]

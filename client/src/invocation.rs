@@ -58,6 +58,8 @@ pub enum Invocation {
     Targets(Targets),
     /// `keygen`: a new key, into this file; `-` is standard output.
     KeyGen(PathBuf),
+    /// `manual`: the manual page.
+    Manual,
     /// `-h` and `--help`.
     Help {
         /// The verb that it is about.

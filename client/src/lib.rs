@@ -40,6 +40,7 @@ pub mod invocation;
 pub mod job;
 pub mod json;
 pub mod key;
+pub mod manual;
 pub mod modes;
 pub mod name;
 pub mod names;

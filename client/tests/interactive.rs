@@ -199,7 +199,7 @@ fn tilde_question_mark_helps_and_two_tildes_are_one() {
     let guest = Guest::start();
     let mut terminal = command(&guest, &[], "stty -echo; echo ready; cat");
     terminal.type_keys("~?");
-    terminal.wait_for("~?   this text\r\n");
+    terminal.wait_for("~?   list these\r\n");
     terminal.type_keys("~~a~~b\r");
     let shown = terminal.wait_for("b\r\n");
     assert_eq!(shown, "~a~~b\r\n");

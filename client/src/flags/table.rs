@@ -35,7 +35,7 @@ const fn switch(
     uses: Uses,
 ) -> Flag {
     let long = if long.is_empty() { None } else { Some(long) };
-    Flag { letters, home: None, long, take: Take::Switch(take), help, more: "", uses }
+    Flag { letters, home: None, long, take: Take::Switch(take), help, more: "", uses, is_everyday: false }
 }
 
 const fn value(
@@ -47,13 +47,27 @@ const fn value(
     uses: Uses,
 ) -> Flag {
     let long = if long.is_empty() { None } else { Some(long) };
-    Flag { letters, home: None, long, take: Take::Value(name, take), help, more: "", uses }
+    Flag {
+        letters,
+        home: None,
+        long,
+        take: Take::Value(name, take),
+        help,
+        more: "",
+        uses,
+        is_everyday: false,
+    }
 }
 
 impl Flag {
     /// Further sentences.
     const fn more(self, more: &'static str) -> Self {
         Self { more, ..self }
+    }
+
+    /// The short help has it.
+    const fn everyday(self) -> Self {
+        Self { is_everyday: true, ..self }
     }
 
     /// Its letters mean it behind this verb, whatever they are elsewhere.
@@ -90,7 +104,8 @@ static REACHING: &[Flag] = &[
         |options, name, word| values::set(&mut options.user, values::not_empty(name, word)),
         "user in the guest; the same as USER@TARGET",
         AS_USER,
-    ),
+    )
+    .everyday(),
     value(
         "",
         "listen",
@@ -106,7 +121,8 @@ static REACHING: &[Flag] = &[
         |options, name, word| values::set(&mut options.timeout, values::seconds(name, &word)),
         "keep trying to connect for so long (2; with --listen for ever); 0: try once",
         TARGETS,
-    ),
+    )
+    .everyday(),
     value(
         "",
         "reconnect",
@@ -130,7 +146,8 @@ static REACHING: &[Flag] = &[
         |options, name, word| values::set(&mut options.key, values::not_empty(name, word).map(PathBuf::from)),
         "the agent has to have the key in this file, and is shown that this side has it",
         TARGETS,
-    ),
+    )
+    .everyday(),
     value(
         "",
         "expect-boot-id",
@@ -151,6 +168,7 @@ static REACHING: &[Flag] = &[
 
 static COMMANDS: &[Flag] = &[
     switch("t", "", |options| options.pty = Some(Pty::Always), "with a terminal", RUN)
+        .everyday()
         .more("Without -t and -T a shell has one when standard input and output are terminals, and a command has none."),
     switch("T", "", |options| options.pty = Some(Pty::Never), "without a terminal", RUN.and(PASS)),
     switch("n", "", |options| options.is_stdin_null = true, "standard input is empty", RUN),
@@ -169,7 +187,8 @@ static COMMANDS: &[Flag] = &[
         |options, name, word| values::push(&mut options.environment, values::variable(name, &word)),
         "set a variable; without a value, the one it has here; repeatable",
         COMMAND,
-    ),
+    )
+    .everyday(),
     value(
         "C",
         "directory",
@@ -185,7 +204,8 @@ static COMMANDS: &[Flag] = &[
         |options, name, word| values::set(&mut options.with, values::not_empty(name, word)),
         "execute this program of ours in the guest's memory",
         COMMAND,
-    ),
+    )
+    .everyday(),
     value(
         "",
         "kill-after",
@@ -216,7 +236,8 @@ static FORWARDING: &[Flag] = &[
     )
     .more(
         "In the place of [BIND:]PORT and of HOST:PORT may stand the path of a Unix socket (/PATH, ./PATH, or @NAME in the abstract namespace), and vsock:PORT for a port of the guest's vsock. BIND is localhost where it is not given, and * for every address; PORT 0 is one that is free, and is told. Names are resolved in the guest.",
-    ),
+    )
+    .everyday(),
     value(
         "R",
         "remote-forward",
@@ -240,7 +261,8 @@ static FORWARDING: &[Flag] = &[
         |options| options.is_idle = true,
         "run nothing: the session is there for what it forwards",
         RUN,
-    ),
+    )
+    .everyday(),
     value(
         "W",
         "",
@@ -276,7 +298,8 @@ static ONE_FILE: &[Flag] = &[
         |options, name, word| values::once(&mut options.upload, name, word, values::ONE_FILE),
         "upload one file",
         TRANSFER,
-    ),
+    )
+    .more("In both names `\\:` is a colon."),
     value(
         "d",
         "download",
@@ -284,7 +307,8 @@ static ONE_FILE: &[Flag] = &[
         |options, name, word| values::once(&mut options.download, name, word, values::ONE_FILE),
         "download one file",
         TRANSFER,
-    ),
+    )
+    .more("In both names `\\:` is a colon."),
 ];
 
 static COPIES: &[Flag] = &[
@@ -295,6 +319,7 @@ static COPIES: &[Flag] = &[
         "directories with what is in them, and symbolic links as themselves",
         COPY,
     )
+    .everyday()
     .behind(Use::Copy),
     switch(
         "p",
@@ -357,7 +382,8 @@ static COPIES: &[Flag] = &[
 ];
 
 static JOBS: &[Flag] = &[
-    switch("", "detach", |options| options.is_detached = true, "make the command a job at once", COMMAND),
+    switch("", "detach", |options| options.is_detached = true, "make the command a job at once", COMMAND)
+        .everyday(),
     switch(
         "",
         "hold",
@@ -396,24 +422,28 @@ static SAYING: &[Flag] = &[
         |options| options.is_json = true,
         "print one object: the result of a command, the summary of a copy, or what a verb tells",
         COMMAND.and(COPY).and(QUESTIONS).and(LIST),
-    ),
-    switch("q", "quiet", |options| options.is_quiet = true, "say less", TARGETS),
+    )
+    .everyday(),
+    switch("q", "quiet", |options| options.is_quiet = true, "say less", TARGETS).everyday(),
     switch(
         "v",
         "",
         |options| options.verbosity = options.verbosity.saturating_add(1),
         "say more; repeatable",
         TARGETS,
-    ),
+    )
+    .everyday(),
     switch(
         "h",
         "",
         |options| options.is_help = true,
         "print this text, or behind a verb one about it",
         Uses::ALL,
-    ),
-    switch("", "help", |options| options.is_full_help = true, "print a longer one, likewise", Uses::ALL),
-    switch("V", "version", |options| options.is_version = true, "print the version", Uses::ALL),
+    )
+    .everyday(),
+    switch("", "help", |options| options.is_full_help = true, "print a longer one, likewise", Uses::ALL)
+        .everyday(),
+    switch("V", "version", |options| options.is_version = true, "print the version", Uses::ALL).everyday(),
 ];
 
 static SSH: &[Flag] = &[

@@ -1,23 +1,32 @@
-//! The table of the verbs: what can stand in the place of the target, how it is written, and the verbs behind `fs` and `sys`.
+//! The tables of what is no flag: how a command line is written, what a target is, the verbs that stand in its place, and the
+//! verbs behind `fs` and `sys`.
 
 use super::Use;
 
-/// One way to write a use that has no verb.
+/// One way to write something.
 pub(crate) struct Synopsis {
-    /// What stands behind the program's name.
     pub words: &'static str,
     pub help: &'static str,
+    /// The short help has it.
+    pub is_everyday: bool,
 }
 
 const fn synopsis(words: &'static str, help: &'static str) -> Synopsis {
-    Synopsis { words, help }
+    Synopsis { words, help, is_everyday: false }
 }
 
-/// The uses without a verb.
+impl Synopsis {
+    const fn everyday(self) -> Self {
+        Self { is_everyday: true, ..self }
+    }
+}
+
+/// The uses without a verb: what stands behind the program's name.
 pub(crate) static SYNOPSES: &[Synopsis] = &[
-    synopsis("[OPTIONS] [USER@]TARGET", "interactive shell"),
-    synopsis("[OPTIONS] [USER@]TARGET COMMAND [ARG]...", "words joined by spaces, run by the guest's shell"),
-    synopsis("[OPTIONS] [USER@]TARGET -- PROGRAM [ARG]...", "run as it is, without a shell"),
+    synopsis("[OPTIONS] [USER@]TARGET", "interactive shell").everyday(),
+    synopsis("[OPTIONS] [USER@]TARGET COMMAND [ARG]...", "words joined by spaces, run by the guest's shell")
+        .everyday(),
+    synopsis("[OPTIONS] [USER@]TARGET -- PROGRAM [ARG]...", "run as it is, without a shell").everyday(),
     synopsis("TARGET --with FILE -- ARG0 [ARG]...", "a program of this side, executed in the guest's memory"),
     synopsis(
         "--detach [-t] [--hold] TARGET COMMAND...",
@@ -29,6 +38,17 @@ pub(crate) static SYNOPSES: &[Synopsis] = &[
     synopsis("TARGET -W HOST:PORT", "standard input and output are a connection from the guest to there"),
 ];
 
+/// How an address is written.
+pub(crate) static ADDRESSES: &[Synopsis] = &[
+    synopsis("3, vsock:3[:PORT]", "the guest with context id 3"),
+    synopsis("mux:PATH[:PORT]", "the Unix socket of Firecracker, Cloud Hypervisor or vhost-device-vsock"),
+    synopsis("unix:PATH", "a Unix socket"),
+    synopsis("tcp:HOST:PORT", "a TCP stream"),
+    synopsis("serial:PATH", "a virtio-serial socket or a serial line"),
+    synopsis("exec:COMMAND", "the standard input and output of a command"),
+    synopsis("NAME", "one of the configuration, or a guest that runs here; see vsock-shell targets"),
+];
+
 /// A verb that stands in the place of the target.
 #[derive(Debug)]
 pub(crate) struct Verb {
@@ -37,20 +57,37 @@ pub(crate) struct Verb {
     /// What stands behind it.
     pub words: &'static str,
     pub help: &'static str,
+    /// Sentences that the long texts have besides.
+    pub more: &'static str,
     /// Its own verbs, which stand before the target.
     pub forms: &'static [Form],
 }
 
 const fn verb(name: &'static str, of: Use, words: &'static str, help: &'static str) -> Verb {
-    Verb { name, of, words, help, forms: &[] }
+    Verb { name, of, words, help, more: "", forms: &[] }
+}
+
+impl Verb {
+    /// Further sentences.
+    const fn more(self, more: &'static str) -> Self {
+        Self { more, ..self }
+    }
 }
 
 /// Every verb, in the order of the help.
 pub(crate) static VERBS: &[Verb] = &[
-    verb("cp", Use::Copy, "[-r] [-p] SRC... DST", "copy; TARGET:PATH on either side, `-` is stdin or stdout"),
+    verb("cp", Use::Copy, "[-r] [-p] SRC... DST", "copy; TARGET:PATH on either side, `-` is stdin or stdout")
+        .more(
+            "A tree goes where cp(1) would put it: into a directory that is there, under its own name; otherwise it gets the \
+             name that is written. `SRC/.` is what is in it. A slash at the end says that DST is a directory, and of a source \
+             that a symbolic link is followed. Content, permissions, times, links, FIFOs and holes are kept. A file has its \
+             name only when it is complete and its digest was compared. What cannot be copied is told, and the rest is copied.",
+        ),
     verb("wait", Use::Wait, "[--timeout SECONDS] TARGET", "wait until the agent answers"),
-    verb("info", Use::Info, "[--json] TARGET", "what the agent and its guest are"),
-    verb("poweroff", Use::PowerOff, "[--force] TARGET", "switch the guest off"),
+    verb("info", Use::Info, "[--json] TARGET", "what the agent and its guest are")
+        .more("Lines of a key and a value, which the agent chooses."),
+    verb("poweroff", Use::PowerOff, "[--force] TARGET", "switch the guest off")
+        .more("Its init is asked to, and the status is 0 as soon as that is under way."),
     verb("reboot", Use::Reboot, "[--force] TARGET", "start the guest again"),
     verb("halt", Use::Halt, "[--force] TARGET", "let the guest stand still"),
     Verb {
@@ -58,20 +95,26 @@ pub(crate) static VERBS: &[Verb] = &[
         of: Use::Fs,
         words: "VERB TARGET ...",
         help: "files without a program in the guest",
+        more: "A path that is not absolute begins in the user's home.",
         forms: FS,
     },
     Verb {
         name: "sys",
         of: Use::System,
         words: "VERB TARGET ...",
-        help: "the system without one",
+        help: "processes, mounts, modules, the clock and more, likewise",
+        more: "",
         forms: SYSTEM,
     },
-    verb("jobs", Use::Jobs, "[--json] TARGET", "the jobs of the guest"),
-    verb("attach", Use::Attach, "[--read-only] TARGET JOB", "its output and terminal; ends with its status"),
-    verb("logs", Use::Logs, "[-f] TARGET JOB", "what is kept of its output, and with -f what follows"),
-    verb("kill", Use::Kill, "[-SIGNAL] TARGET JOB", "send it a signal (TERM)"),
-    verb("result", Use::Result, "[--wait] TARGET JOB", "end with its status"),
+    verb("jobs", Use::Jobs, "[--json] TARGET", "the jobs of the guest")
+        .more("What runs, and what has ended and waits for somebody to read its status."),
+    verb("attach", Use::Attach, "[--read-only] TARGET JOB", "a job's output and terminal; ends with its status").more(
+        "It begins where the last one attached has left, if what was written since is still kept; the last MiB of each output \
+         is. `~d` or `~.` leaves the job as it is.",
+    ),
+    verb("logs", Use::Logs, "[-f] TARGET JOB", "what is kept of a job's output, and with -f what follows"),
+    verb("kill", Use::Kill, "[-SIGNAL] TARGET JOB", "send a job a signal (TERM)"),
+    verb("result", Use::Result, "[--wait] TARGET JOB", "end with a job's status").more("It is then forgotten."),
     verb(
         "each",
         Use::Each,
@@ -84,7 +127,9 @@ pub(crate) static VERBS: &[Verb] = &[
         "[--json]",
         "the guests that run here, the names configured, and who answers",
     ),
-    verb("keygen", Use::KeyGen, "FILE", "make a key for --key, here and of agents"),
+    verb("keygen", Use::KeyGen, "FILE", "make a key for --key, here and of agents")
+        .more("It has 256 random bits. `-` is standard output."),
+    verb("manual", Use::Manual, "", "the manual page: vsock-shell manual | man -l -"),
 ];
 
 /// A verb behind `fs` or `sys`.
