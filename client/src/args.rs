@@ -121,6 +121,7 @@ where
         Use::Each => words.into_each(),
         Use::Targets => words.into_targets(),
         Use::KeyGen => words.into_key(),
+        Use::Completions => words.into_completions(),
         Use::Manual => words.into_manual(),
     }
 }
@@ -151,7 +152,7 @@ impl<'n> Words<'n> {
                     None => break,
                     Some(word) if word == "--" && (!are_options_over || words.is_target_read()) => {
                         rest.next();
-                        if words.is_target_read() || words.of() == Use::Each {
+                        if words.is_target_read() || matches!(words.of(), Use::Each | Use::Completions) {
                             words.is_argv = true;
                             words.command = rest.collect();
                             break;
@@ -294,7 +295,7 @@ impl<'n> Words<'n> {
 }
 
 /// It is written as a signal: `-9`, `-KILL`; there is no option of that form.
-fn is_signal(word: &OsStr) -> bool {
+pub(crate) fn is_signal(word: &OsStr) -> bool {
     let is_number = |letters: &[u8]| letters.iter().any(u8::is_ascii_digit);
     let is_name = |letters: &[u8]| letters.len() > 1 && letters.iter().all(u8::is_ascii_uppercase);
     matches!(word.as_bytes(), [b'-', letters @ ..] if letters.first() != Some(&b'-') && (is_number(letters) || is_name(letters)))

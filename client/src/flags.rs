@@ -73,6 +73,7 @@ pub(crate) enum Use {
     Each,
     Targets,
     KeyGen,
+    Completions,
     Manual,
 }
 

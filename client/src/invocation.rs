@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::completions::Shell;
 use crate::forward::{Endpoint, Forward};
 use crate::operand::Operand;
 use crate::patience::Patience;
@@ -58,6 +59,10 @@ pub enum Invocation {
     Targets(Targets),
     /// `keygen`: a new key, into this file; `-` is standard output.
     KeyGen(PathBuf),
+    /// `completions SHELL`: its script.
+    Script(Shell),
+    /// `completions -- WORD...`: what could stand in the place of the last of these words.
+    Complete(Vec<OsString>),
     /// `manual`: the manual page.
     Manual,
     /// `-h` and `--help`.

@@ -22,6 +22,7 @@ pub mod args;
 mod call;
 pub mod client;
 pub mod command;
+pub mod completions;
 pub mod config;
 mod connection;
 pub mod dial;

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use vsock_shell::invocation::Invocation;
 use vsock_shell::names::Names;
 use vsock_shell::perform::{self, FAILED};
-use vsock_shell::{args, dry, help, key, manual, terminal};
+use vsock_shell::{args, completions, dry, help, key, manual, terminal};
 
 fn main() -> ExitCode {
     terminal::install_panic_hook();
@@ -41,6 +41,8 @@ fn run(invocation: Invocation) -> Result<u8, Box<dyn Error>> {
         Invocation::Power(power) => Ok(perform::power(&power)),
         Invocation::Each(each) => Ok(perform::each(&each)),
         Invocation::Targets(targets) => Ok(perform::targets(&targets)),
+        Invocation::Script(shell) => print(shell.script()),
+        Invocation::Complete(words) => print(&completions::answer(&words, &Names::here()).to_string()),
         Invocation::Manual => print(&manual::page()),
         Invocation::KeyGen(path) if path.as_os_str() == "-" => Ok(key::print().map(|()| 0)?),
         Invocation::KeyGen(path) => Ok(key::generate(&path).map(|()| 0)?),

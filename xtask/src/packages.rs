@@ -40,6 +40,10 @@ pub const TEST: &[Package] = &[
     package("dnsmasq-base", "dnsmasq"),
     package("iproute2", "ip"),
     package("openssh-client", "ssh"),
+    package("zsh", "zsh"),
+    package("fish", "fish"),
+    package("man-db", "man"),
+    package("mandoc", "mandoc"),
 ];
 
 /// A shell for images.

@@ -58,7 +58,8 @@ impl<'n> Words<'n> {
         let of = self.whole_use();
         let operands = self.operands.iter().map(OsString::as_os_str);
         let options = match of {
-            Use::Each | Use::Targets | Use::KeyGen | Use::Fs | Use::System => return Ok(self),
+            Use::Each | Use::Targets | Use::KeyGen | Use::Completions | Use::Manual => return Ok(self),
+            Use::Fs | Use::System => return Ok(self),
             _ if self.options.listen.is_some() => return Ok(self),
             Use::Copy => self.beneath(of, operands.filter_map(Operand::target_word))?,
             _ => self.beneath(of, operands.take(1))?,

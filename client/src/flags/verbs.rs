@@ -129,6 +129,10 @@ pub(crate) static VERBS: &[Verb] = &[
     ),
     verb("keygen", Use::KeyGen, "FILE", "make a key for --key, here and of agents")
         .more("It has 256 random bits. `-` is standard output."),
+    verb("completions", Use::Completions, "SHELL", "what Tab completes with: a script for bash, zsh or fish").more(
+        "The script asks what can stand in the place of a word: `vsock-shell completions -- WORD...` prints that for the last \
+         one, which may be empty.",
+    ),
     verb("manual", Use::Manual, "", "the manual page: vsock-shell manual | man -l -"),
 ];
 
