@@ -52,7 +52,7 @@ Gives the host of this machine shells, commands and files over vsock.
 ";
 
 /// The options that are words, and their places in this table.
-const LONG: [&[u8]; 13] = [
+pub const LONG: [&[u8]; 13] = [
     b"--help",
     b"--version",
     b"--listen",

@@ -1,5 +1,6 @@
 //! `cargo xtask dist [TARGET]…`: what is given to people, in `target/dist/`: the static agent for the architectures that guests
-//! are tested on, and for every other target of rustc's that is named; the client for this machine; and `SHA256SUMS`.
+//! are tested on, and for every other target of rustc's that is named; the client for this machine; the manual pages and
+//! what shells complete words with; and `SHA256SUMS`.
 //!
 //! The same source and compilers give the same bytes wherever the source lies: paths of this machine are replaced in what the
 //! compilers see. Builds have a folder of their own, since other flags would make cargo build everything else anew.
@@ -8,12 +9,13 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::arch::Arch;
-use crate::{build, cross, size, workspace};
+use crate::{build, cross, manual, size, workspace};
 
 /// The list of digests, in the form that `sha256sum -c` reads.
 const SUMS: &str = "SHA256SUMS";
@@ -61,31 +63,62 @@ pub fn prove_reproducible() -> Result<()> {
 pub fn make(folder: &Path, target_dir: &Path, targets: &[&str]) -> Result<Vec<String>> {
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder)?;
-    let mut lines = Vec::new();
-    let mut sums = String::new();
-    let mut keep = |name: String, way: &str, built: &Path| -> Result<()> {
-        let file = folder.join(&name);
-        fs::copy(built, &file).with_context(|| format!("cannot copy {}", built.display()))?;
-        writeln!(sums, "{}  {name}", sha256(&fs::read(&file)?))?;
-        lines.push(format!("{}  ({way})", file.display()));
-        Ok(())
-    };
+    let mut shipped = Shipped { folder, sums: String::new(), lines: Vec::new() };
     for arch in Arch::ALL {
         build::add_rustup_target(arch.musl_target());
         let (way, built) = agent(arch, target_dir)?;
         let faults = size::faults(&fs::read(&built)?)?;
         ensure!(faults.is_empty(), "{arch}: {}", faults.join("; "));
-        keep(format!("vsock-shell-agent-{arch}"), way, &built)?;
+        shipped.copy(&format!("vsock-shell-agent-{arch}"), way, &built)?;
     }
     for target in targets {
         let (way, built) = cross::agent_of(target, &target_dir.join("cross"), &same_paths())?;
         ensure!(size::is_static(&fs::read(&built)?)?, "{target}: the agent is not static");
-        keep(format!("vsock-shell-agent-{target}"), way, &built)?;
+        shipped.copy(&format!("vsock-shell-agent-{target}"), way, &built)?;
     }
     let (linked, built) = build::client_into(target_dir, &same_paths())?;
-    keep(format!("vsock-shell-{}", Arch::host()?), linked, &built)?;
-    fs::write(folder.join(SUMS), sums)?;
-    Ok(lines)
+    shipped.copy(&format!("vsock-shell-{}", Arch::host()?), linked, &built)?;
+    for (name, text) in texts(&built)? {
+        fs::write(folder.join(name), text)?;
+        shipped.list(name, "text")?;
+    }
+    fs::write(folder.join(SUMS), shipped.sums)?;
+    Ok(shipped.lines)
+}
+
+/// What is in the folder so far.
+struct Shipped<'f> {
+    folder: &'f Path,
+    sums: String,
+    lines: Vec<String>,
+}
+
+impl Shipped<'_> {
+    fn copy(&mut self, name: &str, way: &str, built: &Path) -> Result<()> {
+        fs::copy(built, self.folder.join(name))
+            .with_context(|| format!("cannot copy {}", built.display()))?;
+        self.list(name, way)
+    }
+
+    fn list(&mut self, name: &str, way: &str) -> Result<()> {
+        let file = self.folder.join(name);
+        writeln!(self.sums, "{}  {name}", sha256(&fs::read(&file)?))?;
+        self.lines.push(format!("{}  ({way})", file.display()));
+        Ok(())
+    }
+}
+
+/// The manual pages, and what shells read to complete words: under the names that they are installed with.
+fn texts(client: &Path) -> Result<Vec<(&'static str, String)>> {
+    let print = |words: &[&str]| workspace::output(Command::new(client).args(words)).map(|text| text + "\n");
+    let help = vsock_shell_agent::args::HELP.to_str()?;
+    Ok(vec![
+        ("vsock-shell.1", print(&["manual"])?),
+        ("vsock-shell-agent.8", manual::agent_page(help)?),
+        ("vsock-shell.bash", print(&["completions", "bash"])?),
+        ("_vsock-shell", print(&["completions", "zsh"])?),
+        ("vsock-shell.fish", print(&["completions", "fish"])?),
+    ])
 }
 
 fn agent(arch: Arch, target_dir: &Path) -> Result<(&'static str, PathBuf)> {

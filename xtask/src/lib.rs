@@ -18,6 +18,7 @@ mod features;
 mod fuzz;
 pub mod image;
 pub mod kernel;
+pub mod manual;
 mod nightly;
 pub mod packages;
 mod portability;
@@ -34,7 +35,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask build                      the client and the static agent, in target/release/
-cargo xtask dist [TARGET]…             static agents, the client, their digests, in target/dist/; TARGETs are more of rustc's
+cargo xtask dist [TARGET]…             static agents, the client, their manual pages, completions and digests, in target/dist/;
+                                       TARGETs are more of rustc's
 cargo xtask image [OPTION]… -o FILE    an initramfs with the agent as /init; without options it says which there are
 cargo xtask vm [OPTION]… [-- COMMAND…] boots such an image in QEMU: a shell in it, or a command and its exit status
 cargo xtask demo                       both at work on a private socket: a command, a file, a shell
