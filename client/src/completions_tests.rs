@@ -138,6 +138,36 @@ fn what_is_copied_is_a_file_or_in_a_guest() {
 }
 
 #[test]
+fn several_targets_stand_before_the_dashes_of_a_command() {
+    has(&["each", ""], &["box", "unix:"]);
+    has(&["each", "-P", "2", "box", ""], &["ci-1"]);
+    is(&["each", "-P", ""], &[]);
+    is(&["each", "box", "--", ""], &[]);
+    is(&["targets", ""], &[]);
+}
+
+#[test]
+fn names_are_those_of_the_configuration_and_of_guests_with_their_addresses() {
+    let words = [OsString::from("wait"), OsString::new()];
+    let lines = answer(&words, &Names::none()).to_string();
+    assert!(lines.starts_with("+vsock:\t"), "{lines}");
+    let config = "[targets.box]\naddress = \"unix:/run/b\"\n[targets.\"ci-*\"]\naddress = \"3\"\n";
+    let read = move || {
+        let words = crate::config::Vocabulary { options: &[], verbs: &[] };
+        crate::config::Config::read_text(config, words)
+    };
+    let guest = crate::guests::Guest {
+        name: "vm".to_owned(),
+        monitor: crate::guests::Monitor::Qemu,
+        pid: 7,
+        address: crate::target::Address::Vsock { cid: 9, port: DEFAULT_PORT },
+    };
+    let names = Names::new(read, move || vec![guest.clone()]);
+    let lines = answer(&words, &names).to_string();
+    assert!(lines.starts_with("=box\tunix:/run/b\n=vm\tvsock:9:5000\n+vsock:"), "{lines}");
+}
+
+#[test]
 fn names_are_asked_for_only_where_one_can_stand() {
     let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
     for line in [&["--"][..], &["box", ""], &["unix:/"], &["--timeout", ""], &["fs", ""]] {

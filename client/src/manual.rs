@@ -42,6 +42,11 @@ pub fn page() -> String {
     }
     page.section("FORWARDING");
     page.paragraphs(prose::FORWARDING);
+    page.section("FILES");
+    page.items(prose::FILES);
+    let (before, example, behind) = prose::CONFIGURATION;
+    page.examples(&[(before, example)]);
+    page.paragraphs(&[behind]);
     page.section("ENVIRONMENT");
     page.items(prose::ENVIRONMENT);
     page.section("EXIT STATUS");

@@ -14,6 +14,7 @@ fn place() -> Directory {
     directory.file("alpha.txt", b"");
     directory.file("al pha", b"");
     directory.subdirectory("folder");
+    directory.file("config.toml", b"[targets.winbox]\naddress = \"unix:/run/winbox\"\n");
     let bin = directory.subdirectory("bin");
     std::os::unix::fs::symlink(client_binary(), bin.join("vsock-shell")).unwrap();
     directory
@@ -25,9 +26,8 @@ fn shell(program: &str, directory: &Directory) -> Command {
     let path = format!("{}:{}", directory.path("bin").display(), std::env::var("PATH").unwrap());
     let mut command = Command::new(program);
     command.env("HOME", &home).env("ZDOTDIR", &home).env("PATH", path).env("LC_ALL", "C");
-    for name in ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "VSOCK_SHELL_CONFIG"] {
-        command.env_remove(name);
-    }
+    command.env("VSOCK_SHELL_CONFIG", directory.path("config.toml"));
+    command.env_remove("XDG_CONFIG_HOME").env_remove("XDG_DATA_HOME");
     command.current_dir(home);
     command
 }
@@ -76,6 +76,10 @@ fn is_completed(shell: &mut Typed) {
     shell.completes("vsock-shell sys dm", "vsock-shell sys dmesg ");
     shell.completes("vsock-shell fs mkdir --par", "vsock-shell fs mkdir --parents ");
     shell.completes("vsock-shell completions fi", "vsock-shell completions fish ");
+    // A name of the configuration.
+    shell.completes("vsock-shell wi", "vsock-shell winbox ");
+    shell.completes("vsock-shell each root@wi", "vsock-shell each root@winbox ");
+    shell.completes("vsock-shell cp wi", "vsock-shell cp winbox:");
     // A word that goes on.
     shell.completes("vsock-shell un", "vsock-shell unix:");
     shell.completes("vsock-shell wait root@un", "vsock-shell wait root@unix:");
@@ -177,6 +181,8 @@ fn fish_completes_verbs_flags_targets_and_files() {
         ),
         ("vsock-shell un", &["unix:\ta Unix socket"]),
         ("vsock-shell completions z", &["zsh"]),
+        ("vsock-shell winb", &["winbox\tunix:/run/winbox"]),
+        ("vsock-shell cp winb", &["winbox:\tunix:/run/winbox"]),
         ("vsock-shell 3 alp", &[]),
         ("vsock-shell 3 -- alp", &[]),
     ] {

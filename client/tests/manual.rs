@@ -116,6 +116,7 @@ fn the_page_has_its_sections_and_what_is_typed_is_shown_as_it_is_typed() {
             "VERBS",
             "OPTIONS",
             "FORWARDING",
+            "FILES",
             "ENVIRONMENT",
             "EXIT STATUS",
             "ESCAPES",

@@ -18,7 +18,8 @@ pub(super) const TARGETS: &[&str] = &[
     "In each of them `%` may stand for the first colon; then it stands for every other colon too, and `%%` for a percent sign. `cp` \
      wants it so, because there a target ends at its first colon: `unix%/run/agent.sock:/etc/fstab`. A local name with a colon is \
      written `./a:b`.",
-    "A verb wins over a target of the same name. Behind a `--` no verb is looked for.",
+    "A NAME is an entry of the configuration (see FILES), else a guest of QEMU, Firecracker or Cloud Hypervisor that runs on this \
+     host and is found in its processes; `vsock-shell targets` lists both. A verb wins over a name. Behind a `--` no verb is looked for.",
 ];
 
 pub(super) const OPTIONS: &[&str] = &[
@@ -31,9 +32,31 @@ pub(super) const FORWARDING: &[&str] = &[
      side and connect from the guest; `-R` listens in the guest and connects from this side. `-W` makes one connection from the \
      guest the standard input and output, as the `ProxyCommand` of `ssh_config`(5) has it. `-A` lets programs in the guest ask the \
      ssh agent of this side.",
+    "`-L` 8080:localhost:80 is port 80 of the guest at port 8080 here, `-L` /tmp/docker.sock:/run/docker.sock a socket of the guest, \
+     `-R` 9000:localhost:9000 port 9000 of this side in the guest. TCP listens on localhost where no other address is named.",
+];
+
+/// What is said of an entry of the configuration, an example, and what is said behind it.
+pub(super) const CONFIGURATION: (&str, &str, &str) = (
+    "The configuration of a user stands over that of everybody: an entry is there instead of the one of the same name. Each is a \
+     name, or a pattern of `*` and `?`; for a name its own entry counts, else the first pattern that matches. An entry has an `address`, \
+     in which `{name}` stands for the name, and any long option; what the command line says counts more.",
+    "[targets.box]\naddress = \"unix:/run/box.sock\"\nuser = \"root\"\nreconnect = 60\n\n[targets.\"ci-*\"]\naddress = \"mux:/run/vms/{name}.sock\"",
+    "Without an address it is the guest of that name that runs.",
+);
+
+pub(super) const FILES: &[(&str, &str)] = &[
+    (
+        "~/.config/vsock-shell/config.toml",
+        "The configuration of a user; `XDG_CONFIG_HOME` names another directory than ~/.config.",
+    ),
+    ("/etc/vsock-shell/config.toml", "The configuration of everybody."),
 ];
 
 pub(super) const ENVIRONMENT: &[(&str, &str)] = &[
+    ("VSOCK_SHELL_CONFIG", "names a configuration in the place of both."),
+    ("XDG_CONFIG_HOME", "is where the configuration of a user is, in vsock-shell/."),
+    ("SSH_AUTH_SOCK", "is the socket of the ssh agent that `-A` forwards."),
     ("TERM", "is told to a terminal in the guest."),
     ("TZ", "is the time zone of the times that `fs ls -l`, `fs stat`, `sys dmesg` and `sys date` show."),
 ];
