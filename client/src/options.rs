@@ -95,8 +95,9 @@ impl Options {
             Arg::Value(word) => (word.to_string_lossy().into_owned(), None),
         };
         let Some(flag) = flag else {
-            let known = flags::all().filter_map(|flag| flag.long);
-            return fail(unknown(&spelled, known, "vsock-shell -h lists the options"));
+            let goes_with = |flag: &&Flag| flag.uses.contains(there);
+            let known = flags::all().filter(goes_with).chain(flags::all()).filter_map(|flag| flag.long);
+            return fail(unknown(&spelled, known, "vsock-shell --help lists the options"));
         };
         self.take(flag, spelled, parser)?;
         Ok(true)
@@ -129,7 +130,7 @@ impl Options {
         match self.given.iter().find(|(flag, ..)| !flag.uses.contains(of)) {
             Some((_, spelled, _)) => {
                 let what = of.name();
-                fail(format!("{spelled} does not go with {what}; leave it out, or see vsock-shell -h"))
+                fail(format!("{spelled} does not go with {what}; leave it out, or see vsock-shell --help"))
             }
             None => Ok(()),
         }
@@ -202,7 +203,7 @@ impl Options {
     }
 }
 
-/// The complaint about an option that there is not: the near one of `known`, or `advice`.
+/// The complaint about an option that there is not: the near one of `known`, of two that are as near the first, or `advice`.
 pub(crate) fn unknown(spelled: &str, known: impl Iterator<Item = &'static str>, advice: &str) -> String {
     let word = shown(OsStr::new(spelled));
     match spelled.strip_prefix("--").and_then(|name| nearest(name, known)) {
@@ -214,7 +215,7 @@ pub(crate) fn unknown(spelled: &str, known: impl Iterator<Item = &'static str>, 
 pub(crate) fn complaint(error: &lexopt::Error) -> ArgsError {
     ArgsError(match error {
         lexopt::Error::MissingValue { option: Some(option) } => {
-            format!("{option} needs a value; vsock-shell -h tells which")
+            format!("{option} needs a value; vsock-shell --help tells which")
         }
         lexopt::Error::UnexpectedValue { option, value } => {
             format!("{option} takes no value, and `{}` was given", shown(value))
