@@ -115,7 +115,8 @@ pub struct Run {
     pub agent_forwarding: bool,
     /// `-N`: nothing is run. Only with [`Program::Shell`], and never with `with`.
     pub is_idle: bool,
-    /// `-s`: [`Program::Line`] is the name of a subsystem. Never with `with`, `detach` or `is_idle`.
+    /// `-s`: [`Program::Argv`] is what serves a subsystem, and stands where no PATH leads. Never with `with`, `detach` or
+    /// `is_idle`.
     pub is_subsystem: bool,
     /// How to reach the agent, and how much to say.
     pub settings: Settings,

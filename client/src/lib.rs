@@ -57,6 +57,7 @@ mod shell;
 mod signal_name;
 pub mod signals;
 pub mod stdio;
+mod subsystem;
 mod suggest;
 pub mod system;
 pub mod target;

@@ -434,7 +434,7 @@ static SSH: &[Flag] = &[
         "s",
         "",
         |options| options.is_subsystem = true,
-        "the command is the name of a subsystem, such as sftp",
+        "the command is the name of a subsystem: sftp",
         RUN,
     ),
     switch(
