@@ -20,7 +20,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::flags::{Use, VERBS, Verb};
-use crate::invocation::{Action, Ask, DEFAULT_ESCAPE, Invocation, Job, Power, Wish};
+use crate::invocation::{Action, Ask, DEFAULT_ESCAPE, Invocation, Job, Power, SshConfig, Wish};
 use crate::names::Names;
 use crate::options::{Options, complaint};
 use crate::signal_name::number_of;
@@ -119,6 +119,7 @@ where
         Use::System => verbs::system(words),
         Use::Each => words.into_each(),
         Use::Targets => words.into_targets(),
+        Use::SshConfig => words.into_ssh_config(),
         Use::KeyGen => words.into_key(),
     }
 }
@@ -236,6 +237,15 @@ impl<'n> Words<'n> {
             [file] if !file.is_empty() => Ok(Invocation::KeyGen(file.into())),
             _ => fail("keygen takes one file, which it makes, or - for standard output"),
         }
+    }
+
+    fn into_ssh_config(self) -> Result<Invocation, ArgsError> {
+        self.options.refuse_except(Use::SshConfig)?;
+        if let Some(word) = self.operands.first() {
+            return fail(format!("`{}` is one word too many: ssh-config is about every target", shown(word)));
+        }
+        let Options { user, port, timeout, key, .. } = self.options;
+        Ok(Invocation::SshConfig(SshConfig { user, port, timeout, key }))
     }
 
     fn into_ask(self) -> Result<Ask, ArgsError> {

@@ -70,6 +70,7 @@ pub(crate) enum Use {
     System,
     Each,
     Targets,
+    SshConfig,
     KeyGen,
 }
 

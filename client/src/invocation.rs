@@ -56,6 +56,8 @@ pub enum Invocation {
     Each(Each),
     /// `targets`: what is known here.
     Targets(Targets),
+    /// `ssh-config`: how ssh reaches guests.
+    SshConfig(SshConfig),
     /// `keygen`: a new key, into this file; `-` is standard output.
     KeyGen(PathBuf),
     /// `-h` and `--help`.
@@ -307,6 +309,19 @@ pub struct Job {
     pub wish: Wish,
     /// How to reach the agent, and how much to say.
     pub settings: Settings,
+}
+
+/// What a ProxyCommand for every guest is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SshConfig {
+    /// `--user`: as whom ssh logs in where its own words do not say.
+    pub user: Option<OsString>,
+    /// `-p`: the agents' port where a target names none.
+    pub port: Option<u32>,
+    /// `--timeout`: how long a connect is retried.
+    pub timeout: Option<Duration>,
+    /// `--key`: which one the agents have.
+    pub key: Option<PathBuf>,
 }
 
 /// What one wants of a job.

@@ -56,6 +56,7 @@ pub mod run;
 mod shell;
 mod signal_name;
 pub mod signals;
+pub mod ssh_config;
 pub mod stdio;
 mod subsystem;
 mod suggest;

@@ -24,6 +24,8 @@ const JOB: Uses = Uses::of(&[Use::Attach, Use::Logs, Use::Kill, Use::Result]);
 const LASTING: Uses = COMMAND.and(COPY).and(TRANSFER).and(PASS).and(QUESTIONS).and(JOB);
 /// What somebody does, and not the agent itself.
 const AS_USER: Uses = LASTING.and(Uses::of(&[Use::Wait]));
+/// What tells ssh of every target.
+const SSH_CONFIG: Uses = Uses::of(&[Use::SshConfig]);
 /// What has a target.
 const TARGETS: Uses = AS_USER.and(ENDS);
 
@@ -81,7 +83,7 @@ static REACHING: &[Flag] = &[
         "PORT",
         |options, name, word| values::set(&mut options.port, values::port(name, &word)),
         "port of the agent where TARGET names none (5000)",
-        TARGETS.and(LIST),
+        TARGETS.and(LIST).and(SSH_CONFIG),
     ),
     value(
         "l",
@@ -89,7 +91,7 @@ static REACHING: &[Flag] = &[
         "USER",
         |options, name, word| values::set(&mut options.user, values::not_empty(name, word)),
         "user in the guest; the same as USER@TARGET",
-        AS_USER,
+        AS_USER.and(SSH_CONFIG),
     ),
     value(
         "",
@@ -105,7 +107,7 @@ static REACHING: &[Flag] = &[
         "SECONDS",
         |options, name, word| values::set(&mut options.timeout, values::seconds(name, &word)),
         "keep trying to connect for so long (2; with --listen for ever); 0: try once",
-        TARGETS,
+        TARGETS.and(SSH_CONFIG),
     ),
     value(
         "",
@@ -129,7 +131,7 @@ static REACHING: &[Flag] = &[
         "FILE",
         |options, name, word| values::set(&mut options.key, values::not_empty(name, word).map(PathBuf::from)),
         "the agent has to have the key in this file, and is shown that this side has it",
-        TARGETS,
+        TARGETS.and(SSH_CONFIG),
     ),
     value(
         "",
