@@ -14,13 +14,14 @@ mod copy;
 mod each;
 mod named;
 mod run;
+mod ssh_config;
 mod verbs;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::flags::{Use, VERBS, Verb};
-use crate::invocation::{Action, Ask, DEFAULT_ESCAPE, Invocation, Job, Power, SshConfig, Wish};
+use crate::invocation::{Action, Ask, DEFAULT_ESCAPE, Invocation, Job, Power, Wish};
 use crate::names::Names;
 use crate::options::{Options, complaint};
 use crate::signal_name::number_of;
@@ -237,15 +238,6 @@ impl<'n> Words<'n> {
             [file] if !file.is_empty() => Ok(Invocation::KeyGen(file.into())),
             _ => fail("keygen takes one file, which it makes, or - for standard output"),
         }
-    }
-
-    fn into_ssh_config(self) -> Result<Invocation, ArgsError> {
-        self.options.refuse_except(Use::SshConfig)?;
-        if let Some(word) = self.operands.first() {
-            return fail(format!("`{}` is one word too many: ssh-config is about every target", shown(word)));
-        }
-        let Options { user, port, timeout, key, .. } = self.options;
-        Ok(Invocation::SshConfig(SshConfig { user, port, timeout, key }))
     }
 
     fn into_ask(self) -> Result<Ask, ArgsError> {

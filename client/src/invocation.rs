@@ -322,6 +322,17 @@ pub struct SshConfig {
     pub timeout: Option<Duration>,
     /// `--key`: which one the agents have.
     pub key: Option<PathBuf>,
+    /// The names and patterns of the configuration, in its order.
+    pub names: Vec<SshName>,
+}
+
+/// A name or a pattern of the configuration, as a host of ssh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshName {
+    /// As it is written.
+    pub name: String,
+    /// The way there ends on this machine.
+    pub is_near: bool,
 }
 
 /// What one wants of a job.

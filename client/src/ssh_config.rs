@@ -8,7 +8,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use crate::invocation::SshConfig;
+use crate::invocation::{SshConfig, SshName};
+use crate::name;
 
 /// What is said before all of it.
 const ABOUT: &str = "\
@@ -47,7 +48,8 @@ impl std::error::Error for Unwritable {}
 /// # Errors
 /// A name has a line break in it, or what is no text.
 pub fn text(wish: &SshConfig, program: &OsStr, here: &Path) -> Result<String, Unwritable> {
-    let mut command = quoted(&called(program, here))?;
+    let program = quoted(&called(program, here))?;
+    let mut command = program.clone();
     if let Some(port) = wish.port {
         command.push_str(&format!(" -p {port}"));
     }
@@ -61,8 +63,40 @@ pub fn text(wish: &SshConfig, program: &OsStr, here: &Path) -> Result<String, Un
         Some(user) => format!("    User {}\n", word(user)?),
         None => String::new(),
     };
-    let proxy = format!("    ProxyCommand {command} -W 127.0.0.1:%p '%h'\n{user}");
-    Ok(format!("{ABOUT}\nHost {NEAR}\n{proxy}{EPHEMERAL}\nHost {FAR}\n{proxy}"))
+    let mut text = ABOUT.to_owned();
+    let mut block = |hosts: &str, command: &str, is_near: bool| {
+        if !hosts.is_empty() {
+            let more = if is_near { EPHEMERAL } else { "" };
+            text.push_str(&format!(
+                "\nHost {hosts}\n    ProxyCommand {command} -W 127.0.0.1:%p '%h'\n{user}{more}"
+            ));
+        }
+    };
+    block(NEAR, &command, true);
+    block(FAR, &command, false);
+    // Of a name the configuration says how it is reached.
+    let [names, patterns, far] = groups(&wish.names);
+    block(&names, &program, true);
+    block(&patterns, &program, true);
+    block(&far, &program, false);
+    Ok(text)
+}
+
+/// The hosts of three blocks: near names, near patterns, and what is far. ssh puts together what all matching blocks say, and
+/// knows no entry that counts before others: so a near pattern leaves out whatever a far entry matches as well.
+fn groups(all: &[SshName]) -> [String; 3] {
+    let these = |is_wanted: &dyn Fn(&SshName) -> bool| {
+        let names = all.iter().filter(|name| is_wanted(name)).map(|name| name.name.as_str());
+        names.collect::<Vec<_>>()
+    };
+    let names = these(&|name| name.is_near && !name::is_pattern(&name.name));
+    let patterns = these(&|name| name.is_near && name::is_pattern(&name.name));
+    let far = these(&|name| !name.is_near);
+    let mut near = patterns.join(" ");
+    if !near.is_empty() {
+        near.extend(far.iter().map(|name| format!(" !{name}")));
+    }
+    [names.join(" "), near, far.join(" ")]
 }
 
 /// What finds the program also from elsewhere. A name without a slash was found in PATH, and is again.
@@ -138,6 +172,7 @@ mod tests {
             port: Some(7),
             timeout: Some(Duration::from_millis(1500)),
             key: Some("keys/it's 100%".into()),
+            names: Vec::new(),
         };
         let text = printed(&wish, "./bin/vsock-shell");
         let expected = r"/here/./bin/vsock-shell -p 7 --timeout 1.5 --key '/here/keys/it'\''s 100%%' -W 127.0.0.1:%p '%h'";
@@ -145,6 +180,19 @@ mod tests {
         assert_eq!(value(&text, "tcp%*", "User").as_deref(), Some("root"));
         let absolute = SshConfig { key: Some("/k".into()), ..SshConfig::default() };
         assert!(printed(&absolute, "/bin/v").contains("ProxyCommand /bin/v --key /k -W "));
+    }
+
+    #[test]
+    fn names_are_reached_as_the_configuration_has_it() {
+        let name = |name: &str, is_near| SshName { name: name.to_owned(), is_near };
+        let names = vec![name("box", true), name("far", false), name("ci-*", true), name("lab-?", false)];
+        let text = printed(&SshConfig { port: Some(7), names, ..SshConfig::default() }, "vsock-shell");
+        for (block, is_near) in [("box", true), ("ci-* !far !lab-?", true), ("far lab-?", false)] {
+            let command = value(&text, block, "ProxyCommand");
+            assert_eq!(command.as_deref(), Some("vsock-shell -W 127.0.0.1:%p '%h'"), "{block}");
+            assert_eq!(value(&text, block, "UserKnownHostsFile").is_some(), is_near, "{block}");
+        }
+        assert_eq!(text.matches("\nHost ").count(), 5, "{text}");
     }
 
     #[test]
