@@ -4,11 +4,10 @@ mod guest;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use guest::rsh::HOST;
+use guest::rsh::{ADDRESS, HOST};
 use guest::{Finished, Guest, Running, client_binary};
 
 /// git with these words, which reads no configuration of ours.
@@ -57,13 +56,11 @@ fn repository(guest: &Guest) -> PathBuf {
     path
 }
 
-/// A clone under this name, from where the guest's socket can be reached by the same name.
+/// A clone under this name.
 #[track_caller]
 fn cloned(guest: &Guest, repository: &Path, name: &str) -> PathBuf {
     done(guest, ["clone", "--quiet", &format!("{HOST}:{}", repository.display()), name]);
-    let path = guest.directory.path(name);
-    symlink("../socket", path.join("socket")).unwrap();
-    path
+    guest.directory.path(name)
 }
 
 #[test]
@@ -107,7 +104,7 @@ fn it_is_taken_for_one_that_knows_the_flags_of_ssh() {
     let guest = Guest::start();
     let repository = repository(&guest);
     // A port is handed only to what has answered `-G`.
-    let address = format!("ssh://{HOST}:7{}", repository.display());
+    let address = format!("ssh://{ADDRESS}:7{}", repository.display());
     assert!(done(&guest, ["ls-remote", &address]).ends_with("\trefs/heads/main"));
 }
 

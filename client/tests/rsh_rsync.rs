@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use guest::rsh::{HOST, own_user};
+use guest::rsh::{ADDRESS, HOST, own_user};
 use guest::tree::{Listing, assert_same_trees, listing, plant, thaw};
 use guest::{Finished, Guest, assert_same, client_binary, names, payload};
 
@@ -88,14 +88,20 @@ fn much_comes_whole_and_a_change_of_it_as_a_difference() {
 }
 
 #[test]
-fn a_user_before_the_name_is_the_one_in_the_guest() {
+fn a_user_before_the_name_or_the_address_is_the_one_in_the_guest() {
     let guest = Guest::start();
     guest.directory.file("from", b"content");
-    let to = there(&guest, "to");
-    rsync(&guest, &[], "from", &format!("{}@{to}", own_user())).succeeded();
-    assert_eq!(fs::read(guest.directory.path("to")).unwrap(), b"content");
-    let refused = rsync(&guest, &[], "from", &format!("nobody-at-all@{to}"));
-    failed(&refused, "vsock-shell: unix:socket: no such user nobody-at-all");
+    let user = own_user();
+    for host in [HOST, ADDRESS] {
+        let there =
+            |user: &str, name: &str| format!("{user}@{host}:{}", guest.directory.path(name).display());
+        let to = format!("to-{host}");
+        rsync(&guest, &[], "from", &there(&user, &to)).succeeded();
+        assert_eq!(fs::read(guest.directory.path(to)).unwrap(), b"content");
+        let refused = rsync(&guest, &[], "from", &there("nobody-at-all", "never"));
+        failed(&refused, ": no such user nobody-at-all");
+        assert!(refused.stderr().starts_with("vsock-shell: unix:"), "{refused:?}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use guest::rsh::HOST;
+use guest::rsh::{ADDRESS, HOST};
 use guest::tree::{assert_same_trees, listing};
 use guest::{Finished, Guest, TARGET, agent_binary, assert_same, client_binary, is_root, payload};
 
@@ -61,7 +61,8 @@ fn scp_copies_files_and_trees_there_and_back() {
     let content = payload(5 << 20);
     let from = guest.directory.file("from", &content);
     scp(&guest, &[from.to_str().unwrap(), &there(&guest, "to")]).succeeded();
-    scp(&guest, &[&there(&guest, "to"), "back"]).succeeded();
+    let to = format!("{ADDRESS}:{}", guest.directory.path("to").display());
+    scp(&guest, &[&to, "back"]).succeeded();
     assert_same(&fs::read(guest.directory.path("back")).unwrap(), &content);
     tree(&guest, "tree");
     scp(&guest, &["-r", "-p", "tree", &there(&guest, "tree-to")]).succeeded();
@@ -79,7 +80,8 @@ fn scp_of_old_needs_the_guests_scp_and_no_server() {
     let guest = Guest::start();
     guest.directory.file("from", b"content");
     scp(&guest, &["-O", "from", &there(&guest, "to")]).succeeded();
-    scp(&guest, &["-O", &there(&guest, "to"), "back"]).succeeded();
+    let to = format!("{ADDRESS}:{}", guest.directory.path("to").display());
+    scp(&guest, &["-O", &to, "back"]).succeeded();
     assert_eq!(fs::read(guest.directory.path("back")).unwrap(), b"content");
 }
 
@@ -123,12 +125,14 @@ fn without_a_server_in_the_guest_one_line_says_so() {
     }
     let guest = guest_without_server();
     guest.directory.file("from", b"content");
-    let line = "vsock-shell: unix:socket: the guest has no sftp-server, which sftp and scp need; \
-                vsock-shell cp needs nothing there\n";
+    let line = format!(
+        "vsock-shell: {}: the guest has no sftp-server, which sftp and scp need; vsock-shell cp needs nothing there\n",
+        guest.target()
+    );
     for finished in [scp(&guest, &["from", &there(&guest, "to")]), sftp(&guest, &client_binary(), "ls\n")] {
         assert_eq!(finished.status(), 255, "{finished:?}");
         // The other line is theirs.
-        assert!(finished.stderr().starts_with(line), "{finished:?}");
+        assert!(finished.stderr().starts_with(&line), "{finished:?}");
         assert!(finished.stderr().trim_end().ends_with("Connection closed"), "{finished:?}");
     }
     guest.run(["-s", TARGET, "sftp"]).failed(255, &["the guest has no sftp-server"]);

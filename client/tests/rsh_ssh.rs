@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use guest::rsh::{HOST, own_user};
+use guest::rsh::{ADDRESS, HOST, own_user};
 use guest::{Finished, Guest, Running, client_binary};
 use rustix::net::{Shutdown, shutdown};
 
@@ -103,7 +103,8 @@ fn key(guest: &Guest, name: &str) -> PathBuf {
 
 /// A configuration for ssh: what `ssh-config` prints with these words, and who we are.
 fn configuration(guest: &Guest, words: &[&str]) -> PathBuf {
-    let printed = guest.run([&["ssh-config"], words].concat());
+    let client = client_binary();
+    let printed = guest.run_program(client.to_str().unwrap(), [&["ssh-config"], words].concat());
     let text = format!(
         "{}\nHost *\n    IdentityFile {}\n    IdentitiesOnly yes\n    IdentityAgent none\n    BatchMode yes\n",
         printed.succeeded(),
@@ -131,11 +132,14 @@ fn what_ssh_config_prints_is_what_ssh_takes_for_every_target() {
         ("mux%/run/v%7", true),
         ("serial%/dev/ttyS0", true),
         ("tcp%host%7", false),
+        (HOST, true),
     ] {
         let told = guest.run_program("ssh", ["-G", "-T", "-F", file.to_str().unwrap(), host]);
         let told = told.succeeded();
         let has = |line: &str| told.lines().any(|one| one == line);
-        let command = format!("proxycommand {} -p 7 -W 127.0.0.1:%p '%h'", client_binary().display());
+        // How a name is reached is said by the configuration.
+        let port = if host == HOST { "" } else { " -p 7" };
+        let command = format!("proxycommand {}{port} -W 127.0.0.1:%p '%h'", client_binary().display());
         assert!(has(&command) && has("user somebody"), "{host}: {told}");
         assert_eq!(has("stricthostkeychecking false"), is_ephemeral, "{host}");
         assert_eq!(has("userknownhostsfile /dev/null"), is_ephemeral, "{host}");
@@ -152,10 +156,12 @@ fn ssh_reaches_a_guest_by_what_ssh_config_prints() {
     let file = configuration(&guest, &["--user", &own_user()]);
     let finished = ssh(&guest, &file, server.port, HOST, &["echo out; echo err >&2; exit 7"]);
     assert_eq!((finished.status(), finished.stdout(), finished.stderr()), (7, "out\n", "err\n"));
-    // A path is a name as well, in letters of either size.
+    // An address is a name as well, also a path in letters of either size.
     symlink("socket", guest.directory.path("Socket")).unwrap();
     let path = format!("unix%{}", guest.directory.path("Socket").display());
-    assert_eq!(ssh(&guest, &file, server.port, &path, &["echo there"]).succeeded(), "there\n");
+    for host in [ADDRESS, &path] {
+        assert_eq!(ssh(&guest, &file, server.port, host, &["echo there"]).succeeded(), "there\n");
+    }
     // The next guest of that name is another one.
     for name in ["host-key", "host-key.pub"] {
         fs::remove_file(guest.directory.path(name)).unwrap();

@@ -1,7 +1,7 @@
 //! Programs of others that take an rsh, with the client as theirs.
 //!
-//! rsync, scp and git take a name with a slash before its first colon for a local path. So they run in the guest's directory,
-//! where its socket has a name without one.
+//! rsync, scp and git take a name with a slash before its first colon for a local path. So the guest has a name in a
+//! configuration; and they run in its directory, where its socket has a name without one, too.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -10,13 +10,18 @@ use std::process::{Command, Stdio};
 use super::{Finished, Guest, Running, client_binary};
 
 /// What they call the guest.
-pub const HOST: &str = "unix%socket";
+pub const HOST: &str = "box";
+
+/// The same as an address, in the guest's directory.
+pub const ADDRESS: &str = "unix%socket";
 
 impl Guest {
     /// A program with these words in the guest's directory, its standard streams piped.
     pub fn program<W: AsRef<OsStr>>(&self, name: &str, words: impl IntoIterator<Item = W>) -> Command {
+        let configuration = format!("[targets.{HOST}]\naddress = \"{}\"\n", self.target());
+        let file = self.directory.file("config.toml", configuration.as_bytes());
         let mut command = Command::new(name);
-        command.args(words).current_dir(self.directory.path(""));
+        command.args(words).current_dir(self.directory.path("")).env("VSOCK_SHELL_CONFIG", file);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
