@@ -14,6 +14,7 @@ mod copy;
 mod each;
 mod named;
 mod run;
+mod ssh_config;
 mod texts;
 mod verbs;
 
@@ -120,6 +121,7 @@ where
         Use::System => verbs::system(words),
         Use::Each => words.into_each(),
         Use::Targets => words.into_targets(),
+        Use::SshConfig => words.into_ssh_config(),
         Use::KeyGen => words.into_key(),
         Use::Completions => words.into_completions(),
         Use::Manual => words.into_manual(),

@@ -72,6 +72,7 @@ pub(crate) enum Use {
     System,
     Each,
     Targets,
+    SshConfig,
     KeyGen,
     Completions,
     Manual,

@@ -57,6 +57,8 @@ pub enum Invocation {
     Each(Each),
     /// `targets`: what is known here.
     Targets(Targets),
+    /// `ssh-config`: how ssh reaches guests.
+    SshConfig(SshConfig),
     /// `keygen`: a new key, into this file; `-` is standard output.
     KeyGen(PathBuf),
     /// `completions SHELL`: its script.
@@ -122,7 +124,8 @@ pub struct Run {
     pub agent_forwarding: bool,
     /// `-N`: nothing is run. Only with [`Program::Shell`], and never with `with`.
     pub is_idle: bool,
-    /// `-s`: [`Program::Line`] is the name of a subsystem. Never with `with`, `detach` or `is_idle`.
+    /// `-s`: [`Program::Argv`] is what serves a subsystem, and stands where no PATH leads. Never with `with`, `detach` or
+    /// `is_idle`.
     pub is_subsystem: bool,
     /// How to reach the agent, and how much to say.
     pub settings: Settings,
@@ -313,6 +316,30 @@ pub struct Job {
     pub wish: Wish,
     /// How to reach the agent, and how much to say.
     pub settings: Settings,
+}
+
+/// What a ProxyCommand for every guest is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SshConfig {
+    /// `--user`: as whom ssh logs in where its own words do not say.
+    pub user: Option<OsString>,
+    /// `-p`: the agents' port where a target names none.
+    pub port: Option<u32>,
+    /// `--timeout`: how long a connect is retried.
+    pub timeout: Option<Duration>,
+    /// `--key`: which one the agents have.
+    pub key: Option<PathBuf>,
+    /// The names and patterns of the configuration, in its order.
+    pub names: Vec<SshName>,
+}
+
+/// A name or a pattern of the configuration, as a host of ssh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshName {
+    /// As it is written.
+    pub name: String,
+    /// The way there ends on this machine.
+    pub is_near: bool,
 }
 
 /// What one wants of a job.

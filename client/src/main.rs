@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use vsock_shell::invocation::Invocation;
 use vsock_shell::names::Names;
 use vsock_shell::perform::{self, FAILED};
-use vsock_shell::{args, completions, dry, help, key, manual, terminal};
+use vsock_shell::{args, completions, dry, help, key, manual, ssh_config, terminal};
 
 fn main() -> ExitCode {
     terminal::install_panic_hook();
@@ -44,6 +44,10 @@ fn run(invocation: Invocation) -> Result<u8, Box<dyn Error>> {
         Invocation::Script(shell) => print(shell.script()),
         Invocation::Complete(words) => print(&completions::answer(&words, &Names::here()).to_string()),
         Invocation::Manual => print(&manual::page()),
+        Invocation::SshConfig(wish) => {
+            let program = std::env::args_os().next().unwrap_or_else(|| env!("CARGO_PKG_NAME").into());
+            print(&ssh_config::text(&wish, &program, &std::env::current_dir()?)?)
+        }
         Invocation::KeyGen(path) if path.as_os_str() == "-" => Ok(key::print().map(|()| 0)?),
         Invocation::KeyGen(path) => Ok(key::generate(&path).map(|()| 0)?),
     }

@@ -30,6 +30,7 @@ use crate::run::{Input, Output as RunOutput, Run};
 use crate::shell::Shell;
 use crate::signals::{Caught, Signals};
 use crate::stdio::{Sink, Source};
+use crate::subsystem;
 use crate::target::Target;
 use crate::terminal::{self, RawMode};
 use crate::text;
@@ -53,12 +54,15 @@ const NOT_FOUND: u8 = 127;
 #[must_use]
 pub fn run(invocation: &RunInvocation) -> u8 {
     let name = invocation.target.address.to_string();
-    if invocation.is_subsystem {
-        text::say("-s is not done by this version");
-        return FAILED;
-    }
     match try_run(invocation) {
         Ok(status) => status,
+        Err(Error::Refused(refusal)) if invocation.is_subsystem && refusal.code == RefusalCode::NotFound => {
+            let server = subsystem::SFTP_SERVER;
+            text::say(&format!(
+                "{name}: the guest has no {server}, which sftp and scp need; vsock-shell cp needs nothing there"
+            ));
+            FAILED
+        }
         Err(error) => {
             complain(&name, &error);
             match error {
@@ -176,7 +180,10 @@ fn command<'c>(client: &'c mut Client, invocation: &RunInvocation, loaded: Optio
     if let Some(program) = loaded {
         command = command.loaded(program);
     }
-    for (name, value) in environment::variables(invocation, std::env::vars_os()) {
+    let variables = environment::variables(invocation, std::env::vars_os());
+    let path = variables.iter().rfind(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
+    let path = invocation.is_subsystem.then(|| ("PATH".into(), subsystem::path(path)));
+    for (name, value) in variables.into_iter().chain(path) {
         command = command.env(name, value);
     }
     if let Some(socket) = agent {

@@ -44,7 +44,14 @@ pub const TEST: &[Package] = &[
     package("fish", "fish"),
     package("man-db", "man"),
     package("mandoc", "mandoc"),
+    package("rsync", "rsync"),
+    package("git", "git"),
+    package("openssh-sftp-server", "/usr/lib/openssh/sftp-server"),
 ];
+
+/// The sshd that ssh reaches through the client. Not among those of every test run: its package starts a service on TCP port
+/// 22, which is not ours to decide, but on a machine of CI.
+pub const SSHD: &[Package] = &[package("openssh-server", "sshd")];
 
 /// A shell for images.
 pub const SHELL: &[Package] = &[package("busybox-static", "busybox")];
@@ -70,8 +77,7 @@ pub const CROSS: &[Package] = &[
     package("lld", "ld.lld"),
 ];
 
-/// What the bench compares with. `openssh-server` is not among them: its package starts a service on TCP port 22, which is
-/// not ours to decide.
+/// What the bench compares with. `openssh-server` is not among them, as with [`SSHD`].
 pub const PEERS: &[Package] = &[
     package("socat", "socat"),
     package("openssh-client", "ssh"),

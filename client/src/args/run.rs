@@ -7,6 +7,7 @@ use crate::flags::Use;
 use crate::forward::parse_destination;
 use crate::invocation::{DEFAULT_ESCAPE, Invocation, Pass, Program, Pty, Run};
 use crate::options::values;
+use crate::subsystem;
 
 impl Words<'_> {
     pub(super) fn into_run(self) -> Result<Invocation, ArgsError> {
@@ -50,10 +51,13 @@ impl Words<'_> {
     fn program(&self, with: Option<&Path>) -> Result<Program, ArgsError> {
         let Self { options, command, is_argv, .. } = self;
         if options.is_subsystem {
-            return match command.as_slice() {
-                [] => fail("-s needs the name of a subsystem; write -s TARGET NAME"),
-                words => Ok(Program::Line(join(words))),
-            };
+            let name = join(command);
+            return subsystem::program(&name).ok_or_else(|| {
+                let name = shown(&name);
+                ArgsError(format!(
+                    "-s cannot serve `{name}`: the one subsystem is sftp; write -s TARGET sftp"
+                ))
+            });
         }
         if let (Some(with), []) = (with, command.as_slice()) {
             // By its own name.

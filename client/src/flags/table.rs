@@ -24,6 +24,8 @@ const JOB: Uses = Uses::of(&[Use::Attach, Use::Logs, Use::Kill, Use::Result]);
 const LASTING: Uses = COMMAND.and(COPY).and(TRANSFER).and(PASS).and(QUESTIONS).and(JOB);
 /// What somebody does, and not the agent itself.
 const AS_USER: Uses = LASTING.and(Uses::of(&[Use::Wait]));
+/// What tells ssh of every target.
+const SSH_CONFIG: Uses = Uses::of(&[Use::SshConfig]);
 /// What has a target.
 const TARGETS: Uses = AS_USER.and(ENDS);
 
@@ -95,7 +97,7 @@ static REACHING: &[Flag] = &[
         "PORT",
         |options, name, word| values::set(&mut options.port, values::port(name, &word)),
         "port of the agent where TARGET names none (5000)",
-        TARGETS.and(LIST),
+        TARGETS.and(LIST).and(SSH_CONFIG),
     ),
     value(
         "l",
@@ -103,7 +105,7 @@ static REACHING: &[Flag] = &[
         "USER",
         |options, name, word| values::set(&mut options.user, values::not_empty(name, word)),
         "user in the guest; the same as USER@TARGET",
-        AS_USER,
+        AS_USER.and(SSH_CONFIG),
     )
     .everyday(),
     value(
@@ -120,7 +122,7 @@ static REACHING: &[Flag] = &[
         "SECONDS",
         |options, name, word| values::set(&mut options.timeout, values::seconds(name, &word)),
         "keep trying to connect for so long (2; with --listen for ever); 0: try once",
-        TARGETS,
+        TARGETS.and(SSH_CONFIG),
     )
     .everyday(),
     value(
@@ -145,7 +147,7 @@ static REACHING: &[Flag] = &[
         "FILE",
         |options, name, word| values::set(&mut options.key, values::not_empty(name, word).map(PathBuf::from)),
         "the agent has to have the key in this file, and is shown that this side has it",
-        TARGETS,
+        TARGETS.and(SSH_CONFIG),
     )
     .everyday(),
     value(
@@ -464,7 +466,7 @@ static SSH: &[Flag] = &[
         "s",
         "",
         |options| options.is_subsystem = true,
-        "the command is the name of a subsystem, such as sftp",
+        "the command is the name of a subsystem: sftp",
         RUN,
     ),
     switch(

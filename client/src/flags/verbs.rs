@@ -127,6 +127,12 @@ pub(crate) static VERBS: &[Verb] = &[
         "[--json]",
         "the guests that run here, the names configured, and who answers",
     ),
+    verb(
+        "ssh-config",
+        Use::SshConfig,
+        "[--user USER] [--key FILE]",
+        "print what makes `ssh vsock%3` work, for ~/.ssh/config",
+    ),
     verb("keygen", Use::KeyGen, "FILE", "make a key for --key, here and of agents")
         .more("It has 256 random bits. `-` is standard output."),
     verb("completions", Use::Completions, "SHELL", "what Tab completes with: a script for bash, zsh or fish").more(

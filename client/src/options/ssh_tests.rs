@@ -26,10 +26,11 @@ fn scp_and_sftp_ask_for_a_subsystem_so() {
     let line = "-x -oPermitLocalCommand=no -oClearAllForwardings=yes -oRemoteCommand=none -oRequestTTY=no \
                 -oForwardAgent=no -l alice -p 7 -s -- vsock%3 sftp";
     let run = run(&line.split_whitespace().collect::<Vec<_>>());
-    assert_eq!((run.program, run.is_subsystem), (Program::Line("sftp".into()), true));
+    assert_eq!((run.program, run.is_subsystem), (Program::Argv(vec!["sftp-server".into()]), true));
     assert_eq!((run.pty, run.target.user), (Pty::Never, Some("alice".into())));
     assert_eq!(run.target.address.to_string(), "vsock:3:7");
-    refused(&["-s", "3"], &["-s", "NAME"]);
+    refused(&["-s", "3"], &["-s", "sftp"]);
+    refused(&["-s", "3", "netconf"], &["-s", "`netconf`", "sftp"]);
     refused(&["-s", "--detach", "3", "sftp"], &["-s", "--detach"]);
 }
 
@@ -132,7 +133,7 @@ fn choices_are_told() {
     assert!(!run(&["-oForwardAgent=yes", "-a", "3"]).agent_forwarding);
     assert!(run(&["-oStdinNull=yes", "3"]).is_stdin_null);
     assert!(run(&["-oSessionType=none", "3"]).is_idle);
-    assert!(run(&["-oSessionType=subsystem", "3", "x"]).is_subsystem);
+    assert!(run(&["-oSessionType=subsystem", "3", "sftp"]).is_subsystem);
     assert_eq!(run(&["-oEscapeChar=none", "3"]).escape, None);
     assert_eq!(run(&["-oRemoteCommand=echo  a", "3"]).program, Program::Line("echo  a".into()));
     assert_eq!(run(&["-oRemoteCommand=x", "3", "y"]).program, Program::Line("y".into()));

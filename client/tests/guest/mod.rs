@@ -15,6 +15,7 @@ pub mod port;
 pub mod processes;
 pub mod proxy;
 pub mod pty;
+pub mod rsh;
 pub mod stream;
 pub mod tree;
 pub mod ways;
