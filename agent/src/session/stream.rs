@@ -1,5 +1,5 @@
 //! A forwarded connection: a socket of the guest and a channel, whose bytes go both ways (`R-9.17`). The channel was opened by the
-//! client, who names where to connect to; or by us, for who came to a [`Listener`](super::listener::Listener).
+//! client, who names where to connect to; or by us, for who came to a [`Listen`](super::listen::Listen).
 //!
 //! ```text
 //!  resolving ──addresses──→ between ──connect──→ connecting ──writable──→ open ──both ends──→ EXIT

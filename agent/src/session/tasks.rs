@@ -53,7 +53,7 @@ pub enum Step {
     Done,
     /// The command has become a job.
     Detached,
-    /// What comes next takes more than the core: see [`Driver::advance`](super::Driver).
+    /// What comes next takes more than the core: the driver does it.
     Asks,
 }
 
