@@ -262,7 +262,8 @@ fn exchange(server: IpAddr, question: &Question, deadline_ms: u64) -> Result<Opt
         rustix::io::write(&socket, &query)?;
     }
     let mut message = [0; MESSAGE_MAX];
-    while !reply.is_complete() && !reply.has_failed {
+    // One kind of address may fail where the other one is known, whichever is answered first.
+    while !reply.is_complete() {
         let mut watched = [PollFd::new(&socket, PollFlags::IN)];
         if poll(&mut watched, Some(&until(deadline_ms)))? == 0 {
             break;
@@ -277,7 +278,5 @@ fn exchange(server: IpAddr, question: &Question, deadline_ms: u64) -> Result<Opt
             break;
         }
     }
-    // One kind of address is as good as both, where the other never comes.
-    let is_told = reply.is_complete() && !reply.has_failed;
-    Ok(Some(reply).filter(|reply| is_told || !reply.addresses.is_empty()))
+    Ok(Some(reply).filter(Reply::is_told))
 }

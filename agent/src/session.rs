@@ -502,10 +502,10 @@ impl<'c> Driver<'c> {
     fn end(&mut self) {
         self.door = None;
         self.transport.close();
-        self.tasks.remove_all(&mut |task| {
-            if let Task::Exec(exec) = task {
-                exec.hang_up(&mut self.dying);
-            }
+        self.tasks.remove_all(&mut |task| match task {
+            Task::Exec(exec) => exec.hang_up(&mut self.dying),
+            Task::Stream(stream) => stream.end(),
+            _ => {}
         });
         self.ends_at = None;
         self.core.detach();

@@ -33,7 +33,7 @@ use crate::text;
 
 use beside::Establishing;
 pub(crate) use beside::{Beside, Waiting};
-use local::{Connector, Listener};
+use local::{Connected, Connector, Listener};
 use remote::Remote;
 pub use spec::{Endpoint, Forward, parse, parse_destination};
 use stream::{Step, Stream};
@@ -235,7 +235,10 @@ impl Forwards {
 
     fn handle(&mut self, core: &mut Core, channel: ChannelId, event: Event<'_>) {
         if let Some(remote) = self.remotes.iter_mut().find(|remote| remote.channel == Some(channel)) {
-            remote.handle(core, event);
+            if remote.handle(core, event) {
+                let note = format!("the guest no longer listens on {}", remote.listen);
+                self.note(note);
+            }
             return;
         }
         let Some((at, place)) = self.table.of(channel) else { return };
@@ -287,19 +290,18 @@ impl Forwards {
         };
         let label = format!("{} in the guest to {}", remote.listen, remote.to);
         match self.connector.connect(channel, &remote.to) {
-            Ok(()) => {
+            Ok(attempt) => {
                 if let Some(place) = self.table.at(at) {
-                    *place = Place::Connecting { label };
+                    *place = Place::Connecting { label, attempt };
                 }
             }
-            Err(error) => self.refuse(core, channel, at, &error),
+            Err(error) => self.refuse(core, channel, at, &label, &error),
         }
     }
 
-    fn refuse(&mut self, core: &mut Core, channel: ChannelId, at: usize, error: &io::Error) {
-        if let Some(Place::Connecting { label }) = self.table.remove(at) {
-            self.note(format!("{label}: {}", text::reason(error)));
-        }
+    fn refuse(&mut self, core: &mut Core, channel: ChannelId, at: usize, label: &str, error: &io::Error) {
+        self.table.remove(at);
+        self.note(format!("{label}: {}", text::reason(error)));
         match error.raw_os_error() {
             Some(errno) => core.refuse(channel, RefusalCode::System, errno.unsigned_abs(), b"cannot connect"),
             None => core.refuse(channel, RefusalCode::NotFound, 0, b"there is no such host"),
@@ -359,11 +361,11 @@ impl Forwards {
         }
         while self.has_results {
             moved = true;
-            let Some((channel, connected)) = self.connector.next() else {
+            let Some(connected) = self.connector.next() else {
                 self.has_results = false;
                 break;
             };
-            self.handle_connected(core, channel, connected);
+            self.handle_connected(core, connected);
         }
         for at in 0..self.locals.len() {
             moved |= self.welcome(core, at);
@@ -374,10 +376,15 @@ impl Forwards {
         moved
     }
 
-    fn handle_connected(&mut self, core: &mut Core, channel: ChannelId, connected: io::Result<OwnedFd>) {
-        let Some((at, Place::Connecting { label })) = self.table.of(channel) else { return };
+    fn handle_connected(&mut self, core: &mut Core, connected: Connected) {
+        let channel = connected.channel;
+        let Some((at, Place::Connecting { label, attempt })) = self.table.of(channel) else { return };
+        if *attempt != connected.attempt {
+            // It was for who had this channel before.
+            return;
+        }
         let label = std::mem::take(label);
-        let watched = connected.and_then(|socket| {
+        let watched = connected.socket.and_then(|socket| {
             let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP;
             self.watch(Token::Place(at), &socket, interest).map(|()| socket)
         });
@@ -390,12 +397,7 @@ impl Forwards {
                 }
                 self.table.mark_ready(at);
             }
-            Err(error) => {
-                if let Some(Place::Connecting { label: place }) = self.table.at(at) {
-                    *place = label;
-                }
-                self.refuse(core, channel, at, &error);
-            }
+            Err(error) => self.refuse(core, channel, at, &label, &error),
         }
     }
 
@@ -488,6 +490,17 @@ impl Forwards {
                 }
             },
             _ => false,
+        }
+    }
+}
+
+impl Drop for Forwards {
+    fn drop(&mut self) {
+        for place in self.table.drain() {
+            // Where more was to come, it ends as one that broke.
+            if let Place::Stream { stream, .. } = place {
+                stream.abort();
+            }
         }
     }
 }

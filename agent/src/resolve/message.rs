@@ -99,6 +99,12 @@ impl<'q> Reply<'q> {
         self.is_answered == [true; 2]
     }
 
+    /// It can be gone by: one kind of address is as good as both, where the other never comes or cannot be told.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        !self.addresses.is_empty() || (self.is_complete() && !self.has_failed)
+    }
+
     /// Takes a message that came. What is no answer to a question of ours is as if it had not come.
     pub fn take(&mut self, message: &[u8]) {
         let Some(id) = number(message, 0) else { return };
@@ -244,6 +250,21 @@ mod tests {
         reply.take(&right);
         reply.take(&right);
         assert_eq!(reply.addresses.len(), 1);
+    }
+
+    #[test]
+    fn one_kind_that_cannot_be_told_does_not_take_the_other_one_away() {
+        let question = question();
+        let record: [(u16, &[u8]); 1] = [(1, &[192, 0, 2, 1])];
+        for (records, is_told) in [(&record[..], true), (&[], false)] {
+            let mut reply = Reply::new(&question, [1, 1, 2, 2]);
+            let [four, six] = reply.queries();
+            reply.take(&answer(&six, 0x8182, &[]));
+            assert!(!reply.is_complete() && !reply.is_told(), "the other one is waited for");
+            reply.take(&answer(&four, 0x8180, records));
+            assert!(reply.is_complete());
+            assert_eq!(reply.is_told(), is_told);
+        }
     }
 
     #[test]

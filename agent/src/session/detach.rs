@@ -54,6 +54,8 @@ impl Driver<'_> {
             self.transport = Transport::closed();
             self.door = None;
             self.told.clear();
+            // But for what is forwarded: a socket that is open here too would not end, and a port not be free, before the job.
+            self.tasks.forget_forwarded();
             self.watch = watch;
             keeper::run(exec, slot, &self.watch, &self.signals, self.config.parent)
         }
@@ -62,7 +64,8 @@ impl Driver<'_> {
         // One of its own: an epoll wakes who was there when a descriptor was added.
         let watched = Watch::new().and_then(|watch| {
             self.watch = watch;
-            self.watch_all()
+            self.watch_all()?;
+            self.tasks.watch_forwarded(&self.watch)
         });
         if watched.is_err() {
             self.ends_at = Some(0);

@@ -37,7 +37,7 @@ pub(super) fn start(
             .map(Task::Stream)
             .map_err(|errno| core.refuse(channel, RefusalCode::System, number(errno), b"cannot connect"));
     }
-    Listen::begin(&request, &identity, place.watch, place.number).map(Task::Listen).map_err(|error| {
+    Listen::begin(&request, identity, place.watch, place.number).map(Task::Listen).map_err(|error| {
         let errno = error.errno.map_or(0, number);
         core.refuse(channel, RefusalCode::System, errno, error.problem.as_bytes());
     })
@@ -101,9 +101,13 @@ impl Driver<'_> {
 
     /// Asks again who had to wait: at a listener for a channel, and behind a full queue for some time.
     pub(super) fn ask_again(&mut self) {
-        if self.core.open_count() < self.turned_away_at {
+        let open = self.core.open_count();
+        if open < self.turned_away_at {
             self.turned_away_at = 0;
             self.tasks.mark_all(|task| matches!(task, Task::Listen(_)));
+        } else if self.turned_away_at > 0 {
+            // The client has opened others meanwhile.
+            self.turned_away_at = open;
         }
         if self.retry_at.is_some_and(|due| due <= self.now.micros()) {
             self.retry_at = None;

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, sockopt};
 
 use super::endpoint::{self, Endpoint, ForwardRequest};
-use super::identity::Identity;
+use super::identity::{Identity, Rights};
 use super::watch::{READ, Token, Watch};
 use crate::listen::{BACKLOG, ListenError, failed, refused};
 use crate::path::PathBuffer;
@@ -21,11 +21,19 @@ use crate::sys::socket::{VsockAddress, accept};
 /// Sockets of one listener: one of each family.
 const SOCKETS_MAX: usize = 2;
 
+/// The file of a socket.
+struct OwnFile {
+    file: SocketFile,
+    /// Its directory goes with it.
+    has_directory: bool,
+    /// With which it was made. It is removed with them too: who owns the directory could lead more of them elsewhere.
+    rights: Rights,
+}
+
 /// A listener.
 pub struct Listen {
     sockets: ArrayVec<OwnedFd, SOCKETS_MAX>,
-    /// The socket's file, and whether its directory goes with it.
-    file: Option<(SocketFile, bool)>,
+    file: Option<OwnFile>,
     /// The port, where there is one.
     pub port: u32,
     /// Who has come, while there is no channel for him.
@@ -39,7 +47,7 @@ impl Listen {
     /// See [`ListenError`].
     pub fn begin(
         request: &ForwardRequest<'_>,
-        identity: &Identity,
+        identity: Identity,
         watch: &Watch,
         place: usize,
     ) -> Result<Self, ListenError> {
@@ -52,9 +60,23 @@ impl Listen {
         }
         for socket in &listen.sockets {
             rustix::net::listen(socket, BACKLOG).map_err(failed(c"cannot listen"))?;
-            watch.add(socket, Token::Task { place, part: 0 }, READ).map_err(failed(c"cannot watch"))?;
         }
+        listen.watch(watch, place).map_err(failed(c"cannot watch"))?;
         Ok(listen)
+    }
+
+    /// Watches its sockets.
+    ///
+    /// # Errors
+    /// Of `epoll_ctl`.
+    pub fn watch(&self, watch: &Watch, place: usize) -> Result<(), Errno> {
+        let mut sockets = self.sockets.iter();
+        sockets.try_for_each(|socket| watch.add(socket, Token::Task { place, part: 0 }, READ))
+    }
+
+    /// Another process has the socket too, and removes its file.
+    pub fn forget_file(&mut self) {
+        self.file = None;
     }
 
     /// One socket for each address; a family that this kernel does not have is done without, unless it is the only one.
@@ -83,26 +105,28 @@ impl Listen {
     }
 
     #[inline(never)]
-    fn open_unix(&mut self, path: &CStr, is_private: bool, identity: &Identity) -> Result<(), ListenError> {
+    fn open_unix(&mut self, path: &CStr, is_private: bool, identity: Identity) -> Result<(), ListenError> {
         let mut buffer = PathBuffer::new();
         let path =
-            endpoint::absolute(path, identity, &mut buffer).map_err(failed(c"cannot use this path"))?;
+            endpoint::absolute(path, &identity, &mut buffer).map_err(failed(c"cannot use this path"))?;
         let socket = endpoint::socket(AddressFamily::UNIX).map_err(failed(c"no socket"))?;
         if endpoint::is_abstract(path) {
             let address = endpoint::unix_address(path).map_err(failed(c"cannot use this path"))?;
             rustix::net::bind(&socket, &address).map_err(failed(c"cannot bind"))?;
         } else {
-            self.file = Some(identity.rights.with(|| {
+            let rights = identity.rights;
+            let file = rights.with(|| {
                 if is_private {
                     with_parent(path, |parent| rustix::fs::mkdir(parent, Mode::RWXU))
                         .map_err(failed(c"cannot make its directory"))?;
                 }
-                let bound = SocketFile::bind(&socket, path).map(|file| (file, is_private));
+                let bound = SocketFile::bind(&socket, path);
                 if bound.is_err() && is_private {
                     let _ = with_parent(path, |parent| rustix::fs::rmdir(parent));
                 }
                 bound
-            })?);
+            })?;
+            self.file = Some(OwnFile { file, has_directory: is_private, rights });
         }
         let _ = self.sockets.try_push(socket);
         Ok(())
@@ -140,11 +164,13 @@ impl Listen {
 
 impl Drop for Listen {
     fn drop(&mut self) {
-        if let Some((file, has_directory)) = &self.file {
-            file.remove();
-            if *has_directory {
-                let _ = with_parent(file.path(), |parent| rustix::fs::rmdir(parent));
-            }
+        if let Some(OwnFile { file, has_directory, rights }) = &self.file {
+            rights.with(|| {
+                file.remove();
+                if *has_directory {
+                    let _ = with_parent(file.path(), |parent| rustix::fs::rmdir(parent));
+                }
+            });
         }
     }
 }

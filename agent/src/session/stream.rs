@@ -23,7 +23,7 @@ use super::identity::{Identity, Rights};
 use super::request::number;
 use super::tasks::Step;
 use super::watch::{READ_WRITE, Readiness, Token, Watch};
-use super::{BULK_MIN, Core, PIECES_MAX};
+use super::{Core, PIECES_MAX};
 use crate::path::PathBuffer;
 use crate::resolve::{self, Addresses, Unresolved};
 use crate::sys::socket::VsockAddress;
@@ -59,8 +59,6 @@ pub struct Stream {
     fd: Option<OwnedFd>,
     readable: bool,
     writable: bool,
-    /// The socket has closed its end, which is told once.
-    has_hung_up: bool,
     /// Something is still read from the socket, and written to it.
     reads: bool,
     writes: bool,
@@ -68,6 +66,8 @@ pub struct Stream {
     is_over: bool,
     /// Why the latest attempt failed.
     reason: Errno,
+    /// Why the socket failed, where a write has found out.
+    failure: Option<Errno>,
     /// What is left to be sent of our own request.
     request: ArrayVec<u8, REQUEST_LEN>,
 }
@@ -143,11 +143,11 @@ impl Stream {
             fd: None,
             readable: false,
             writable: false,
-            has_hung_up: false,
             reads: true,
             writes: true,
             is_over: false,
             reason: Errno::HOSTUNREACH,
+            failure: None,
             request: ArrayVec::new_const(),
         }
     }
@@ -190,7 +190,7 @@ impl Stream {
             match watched {
                 Ok(socket) => {
                     self.fd = Some(socket);
-                    (self.readable, self.writable, self.has_hung_up) = (false, false, false);
+                    (self.readable, self.writable) = (false, false);
                     self.state = State::Connecting;
                 }
                 Err(errno) => self.reason = errno,
@@ -208,7 +208,6 @@ impl Stream {
     pub fn set_ready(&mut self, readiness: Readiness) {
         self.readable |= readiness.readable;
         self.writable |= readiness.writable;
-        self.has_hung_up |= readiness.ended;
     }
 
     /// The flow that comes from the other side, and the one that goes there.
@@ -231,6 +230,22 @@ impl Stream {
             let _ = sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
         }
         (self.reads, self.writes) = (false, false);
+    }
+
+    /// The session is over: where more was to come, the connection ends as one that broke.
+    pub fn end(mut self) {
+        if self.writes {
+            self.abort();
+        }
+    }
+
+    /// Watches its descriptor in another epoll.
+    ///
+    /// # Errors
+    /// Of `epoll_ctl`.
+    pub fn watch(&self, watch: &Watch, place: usize) -> Result<(), Errno> {
+        let watched = |fd| watch.add(fd, Token::Task { place, part: 0 }, READ_WRITE);
+        self.fd.as_ref().map_or(Ok(()), watched)
     }
 
     /// The other side takes no more: who writes into the socket finds nobody at its other end.
@@ -355,9 +370,11 @@ impl Stream {
             Ok(taken) => return taken,
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => self.writable = false,
-            Err(_) => {
+            Err(errno) => {
                 let (flow, _) = self.flows();
                 self.writes = false;
+                // EPIPE only says that the other end takes no more.
+                self.failure = Some(errno).filter(|&errno| errno != Errno::PIPE);
                 core.stop(self.channel, flow);
             }
         }
@@ -373,14 +390,16 @@ impl Stream {
         let Some(places) = core.reserve(self.channel, flow, FRAME_PAYLOAD_MAX) else {
             return if core.room() == 0 { Step::NoRoom } else { Step::Idle };
         };
-        let room = places.length();
         let slices = &mut [IoSliceMut::new(places.first), IoSliceMut::new(places.second)];
         let read = rustix::io::readv(socket, slices);
         core.commit(*read.as_ref().unwrap_or(&0));
+        // A write that failed was told why, and this read is not told again.
+        let read = if read == Ok(0) { self.failure.map_or(read, Err) } else { read };
         match read {
             Ok(0) => self.end_reading(core),
-            Ok(length) => self.readable = self.has_hung_up || length == room || length >= BULK_MIN,
-            Err(Errno::INTR) => {}
+            // A short read does not mean that there is no more: it ends at urgent data (`tcp(7)`) and behind what came with
+            // descriptors (`unix(7)`), and nothing would tell of the rest.
+            Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
                 self.readable = false;
                 return Step::Idle;

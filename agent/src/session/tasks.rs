@@ -3,6 +3,7 @@
 use core::mem::replace;
 
 use heapless::Vec;
+use rustix::io::Errno;
 use rustix::process::Pid;
 use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow, Outcome};
 use vsock_shell_proto::limits::{CHANNEL_IDS, CHANNELS_MAX};
@@ -16,7 +17,7 @@ use super::listen::Listen;
 use super::put::Put;
 use super::remove::Remove;
 use super::stream::Stream;
-use super::watch::Readiness;
+use super::watch::{Readiness, Watch};
 use crate::sys::storage::Storage;
 
 /// What is done for a channel.
@@ -237,6 +238,33 @@ impl Tasks {
                 removed(task);
             }
         }
+    }
+
+    /// Closes what is forwarded, which another process goes on with: nothing is removed, and nobody told.
+    pub fn forget_forwarded(&mut self) {
+        for place in 0..self.places.len() {
+            match self.at(place) {
+                Some((_, Task::Stream(_))) => {}
+                Some((_, Task::Listen(listen))) => listen.forget_file(),
+                _ => continue,
+            }
+            self.remove_place(place);
+        }
+    }
+
+    /// Watches what is forwarded in another epoll.
+    ///
+    /// # Errors
+    /// Of `epoll_ctl`.
+    pub fn watch_forwarded(&mut self, watch: &Watch) -> Result<(), Errno> {
+        for place in 0..self.places.len() {
+            match self.at(place) {
+                Some((_, Task::Stream(stream))) => stream.watch(watch, place)?,
+                Some((_, Task::Listen(listen))) => listen.watch(watch, place)?,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// A channel's task is to be stepped.

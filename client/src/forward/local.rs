@@ -22,6 +22,9 @@ use super::spec::Endpoint;
 
 /// Connections that wait for being accepted; the kernel may take fewer.
 const BACKLOG: i32 = 1024;
+/// Attempts to connect that are on their way at once, each in a thread: twice as many as there are channels, because one whose
+/// channel was reset goes on.
+const ATTEMPTS_MAX: usize = 1024;
 /// How long a host may say nothing.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -167,20 +170,29 @@ fn is_stale(path: &Path) -> bool {
 }
 
 /// What has come of connecting for a channel.
-pub(super) type Connected = (ChannelId, io::Result<OwnedFd>);
+pub(super) struct Connected {
+    pub channel: ChannelId,
+    /// Which attempt it was: a channel that was reset meanwhile may be another one's by now.
+    pub attempt: u64,
+    pub socket: io::Result<OwnedFd>,
+}
 
 /// Connects, in threads.
 pub(super) struct Connector {
     results: Receiver<Connected>,
     sender: Sender<Connected>,
     wake: OwnedFd,
+    /// Attempts that were begun, and those that have not ended.
+    begun: u64,
+    running: usize,
 }
 
 impl Connector {
     /// Nothing to be connected yet.
     pub fn new() -> io::Result<Self> {
         let (sender, results) = channel();
-        Ok(Self { results, sender, wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { results, sender, wake, begun: 0, running: 0 })
     }
 
     /// Readable when there is a result.
@@ -188,25 +200,35 @@ impl Connector {
         self.wake.as_fd()
     }
 
-    /// Begins to connect to `endpoint` for a channel.
-    pub fn connect(&self, channel: ChannelId, endpoint: &Endpoint) -> io::Result<()> {
+    /// Begins to connect to `endpoint` for a channel: which attempt it is.
+    ///
+    /// # Errors
+    /// EAGAIN where too many are on their way, those among them whose channel is gone.
+    pub fn connect(&mut self, channel: ChannelId, endpoint: &Endpoint) -> io::Result<u64> {
+        if self.running >= ATTEMPTS_MAX {
+            return Err(Errno::AGAIN.into());
+        }
+        let attempt = self.begun + 1;
         let (sender, endpoint) = (self.sender.clone(), endpoint.clone());
         let wake = self.wake.try_clone()?;
         std::thread::Builder::new().stack_size(256 * 1024).spawn(move || {
             // Where nobody is there any more, nobody wants it.
-            _ = sender.send((channel, connect(&endpoint)));
+            _ = sender.send(Connected { channel, attempt, socket: connect(&endpoint) });
             _ = rustix::io::write(&wake, &1_u64.to_ne_bytes());
         })?;
-        Ok(())
+        (self.begun, self.running) = (attempt, self.running + 1);
+        Ok(attempt)
     }
 
     /// The next result. With none, the next one will tell again.
-    pub fn next(&self) -> Option<Connected> {
-        self.results.try_recv().ok().or_else(|| {
+    pub fn next(&mut self) -> Option<Connected> {
+        let connected = self.results.try_recv().ok().or_else(|| {
             _ = rustix::io::read(&self.wake, &mut [0_u8; 8]);
             // One that came between the two.
             self.results.try_recv().ok()
-        })
+        })?;
+        self.running -= 1;
+        Some(connected)
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) struct Remote {
     pub listen: Endpoint,
     pub to: Endpoint,
     request: Vec<u8>,
+    /// Its channel, as long as it is its own: the number of one that is over is given to another.
     pub channel: Option<ChannelId>,
     is_requested: bool,
     /// The port, once it listens.
@@ -40,6 +41,11 @@ pub(super) fn parse_listener(request: &[u8]) -> Result<u32, RefusalCode> {
         }
     }
     listener.ok_or(RefusalCode::Malformed)
+}
+
+/// What a listener is that the agent ends by itself.
+fn ended() -> Refusal {
+    Refusal { code: RefusalCode::System, errno: 0, text: b"the agent has ended it".to_vec() }
 }
 
 impl Remote {
@@ -75,15 +81,26 @@ impl Remote {
         })
     }
 
-    /// Takes what an event says about its channel.
-    pub fn handle(&mut self, core: &Core, event: Event<'_>) {
-        match event {
-            Event::Accepted { value, .. } => self.result = Some(Ok(value)),
-            Event::Refused { code, errno, .. } => {
-                self.result = Some(Err(Refusal { code, errno, text: core.text().to_vec() }));
+    /// Takes what an event says about its channel; true where it listened, and does not any more.
+    pub fn handle(&mut self, core: &mut Core, event: Event<'_>) -> bool {
+        let refusal = match event {
+            Event::Accepted { value, .. } => {
+                self.result = Some(Ok(value));
+                return false;
             }
-            _ => {}
-        }
+            Event::Refused { code, errno, .. } => Refusal { code, errno, text: core.text().to_vec() },
+            Event::Exited { channel, .. } => {
+                core.release(channel);
+                ended()
+            }
+            Event::Reset { .. } => ended(),
+            _ => return false,
+        };
+        self.channel = None;
+        self.is_requested = true;
+        let has_listened = matches!(self.result, Some(Ok(_)));
+        self.result = Some(Err(refusal));
+        has_listened
     }
 
     /// Asks the agent to listen; whether anything was done.

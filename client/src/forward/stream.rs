@@ -16,8 +16,6 @@ use crate::connection::Core;
 
 /// Pieces that one write takes.
 const PIECES_MAX: usize = 16;
-/// A read that brings as much is tried again before epoll is asked: it mostly brings more.
-const BULK_MIN: usize = 4096;
 
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +44,8 @@ pub(super) struct Stream {
     pub wants_reply: bool,
     readable: bool,
     writable: bool,
-    has_hung_up: bool,
+    /// Why the socket failed, where a write has found out.
+    failure: Option<Errno>,
     /// Something is still read from the socket, and written to it.
     reads: bool,
     writes: bool,
@@ -76,7 +75,7 @@ impl Stream {
             wants_reply: false,
             readable: true,
             writable: true,
-            has_hung_up: false,
+            failure: None,
             reads: true,
             writes: true,
             is_over: false,
@@ -93,7 +92,6 @@ impl Stream {
         let ended = flags.intersects(EventFlags::ERR | EventFlags::HUP | EventFlags::RDHUP);
         self.readable |= ended || flags.contains(EventFlags::IN);
         self.writable |= ended || flags.contains(EventFlags::OUT);
-        self.has_hung_up |= ended;
     }
 
     /// The flow that comes from the agent, and the one that goes there.
@@ -231,8 +229,10 @@ impl Stream {
             Ok(taken) => return taken,
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => self.writable = false,
-            Err(_) => {
+            Err(errno) => {
                 self.writes = false;
+                // EPIPE only says that the other end takes no more.
+                self.failure = Some(errno).filter(|&errno| errno != Errno::PIPE);
                 core.stop(self.channel, self.flows().0);
             }
         }
@@ -248,14 +248,16 @@ impl Stream {
         let Some(places) = core.reserve(self.channel, flow, FRAME_PAYLOAD_MAX) else {
             return if core.room() == 0 { Step::NoRoom } else { Step::Idle };
         };
-        let room = places.length();
         let slices = &mut [IoSliceMut::new(places.first), IoSliceMut::new(places.second)];
         let read = rustix::io::readv(&self.socket, slices);
         core.commit(*read.as_ref().unwrap_or(&0));
+        // A write that failed was told why, and this read is not told again.
+        let read = if read == Ok(0) { self.failure.map_or(read, Err) } else { read };
         match read {
             Ok(0) => self.end_reading(core),
-            Ok(length) => self.readable = self.has_hung_up || length == room || length >= BULK_MIN,
-            Err(Errno::INTR) => {}
+            // A short read does not mean that there is no more: it ends at urgent data (`tcp(7)`) and behind what came with
+            // descriptors (`unix(7)`), and nothing would tell of the rest.
+            Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
                 self.readable = false;
                 return Step::Idle;

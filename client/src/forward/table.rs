@@ -23,6 +23,7 @@ pub(super) enum Place {
     },
     Connecting {
         label: String,
+        attempt: u64,
     },
     Stream {
         stream: Stream,
@@ -36,8 +37,9 @@ pub(super) struct Table {
     places: Vec<Option<(Option<ChannelId>, Place)>>,
     free: Vec<usize>,
     of_channel: HashMap<u16, usize>,
-    /// Places that are to be stepped.
+    /// Places that are to be stepped, each once.
     ready: VecDeque<usize>,
+    is_ready: Vec<bool>,
 }
 
 impl Table {
@@ -45,6 +47,7 @@ impl Table {
     pub fn insert(&mut self, channel: Option<ChannelId>, place: Place) -> usize {
         let at = self.free.pop().unwrap_or_else(|| {
             self.places.push(None);
+            self.is_ready.push(false);
             self.places.len() - 1
         });
         if let Some(slot) = self.places.get_mut(at) {
@@ -67,6 +70,11 @@ impl Table {
         Some(place)
     }
 
+    /// Takes out everything.
+    pub fn drain(&mut self) -> impl Iterator<Item = Place> {
+        std::mem::take(self).places.into_iter().flatten().map(|(_, place)| place)
+    }
+
     /// What is in a place.
     pub fn at(&mut self, at: usize) -> Option<&mut Place> {
         self.places.get_mut(at)?.as_mut().map(|(_, place)| place)
@@ -85,11 +93,34 @@ impl Table {
 
     /// A place is to be stepped.
     pub fn mark_ready(&mut self, at: usize) {
-        self.ready.push_back(at);
+        if let Some(is_ready) = self.is_ready.get_mut(at)
+            && !std::mem::replace(is_ready, true)
+        {
+            self.ready.push_back(at);
+        }
     }
 
     /// The places to be stepped now. Those that are marked meanwhile wait for the next time.
     pub fn take_ready(&mut self) -> VecDeque<usize> {
+        self.is_ready.fill(false);
         std::mem::take(&mut self.ready)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_stepped_once_however_often_it_was_marked() {
+        let mut table = Table::default();
+        let at = table.insert(Some(ChannelId(1)), Place::Asked { request: Vec::new() });
+        for _ in 0..1000 {
+            table.mark_ready(at);
+        }
+        assert_eq!(table.take_ready(), [at]);
+        assert!(table.take_ready().is_empty());
+        table.mark_ready(at);
+        assert_eq!(table.take_ready(), [at], "the next time it is again");
     }
 }

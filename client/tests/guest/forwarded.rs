@@ -36,6 +36,14 @@ impl Stream for UnixStream {
     }
 }
 
+/// Somebody listens there: a socket has its file before it takes connections. Not by connecting, which would be a connection.
+pub fn is_listening(path: &Path) -> bool {
+    const ACCEPTS: &str = "00010000";
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    let mut lines = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.any(|line| line.len() == 8 && line[3] == ACCEPTS && Path::new(line[7]) == path)
+}
+
 /// Connects to a Unix socket; reads fail after the deadline.
 pub fn unix(path: impl AsRef<Path>) -> UnixStream {
     let stream = UnixStream::connect(path).unwrap();
@@ -159,6 +167,6 @@ impl Forwarding {
     /// Waits until something listens at `path`.
     #[track_caller]
     pub fn wait_for(&self, path: &Path) {
-        until("it listens", || path.exists());
+        until("it listens", || is_listening(path));
     }
 }

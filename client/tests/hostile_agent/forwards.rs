@@ -1,14 +1,17 @@
 //! Connections that an agent makes up, or breaks (`PROTOCOL.md` ).
 
+use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use rustix::process::Signal;
+use socket2::{Domain, SockAddr, Socket, Type};
 use vsock_shell_proto::code::CloseCode;
 
 use crate::guest::forwarded::{serve_unix, sum_up, tcp};
 use crate::guest::wire::{Wire, field, frame, hello, kind};
-use crate::guest::{DEADLINE, Running, TARGET};
+use crate::guest::{DEADLINE, Running, TARGET, until};
 use crate::{Stage, accepted, hear_request, is_found_out};
 
 const EXEC: u8 = 1;
@@ -128,5 +131,85 @@ fn r_9_17_a_connection_that_fails_in_any_way_is_one_that_broke() {
         // What runs beside it does not notice.
         wire.say(&[crate::exited(3)]);
         assert_eq!(client.finish(b"").status(), 3, "{case}");
+    }
+}
+
+/// A Unix socket whose queue is full, so that who connects to it waits; and who fills it.
+fn full(path: &std::path::Path) -> (UnixListener, Vec<UnixStream>) {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    socket.bind(&SockAddr::unix(path).unwrap()).unwrap();
+    socket.listen(0).unwrap();
+    (socket.into(), vec![UnixStream::connect(path).unwrap()])
+}
+
+#[test]
+fn r_9_18_a_channel_that_is_used_again_does_not_get_what_was_meant_for_the_one_before() {
+    let stage = Stage::new();
+    let paths = ["first", "second"].map(|name| stage.directory.path(name));
+    let [(first, _filled), (second, _filling)] = paths.each_ref().map(|path| full(path));
+    let specs = paths.each_ref().map(|path| format!("0:{}", path.display()));
+    let words = ["-q", "--reconnect", "0", "-R", &specs[0], "-R", &specs[1], "-N", TARGET];
+    let (client, mut wire) = stage.created(&words);
+    wire.say(&[hello(60_000)]);
+    hear_request(&mut wire);
+    hear_request(&mut wire);
+    let threads = || fs::read_dir(format!("/proc/{}/task", client.0.id())).unwrap().count();
+    let before = threads();
+    wire.say(&[accepted(), frame(kind::ACCEPTED, 0, 2, &[0; 8])]);
+    wire.say(&[came(CONNECT, &listener(0)), frame(kind::RESET, 0, 1, &[3, 0, 0, 0])]);
+    wire.next(kind::RELEASE);
+    wire.say(&[
+        came(CONNECT, &listener(2)),
+        frame(kind::DATA, 0, 1, b"second"),
+        frame(kind::FINISH, 0, 1, b""),
+    ]);
+    until("the client connects to both", || threads() == before + 2);
+    // Who filled the queue, and then the connection that nobody wants any more.
+    drop(first.accept().unwrap());
+    let mut said = Vec::new();
+    first.accept().unwrap().0.read_to_end(&mut said).unwrap();
+    assert_eq!(said, b"");
+    drop(second.accept().unwrap());
+    second.accept().unwrap().0.read_to_end(&mut said).unwrap();
+    assert_eq!(said, b"second");
+    client.signal(Signal::TERM);
+}
+
+#[test]
+fn a_listener_that_the_agent_ends_is_told_and_its_number_is_another_ones() {
+    let stage = Stage::new();
+    for (case, end) in [
+        (
+            "exit",
+            [
+                frame(kind::FINISH, 1, 0, b""),
+                frame(kind::FINISH, 2, 0, b""),
+                frame(kind::EXIT, 0, 0, &[0; 8]),
+            ]
+            .concat(),
+        ),
+        ("reset", frame(kind::RESET, 0, 0, &[3, 0, 0, 0])),
+    ] {
+        let words = ["--reconnect", "0", "-R", "7:nowhere:1", "-N", TARGET];
+        // Before it listens the client goes no further.
+        if case == "reset" {
+            let (client, mut wire) = stage.created(&words);
+            wire.say(&[hello(60_000)]);
+            hear_request(&mut wire);
+            wire.say(&[frame(kind::RESET, 0, 0, &[3, 0, 0, 0])]);
+            client.finish(b"").failed(255, &["localhost:7", "the agent has ended it"]);
+        }
+        let words = ["--reconnect", "0", "-R", "7:nowhere:1", TARGET, "--", "cat"];
+        let (client, mut wire) = stage.created(&words);
+        wire.say(&[hello(60_000)]);
+        hear_request(&mut wire);
+        wire.say(&[accepted()]);
+        hear_request(&mut wire);
+        let finished = [frame(kind::FINISH, 1, 2, b""), frame(kind::FINISH, 2, 2, b"")].concat();
+        let exit = frame(kind::EXIT, 0, 2, &[0, 0, 0, 0, 3, 0, 0, 0]);
+        wire.say(&[end, frame(kind::ACCEPTED, 0, 2, &[0; 8]), finished, exit]);
+        let finished = client.finish(b"");
+        assert_eq!(finished.status(), 3, "{case}: {finished:?}");
+        assert!(finished.stderr().contains("no longer listens on localhost:7"), "{case}: {finished:?}");
     }
 }
