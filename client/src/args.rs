@@ -22,7 +22,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::flags::{Use, VERBS, Verb};
-use crate::invocation::{Action, Ask, DEFAULT_ESCAPE, Invocation, Job, Power, Wish};
+use crate::invocation::{Action, Ask, DEFAULT_ESCAPE, DEFAULT_TIMEOUT, Doctor, Invocation, Job, Power, Wish};
 use crate::names::Names;
 use crate::options::{Options, complaint};
 use crate::signal_name::number_of;
@@ -122,6 +122,7 @@ where
         Use::Each => words.into_each(),
         Use::Targets => words.into_targets(),
         Use::SshConfig => words.into_ssh_config(),
+        Use::Doctor => words.into_doctor(),
         Use::KeyGen => words.into_key(),
         Use::Completions => words.into_completions(),
         Use::Manual => words.into_manual(),
@@ -251,6 +252,17 @@ impl<'n> Words<'n> {
         }
         let target = self.target()?;
         Ok(Ask { target, is_json: self.options.is_json, settings: self.options.settings() })
+    }
+
+    fn into_doctor(self) -> Result<Invocation, ArgsError> {
+        self.options.refuse_except(Use::Doctor)?;
+        if let (true, Some(spelled)) = (self.operands.is_empty(), self.options.first_except("json")) {
+            return fail(format!("{spelled} is about one agent; write doctor TARGET, or leave it out"));
+        }
+        let (is_json, timeout) = (self.options.is_json, self.options.settings().patience.connect);
+        let timeout = if timeout.is_zero() { DEFAULT_TIMEOUT } else { timeout };
+        let target = if self.operands.is_empty() { None } else { Some(self.into_ask()?.target) };
+        Ok(Invocation::Doctor(Doctor { target, timeout, is_json }))
     }
 
     fn into_job(mut self, wish: Wish) -> Result<Invocation, ArgsError> {

@@ -43,6 +43,11 @@ impl Client {
         Ok(Self { connection, user: target.user.clone(), forwards: None })
     }
 
+    /// One over a session that has begun, in which nobody is named.
+    pub(crate) fn over(connection: Connection) -> Self {
+        Self { connection, user: None, forwards: None }
+    }
+
     /// The same, with connections that are forwarded beside everything that is done. `is_quiet`: nothing is told of them.
     ///
     /// # Errors

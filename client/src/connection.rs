@@ -5,6 +5,7 @@
 mod batch;
 mod capacity;
 mod drain;
+mod single;
 mod transmit;
 
 use std::sync::Arc;
@@ -39,7 +40,7 @@ use transmit::send;
 pub(crate) type Core = Session<Vec<u8>, Vec<u8>, Vec<Channel>>;
 
 /// Name and version, for HELLO.
-const SOFTWARE: &str = concat!("vsock-shell ", env!("CARGO_PKG_VERSION"));
+pub(crate) const SOFTWARE: &str = concat!("vsock-shell ", env!("CARGO_PKG_VERSION"));
 /// Blocks for windows to grow into: each received flow reaches its largest window.
 const SURPLUS: usize = 8 * WINDOW_MAX / BLOCK_LEN;
 /// Bytes read from the stream at once.

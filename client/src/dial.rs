@@ -208,6 +208,11 @@ impl DialError {
         self.failure.is_final()
     }
 
+    /// In which step of the last try.
+    pub(crate) fn step(&self) -> Step {
+        self.failure.step
+    }
+
     /// Why, from the operating system where it said so.
     pub fn cause(&self) -> &io::Error {
         &self.failure.error

@@ -73,6 +73,7 @@ pub(crate) enum Use {
     Each,
     Targets,
     SshConfig,
+    Doctor,
     KeyGen,
     Completions,
     Manual,

@@ -59,6 +59,8 @@ pub enum Invocation {
     Targets(Targets),
     /// `ssh-config`: how ssh reaches guests.
     SshConfig(SshConfig),
+    /// `doctor`: why a guest cannot be reached.
+    Doctor(Doctor),
     /// `keygen`: a new key, into this file; `-` is standard output.
     KeyGen(PathBuf),
     /// `completions SHELL`: its script.
@@ -286,6 +288,17 @@ pub struct Each {
 pub struct Targets {
     /// Names and patterns, in the order in which they are told.
     pub known: Vec<Known>,
+    /// `--json`.
+    pub is_json: bool,
+}
+
+/// A diagnosis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doctor {
+    /// Which guest; `None`: of this machine.
+    pub target: Option<Target>,
+    /// `--timeout`: how long each answer is waited for; not zero.
+    pub timeout: Duration,
     /// `--json`.
     pub is_json: bool,
 }

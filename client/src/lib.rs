@@ -26,6 +26,7 @@ pub mod completions;
 pub mod config;
 mod connection;
 pub mod dial;
+pub mod doctor;
 mod drive;
 pub mod dry;
 pub mod error;

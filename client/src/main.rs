@@ -16,15 +16,16 @@ use vsock_shell::{args, completions, dry, help, key, manual, ssh_config, termina
 
 fn main() -> ExitCode {
     terminal::install_panic_hook();
-    let status = match args::parse_named(std::env::args_os().skip(1), &Names::here()) {
-        Ok(invocation) => run(invocation).unwrap_or_else(|error| complain(&error)),
+    let names = Names::here();
+    let status = match args::parse_named(std::env::args_os().skip(1), &names) {
+        Ok(invocation) => run(invocation, &names).unwrap_or_else(|error| complain(&error)),
         Err(error) => complain(&error),
     };
     ExitCode::from(status)
 }
 
 /// Does what was asked; the status to exit with.
-fn run(invocation: Invocation) -> Result<u8, Box<dyn Error>> {
+fn run(invocation: Invocation, names: &Names) -> Result<u8, Box<dyn Error>> {
     match invocation {
         Invocation::Help { verb, is_full } => print(&help::text(verb, is_full)),
         Invocation::Version => print(help::VERSION),
@@ -42,12 +43,13 @@ fn run(invocation: Invocation) -> Result<u8, Box<dyn Error>> {
         Invocation::Each(each) => Ok(perform::each(&each)),
         Invocation::Targets(targets) => Ok(perform::targets(&targets)),
         Invocation::Script(shell) => print(shell.script()),
-        Invocation::Complete(words) => print(&completions::answer(&words, &Names::here()).to_string()),
+        Invocation::Complete(words) => print(&completions::answer(&words, names).to_string()),
         Invocation::Manual => print(&manual::page()),
         Invocation::SshConfig(wish) => {
             let program = std::env::args_os().next().unwrap_or_else(|| env!("CARGO_PKG_NAME").into());
             print(&ssh_config::text(&wish, &program, &std::env::current_dir()?)?)
         }
+        Invocation::Doctor(doctor) => Ok(perform::doctor(&doctor, names)),
         Invocation::KeyGen(path) if path.as_os_str() == "-" => Ok(key::print().map(|()| 0)?),
         Invocation::KeyGen(path) => Ok(key::generate(&path).map(|()| 0)?),
     }

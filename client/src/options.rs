@@ -142,6 +142,12 @@ impl Options {
         given.flat_map(|(_, spelled, value)| [Some(spelled.into()), value.clone()]).flatten().collect()
     }
 
+    /// How the first flag given was spelled that does not have this word.
+    pub(crate) fn first_except(&self, long: &str) -> Option<&str> {
+        let other = self.given.iter().find(|(flag, ..)| flag.long != Some(long));
+        other.map(|(_, spelled, _)| spelled.as_str())
+    }
+
     /// Whether any flag was given.
     pub(crate) fn is_empty(&self) -> bool {
         self.given.is_empty()

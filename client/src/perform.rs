@@ -1,5 +1,6 @@
 //! Owns what each [`Invocation`](crate::invocation::Invocation) does, from the target to the exit status: the command line on top of the library.
 
+mod doctor;
 mod each;
 mod environment;
 mod forward;
@@ -37,6 +38,7 @@ use crate::text;
 use crate::trace::Detail;
 use crate::transfer::{self, Loaded, Report};
 
+pub use doctor::doctor;
 pub use each::each;
 pub use forward::pass;
 pub use fs::fs;

@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::key::id_text;
 use crate::target::Address;
 pub(crate) use dials::dial_told;
+pub(crate) use lines::denied_names;
 use lines::name;
 use reader::{Reader, Seen};
 use request::Requests;

@@ -173,3 +173,24 @@ fn a_port_whose_process_was_killed_gets_another() {
     until("another process serves the port", || line.keeper().is_some_and(|now| now != keeper));
     assert_eq!(line.run(&["--", "echo", "here"]).succeeded(), "here\n");
 }
+
+#[test]
+fn doctor_finds_the_agent_behind_a_line_and_leaves_one_that_is_used_alone() {
+    let line = Line::start();
+    let doctor = || Running::start(&mut line.command(&["doctor", &line.target()])).finish(b"");
+    let told = doctor();
+    assert!(told.succeeded().contains("ok   agent: vsock-shell-agent "), "{told:?}");
+    line.is_idle();
+    let mut user = Running::start(&mut line.command(&[&line.target(), "echo ready; cat"]));
+    read_line(user.0.stdout.as_mut().unwrap(), "ready");
+    let told = doctor();
+    assert_eq!(told.status(), 1, "{told:?}");
+    assert!(
+        told.stdout().contains(&format!("FAIL use: it is open in vsock-shell ({})", user.0.id())),
+        "{told:?}"
+    );
+    // Nothing of it has reached the one who uses it.
+    user.0.stdin.as_mut().unwrap().write_all(b"still\n").unwrap();
+    read_line(user.0.stdout.as_mut().unwrap(), "still");
+    user.finish(b"").succeeded();
+}

@@ -57,6 +57,12 @@ impl Proxy {
         self.child.try_wait()
     }
 
+    /// The same, waiting for it for [`FAREWELL`]: a stream ends a moment before the command.
+    pub(crate) fn wait_briefly(&mut self) -> Option<ExitStatus> {
+        self.leaves();
+        self.try_wait().ok().flatten()
+    }
+
     fn is_gone(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }

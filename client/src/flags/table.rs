@@ -19,6 +19,8 @@ const COMMAND: Uses = RUN.and(Uses::of(&[Use::Each]));
 const LIST: Uses = Uses::of(&[Use::Targets]);
 /// They have `--json` for what they tell.
 const QUESTIONS: Uses = Uses::of(&[Use::Info, Use::Jobs, Use::Fs, Use::System]);
+/// What finds out why an agent cannot be reached.
+const DOCTOR: Uses = Uses::of(&[Use::Doctor]);
 const JOB: Uses = Uses::of(&[Use::Attach, Use::Logs, Use::Kill, Use::Result]);
 /// What may take long.
 const LASTING: Uses = COMMAND.and(COPY).and(TRANSFER).and(PASS).and(QUESTIONS).and(JOB);
@@ -97,7 +99,7 @@ static REACHING: &[Flag] = &[
         "PORT",
         |options, name, word| values::set(&mut options.port, values::port(name, &word)),
         "port of the agent where TARGET names none (5000)",
-        TARGETS.and(LIST).and(SSH_CONFIG),
+        TARGETS.and(LIST).and(SSH_CONFIG).and(DOCTOR),
     ),
     value(
         "l",
@@ -122,7 +124,7 @@ static REACHING: &[Flag] = &[
         "SECONDS",
         |options, name, word| values::set(&mut options.timeout, values::seconds(name, &word)),
         "keep trying to connect for so long (2; with --listen for ever); 0: try once",
-        TARGETS.and(SSH_CONFIG),
+        TARGETS.and(SSH_CONFIG).and(DOCTOR),
     )
     .everyday(),
     value(
@@ -147,7 +149,7 @@ static REACHING: &[Flag] = &[
         "FILE",
         |options, name, word| values::set(&mut options.key, values::not_empty(name, word).map(PathBuf::from)),
         "the agent has to have the key in this file, and is shown that this side has it",
-        TARGETS.and(SSH_CONFIG),
+        TARGETS.and(SSH_CONFIG).and(DOCTOR),
     )
     .everyday(),
     value(
@@ -156,7 +158,7 @@ static REACHING: &[Flag] = &[
         "ID",
         |options, name, word| values::set(&mut options.boot_id, values::id(name, &word)),
         "with --key: end unless it is this boot of the guest",
-        TARGETS,
+        TARGETS.and(DOCTOR),
     ),
     value(
         "",
@@ -164,7 +166,7 @@ static REACHING: &[Flag] = &[
         "ID",
         |options, name, word| values::set(&mut options.machine_id, values::id(name, &word)),
         "with --key: end unless it is this guest",
-        TARGETS,
+        TARGETS.and(DOCTOR),
     ),
 ];
 
@@ -423,7 +425,7 @@ static SAYING: &[Flag] = &[
         "json",
         |options| options.is_json = true,
         "print one object: the result of a command, the summary of a copy, or what a verb tells",
-        COMMAND.and(COPY).and(QUESTIONS).and(LIST),
+        COMMAND.and(COPY).and(QUESTIONS).and(LIST).and(DOCTOR),
     )
     .everyday(),
     switch("q", "quiet", |options| options.is_quiet = true, "say less", TARGETS).everyday(),

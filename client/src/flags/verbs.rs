@@ -128,6 +128,13 @@ pub(crate) static VERBS: &[Verb] = &[
         "the guests that run here, the names configured, and who answers",
     ),
     verb(
+        "doctor",
+        Use::Doctor,
+        "[--json] [TARGET]",
+        "why a guest cannot be reached, or what this machine lacks, and what to do",
+    )
+    .more("The status is 0 where no check fails, 1 where one does, and 255 where nothing could be checked. --timeout is how long each answer is waited for. Nothing is executed in the guest."),
+    verb(
         "ssh-config",
         Use::SshConfig,
         "[--user USER] [--key FILE]",

@@ -79,7 +79,7 @@ pub(super) fn feature_names(bits: u64) -> String {
 }
 
 /// What is denied, by the words for it; 0 for nothing.
-pub(super) fn denied_names(bits: u32, between: &str) -> String {
+pub(crate) fn denied_names(bits: u32, between: &str) -> String {
     let mut names: Vec<String> = ability::names(bits).map(str::to_owned).collect();
     let others = bits & !ability::names(bits).filter_map(|name| ability::find(name.as_bytes())).sum::<u32>();
     if others != 0 || names.is_empty() {

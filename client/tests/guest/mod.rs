@@ -10,6 +10,7 @@ pub mod frames;
 pub mod jobs;
 pub mod keyed;
 pub mod mistakes;
+pub mod monitor;
 pub mod nobody;
 pub mod port;
 pub mod processes;
