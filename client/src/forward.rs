@@ -123,7 +123,7 @@ impl Forwards {
                 Forward::Remote(listen, to) => all.remotes.push(Remote::new(listen, to, user, false)?),
             }
         }
-        raise_limit();
+        local::raise_limit();
         Ok(all)
     }
 
@@ -503,12 +503,4 @@ impl Drop for Forwards {
             }
         }
     }
-}
-
-/// As many descriptors as this process may have: connections take one each.
-fn raise_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    _ = setrlimit(Resource::Nofile, limit);
 }

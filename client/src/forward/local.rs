@@ -253,3 +253,11 @@ fn connect(endpoint: &Endpoint) -> io::Result<OwnedFd> {
     rustix::io::ioctl_fionbio(&socket, true)?;
     Ok(socket)
 }
+
+/// As many descriptors as this process may have: connections take one each.
+pub(super) fn raise_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    _ = setrlimit(Resource::Nofile, limit);
+}
