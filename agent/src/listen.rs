@@ -98,6 +98,7 @@ impl AsFd for Listening {
     }
 }
 
+/// A socket that does not block.
 pub(crate) fn new_socket(family: AddressFamily) -> SystemResult<OwnedFd> {
     rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
 }
@@ -142,11 +143,17 @@ fn connect(peer: Peer<'_>, kind: SocketType, flags: SocketFlags) -> SystemResult
     }
 }
 
-#[inline(never)]
-fn open_vsock(port: u32) -> Result<Opened, ListenError> {
+/// A socket at a port of vsock, on whatever context id this machine has.
+pub(crate) fn bind_vsock(port: u32) -> Result<OwnedFd, ListenError> {
     let socket = new_socket(AddressFamily::VSOCK).map_err(failed(c"no vsock socket"))?;
     rustix::net::bind(&socket, &VsockAddress { cid: VsockAddress::ANY, port })
         .map_err(failed(c"cannot bind"))?;
+    Ok(socket)
+}
+
+#[inline(never)]
+fn open_vsock(port: u32) -> Result<Opened, ListenError> {
+    let socket = bind_vsock(port)?;
     rustix::net::listen(&socket, BACKLOG).map_err(failed(c"cannot listen"))?;
     Ok(Opened::Listening(Listening { socket, is_vsock: true, file: None }))
 }

@@ -32,7 +32,13 @@ fn copy(line: &[&str]) -> Copy {
 /// The line of complaint, which has to be one line and to hold every one of `words`.
 #[track_caller]
 pub(super) fn refused(line: &[&str], words: &[&str]) {
-    let text = match parse(line) {
+    is_refused(parse(line), line, words);
+}
+
+/// The same of what came of parsing it.
+#[track_caller]
+pub(super) fn is_refused(parsed: Result<Invocation, ArgsError>, line: &[&str], words: &[&str]) {
+    let text = match parsed {
         Ok(invocation) => panic!("{line:?}: {invocation:?}"),
         Err(error) => error.to_string(),
     };

@@ -228,12 +228,23 @@ impl Forwards {
 
     // What happens.
 
-    /// The agent has opened a channel for somebody who has come to a listener in the guest.
-    fn begin(&mut self, channel: ChannelId) {
-        self.table.insert(Some(channel), Place::Asked { request: Vec::new() });
+    /// Takes an event of one of these channels, and whatever the agent opens; whether it was one.
+    fn handle(&mut self, core: &mut Core, event: Event<'_>) -> bool {
+        match event {
+            // Somebody has come to a listener in the guest.
+            Event::Opened { channel, kind: ChannelKind::Connect } => {
+                self.table.insert(Some(channel), Place::Asked { request: Vec::new() });
+            }
+            Event::Opened { channel, .. } => core.refuse(channel, RefusalCode::Unsupported, 0, b""),
+            event => match event.channel().filter(|&channel| self.owns(channel)) {
+                Some(channel) => self.handle_own(core, channel, event),
+                None => return false,
+            },
+        }
+        true
     }
 
-    fn handle(&mut self, core: &mut Core, channel: ChannelId, event: Event<'_>) {
+    fn handle_own(&mut self, core: &mut Core, channel: ChannelId, event: Event<'_>) {
         if let Some(remote) = self.remotes.iter_mut().find(|remote| remote.channel == Some(channel)) {
             if remote.handle(core, event) {
                 let note = format!("the guest no longer listens on {}", remote.listen);

@@ -6,12 +6,13 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketAddrUnix, sockopt};
 use vsock_shell_proto::code::RefusalCode;
 use vsock_shell_proto::fields::{Fields, flag, tag};
 
 use super::identity::Identity;
 use super::request::{once, unknown};
+use crate::listen::new_socket;
 use crate::path::PathBuffer;
 use crate::resolve::Addresses;
 use crate::sys::socket::VsockAddress;
@@ -116,14 +117,6 @@ pub fn listening(host: &CStr) -> Option<Addresses> {
     }
 }
 
-/// A socket that does not block.
-///
-/// # Errors
-/// Of `socket(2)`.
-pub fn socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
-    rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
-}
-
 /// The family of an address.
 pub fn family(address: &IpAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
@@ -134,7 +127,7 @@ pub fn family(address: &IpAddr) -> AddressFamily {
 /// # Errors
 /// Of `connect(2)`, but EINPROGRESS.
 pub fn connect_tcp(address: IpAddr, port: u16) -> Result<OwnedFd, Errno> {
-    let socket = socket(family(&address))?;
+    let socket = new_socket(family(&address))?;
     // Without these it works too.
     let _ = sockopt::set_tcp_nodelay(&socket, true);
     let _ = sockopt::set_tcp_user_timeout(&socket, TCP_PATIENCE_MS);

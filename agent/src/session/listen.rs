@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, sockopt};
 use super::endpoint::{self, Endpoint, ForwardRequest};
 use super::identity::{Identity, Rights};
 use super::watch::{READ, Token, Watch};
-use crate::listen::{BACKLOG, ListenError, failed, refused};
+use crate::listen::{BACKLOG, ListenError, bind_vsock, failed, new_socket, refused};
 use crate::path::PathBuffer;
 use crate::socket_file::SocketFile;
 use crate::sys::socket::{VsockAddress, accept};
@@ -55,7 +55,10 @@ impl Listen {
         match request.endpoint {
             Endpoint::Tcp(host, port) => listen.open_tcp(host, port)?,
             Endpoint::Unix(path) => listen.open_unix(path, request.is_private, identity)?,
-            Endpoint::Vsock(VsockAddress { cid: VsockAddress::ANY, port }) => listen.open_vsock(port)?,
+            Endpoint::Vsock(VsockAddress { cid: VsockAddress::ANY, port }) => {
+                let _ = listen.sockets.try_push(bind_vsock(port)?);
+                listen.port = port;
+            }
             Endpoint::Vsock(_) => return refused(c"an agent listens on every context id it has"),
         }
         for socket in &listen.sockets {
@@ -109,7 +112,7 @@ impl Listen {
         let mut buffer = PathBuffer::new();
         let path =
             endpoint::absolute(path, &identity, &mut buffer).map_err(failed(c"cannot use this path"))?;
-        let socket = endpoint::socket(AddressFamily::UNIX).map_err(failed(c"no socket"))?;
+        let socket = new_socket(AddressFamily::UNIX).map_err(failed(c"no socket"))?;
         if endpoint::is_abstract(path) {
             let address = endpoint::unix_address(path).map_err(failed(c"cannot use this path"))?;
             rustix::net::bind(&socket, &address).map_err(failed(c"cannot bind"))?;
@@ -128,16 +131,6 @@ impl Listen {
             })?;
             self.file = Some(OwnFile { file, has_directory: is_private, rights });
         }
-        let _ = self.sockets.try_push(socket);
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn open_vsock(&mut self, port: u32) -> Result<(), ListenError> {
-        let socket = endpoint::socket(AddressFamily::VSOCK).map_err(failed(c"no vsock socket"))?;
-        rustix::net::bind(&socket, &VsockAddress { cid: VsockAddress::ANY, port })
-            .map_err(failed(c"cannot bind"))?;
-        self.port = port;
         let _ = self.sockets.try_push(socket);
         Ok(())
     }
@@ -185,7 +178,7 @@ fn with_parent(path: &CStr, work: impl FnOnce(&CStr) -> Result<(), Errno>) -> Re
 
 /// A socket at this address, and its port.
 fn bind_tcp(address: IpAddr, port: u16) -> Result<(OwnedFd, u16), Errno> {
-    let socket = endpoint::socket(endpoint::family(&address))?;
+    let socket = new_socket(endpoint::family(&address))?;
     // Without these it works too, as long as nobody has listened there before.
     let _ = sockopt::set_socket_reuseaddr(&socket, true);
     if address.is_ipv6() {

@@ -24,6 +24,7 @@ use super::request::number;
 use super::tasks::Step;
 use super::watch::{READ_WRITE, Readiness, Token, Watch};
 use super::{Core, PIECES_MAX};
+use crate::listen::new_socket;
 use crate::path::PathBuffer;
 use crate::resolve::{self, Addresses, Unresolved};
 use crate::sys::socket::VsockAddress;
@@ -168,7 +169,7 @@ impl Stream {
                     endpoint::connect_tcp(address, *port)
                 }
                 To::Unix(address, rights) => {
-                    let socket = endpoint::socket(AddressFamily::UNIX);
+                    let socket = new_socket(AddressFamily::UNIX);
                     match socket.and_then(|socket| rights.with(|| endpoint::connect(socket, address))) {
                         Err(Errno::AGAIN) => return Attempt::Later,
                         begun => {
@@ -178,7 +179,7 @@ impl Stream {
                     }
                 }
                 To::Vsock(address) => {
-                    let begun = endpoint::socket(AddressFamily::VSOCK)
+                    let begun = new_socket(AddressFamily::VSOCK)
                         .and_then(|socket| endpoint::connect(socket, address));
                     self.to = To::Nothing;
                     begun
@@ -263,7 +264,8 @@ impl Stream {
         if self.state != State::Open || !self.writes || !self.writable {
             return 0;
         }
-        self.write(core, &mut pieces.iter().copied())
+        let written = self.write(&mut pieces.iter().copied());
+        self.judge(core, written)
     }
 
     /// Does what can be done now.
@@ -345,23 +347,20 @@ impl Stream {
                 }
                 break;
             }
-            let taken = {
-                let mut slices = [IoSlice::new(&[]); PIECES_MAX];
-                gather(&mut slices, &mut core.parked_pieces(self.channel, flow));
-                self.fd.as_ref().map_or(Err(Errno::PIPE), |socket| rustix::io::writev(socket, &slices))
-            };
-            let taken = self.judge(core, taken);
+            let written = self.write(&mut core.parked_pieces(self.channel, flow));
+            let taken = self.judge(core, written);
             core.consume(self.channel, flow, taken);
             fed |= taken > 0;
         }
         fed
     }
 
-    fn write(&mut self, core: &mut Core, pieces: &mut dyn Iterator<Item = &[u8]>) -> usize {
+    fn write(&self, pieces: &mut dyn Iterator<Item = &[u8]>) -> Result<usize, Errno> {
         let mut slices = [IoSlice::new(&[]); PIECES_MAX];
-        gather(&mut slices, pieces);
-        let written = self.fd.as_ref().map_or(Err(Errno::PIPE), |socket| rustix::io::writev(socket, &slices));
-        self.judge(core, written)
+        for (slice, piece) in slices.iter_mut().zip(pieces) {
+            *slice = IoSlice::new(piece);
+        }
+        self.fd.as_ref().map_or(Err(Errno::PIPE), |socket| rustix::io::writev(socket, &slices))
     }
 
     /// What became of a write: how many bytes it took.
@@ -419,11 +418,5 @@ impl Stream {
     fn end_reading(&mut self, core: &mut Core) {
         self.reads = false;
         core.finish(self.channel, self.flows().1);
-    }
-}
-
-fn gather<'p>(slices: &mut [IoSlice<'p>], pieces: &mut dyn Iterator<Item = &'p [u8]>) {
-    for (slice, piece) in slices.iter_mut().zip(pieces) {
-        *slice = IoSlice::new(piece);
     }
 }

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::args::parse_named;
+use crate::args::tests::is_refused;
 use crate::config::{Config, Vocabulary};
 use crate::guests::{Guest, Monitor};
 use crate::invocation::{Ask, Copy, Each, Invocation, Run, Targets};
@@ -91,13 +92,7 @@ fn each(line: &[&str]) -> Each {
 
 #[track_caller]
 fn refused(line: &[&str], words: &[&str]) {
-    let error = match parse_named(line, &names()) {
-        Ok(invocation) => panic!("{line:?}: {invocation:?}"),
-        Err(error) => error.to_string(),
-    };
-    for word in words {
-        assert!(error.contains(word), "{line:?}: no {word:?} in {error}");
-    }
+    is_refused(parse_named(line, &names()), line, words);
 }
 
 #[track_caller]

@@ -3,8 +3,7 @@
 use std::time::Instant as Clock;
 
 use rustix::event::{PollFd, PollFlags};
-use vsock_shell_proto::code::RefusalCode;
-use vsock_shell_proto::frame::{ChannelId, ChannelKind, Flow};
+use vsock_shell_proto::frame::{ChannelId, Flow};
 use vsock_shell_proto::mux::Event;
 
 use super::Forwards;
@@ -13,25 +12,6 @@ use crate::drive::Task;
 use crate::error::Error;
 use crate::signals::{Signals, arm};
 use crate::text;
-
-/// The channel that an event is about.
-fn channel_of(event: &Event<'_>) -> Option<ChannelId> {
-    match *event {
-        Event::Opened { channel, .. }
-        | Event::Accepted { channel, .. }
-        | Event::Refused { channel, .. }
-        | Event::Data { channel, .. }
-        | Event::Finished { channel, .. }
-        | Event::Stopped { channel, .. }
-        | Event::Credit { channel, .. }
-        | Event::Signal { channel, .. }
-        | Event::Resized { channel, .. }
-        | Event::Detach { channel, .. }
-        | Event::Exited { channel, .. }
-        | Event::Reset { channel, .. } => Some(channel),
-        Event::Hello | Event::Closed { .. } => None,
-    }
-}
 
 /// Another task, and connections that are forwarded beside it.
 pub(crate) struct Beside<'t> {
@@ -42,17 +22,8 @@ pub(crate) struct Beside<'t> {
 
 impl Task for Beside<'_> {
     fn handle(&mut self, core: &mut Core, event: Event<'_>) {
-        match channel_of(&event) {
-            Some(channel) if matches!(event, Event::Opened { .. }) => {
-                let Event::Opened { kind, .. } = event else { return };
-                if kind == ChannelKind::Connect {
-                    self.forwards.begin(channel);
-                } else {
-                    core.refuse(channel, RefusalCode::Unsupported, 0, b"");
-                }
-            }
-            Some(channel) if self.forwards.owns(channel) => self.forwards.handle(core, channel, event),
-            _ => self.task.handle(core, event),
+        if !self.forwards.handle(core, event) {
+            self.task.handle(core, event);
         }
     }
 
@@ -113,8 +84,8 @@ pub(super) struct Establishing<'f>(pub(super) &'f mut Forwards);
 
 impl Task for Establishing<'_> {
     fn handle(&mut self, core: &mut Core, event: Event<'_>) {
-        let (mut nothing, is_quiet) = (Waiting { signals: None, is_signalled: false }, true);
-        Beside { task: &mut nothing, forwards: self.0, is_quiet }.handle(core, event);
+        // There is nothing else yet that an event could be about.
+        self.0.handle(core, event);
     }
 
     fn take(&mut self, core: &mut Core, channel: ChannelId, flow: Flow, pieces: &[&[u8]]) -> usize {

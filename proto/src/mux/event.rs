@@ -103,6 +103,28 @@ pub enum Event<'i> {
     },
 }
 
+impl Event<'_> {
+    /// The channel that it is about; none where it is about the session.
+    #[must_use]
+    pub const fn channel(&self) -> Option<ChannelId> {
+        match *self {
+            Self::Opened { channel, .. }
+            | Self::Accepted { channel, .. }
+            | Self::Refused { channel, .. }
+            | Self::Data { channel, .. }
+            | Self::Finished { channel, .. }
+            | Self::Stopped { channel, .. }
+            | Self::Credit { channel, .. }
+            | Self::Signal { channel, .. }
+            | Self::Resized { channel, .. }
+            | Self::Detach { channel, .. }
+            | Self::Exited { channel, .. }
+            | Self::Reset { channel, .. } => Some(channel),
+            Self::Hello | Self::Closed { .. } => None,
+        }
+    }
+}
+
 /// No channel can be opened now: as many are open as the peer or our own table takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooMany;
