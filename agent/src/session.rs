@@ -10,6 +10,7 @@ pub mod base;
 mod detach;
 pub mod door;
 pub mod dying;
+mod ending;
 pub mod endpoint;
 pub mod ends;
 pub mod exec;
@@ -478,52 +479,6 @@ impl<'c> Driver<'c> {
                 continue;
             }
             self.tasks.handle_ended(pid, exec::outcome(status));
-        }
-    }
-
-    /// The session has ended and nothing is left to send, or it has had its time.
-    fn is_over(&mut self) -> bool {
-        let ended = self.core.end().is_some();
-        if ended {
-            self.linger();
-        }
-        let said = ended && !self.core.link().can_transmit() && !self.transport.is_pending();
-        said || self.ends_at.is_some_and(|until| until <= self.now.micros())
-    }
-
-    /// From now on what is unsent has only so much time.
-    #[inline(never)]
-    fn linger(&mut self) {
-        let until = self.now.micros() + LINGER_US;
-        self.ends_at.get_or_insert(until);
-    }
-
-    /// Ends what still runs, and waits for it.
-    fn end(&mut self) {
-        self.door = None;
-        self.transport.close();
-        self.tasks.remove_all(&mut |task| match task {
-            Task::Exec(exec) => exec.hang_up(&mut self.dying),
-            Task::Stream(stream) => stream.end(),
-            _ => {}
-        });
-        self.ends_at = None;
-        self.core.detach();
-        self.reap();
-        while let Some(deadline) = self.dying.deadline_us() {
-            let mut children = false;
-            let signals = &self.signals;
-            self.watch.wait(Some(deadline.saturating_sub(now_us())), &mut |token, _| {
-                if let Token::Signals = token {
-                    while let Some(number) = signals.next() {
-                        children |= number == Signal::CHILD.as_raw();
-                    }
-                }
-            });
-            self.dying.kill_due(now_us());
-            if children {
-                self.reap();
-            }
         }
     }
 }

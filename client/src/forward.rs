@@ -4,6 +4,7 @@
 //! All sockets are watched by one epoll descriptor, which the `poll` of the loop watches, so that hundreds of them cost no
 //! more than a few.
 
+mod arrivals;
 mod beside;
 mod greeting;
 mod local;
@@ -31,9 +32,10 @@ use crate::error::{Error, Refusal};
 use crate::request::Request;
 use crate::text;
 
+use arrivals::REQUEST_MAX;
 use beside::Establishing;
 pub(crate) use beside::{Beside, Waiting};
-use local::{Connected, Connector, Listener};
+use local::{Connector, Listener};
 use remote::Remote;
 pub use spec::{Endpoint, Forward, parse, parse_destination};
 use stream::{Step, Stream};
@@ -41,8 +43,6 @@ use table::{Place, Table};
 
 /// Connections that are taken, or events, in one go.
 const BATCH: usize = 64;
-/// Bytes of a request of the agent's: the number of a listener is eight.
-const REQUEST_MAX: usize = 512;
 /// Failed connections that are told one by one; the others are counted.
 const NOTES_MAX: usize = 16;
 
@@ -280,45 +280,6 @@ impl Forwards {
         self.table.mark_ready(at);
     }
 
-    /// The agent has said for which listener somebody has come.
-    fn answer(&mut self, core: &mut Core, channel: ChannelId, at: usize, request: &[u8]) {
-        let listener = if request.len() < REQUEST_MAX {
-            remote::parse_listener(request)
-        } else {
-            Err(RefusalCode::TooLarge)
-        };
-        let found = listener.and_then(|listener| {
-            let is_meant = |remote: &&Remote| remote.is_of(listener);
-            self.remotes.iter().find(is_meant).ok_or(RefusalCode::NotFound)
-        });
-        let remote = match found {
-            Ok(remote) => remote,
-            Err(code) => {
-                self.table.remove(at);
-                core.refuse(channel, code, 0, b"");
-                return;
-            }
-        };
-        let label = format!("{} in the guest to {}", remote.listen, remote.to);
-        match self.connector.connect(channel, &remote.to) {
-            Ok(attempt) => {
-                if let Some(place) = self.table.at(at) {
-                    *place = Place::Connecting { label, attempt };
-                }
-            }
-            Err(error) => self.refuse(core, channel, at, &label, &error),
-        }
-    }
-
-    fn refuse(&mut self, core: &mut Core, channel: ChannelId, at: usize, label: &str, error: &io::Error) {
-        self.table.remove(at);
-        self.note(format!("{label}: {}", text::reason(error)));
-        match error.raw_os_error() {
-            Some(errno) => core.refuse(channel, RefusalCode::System, errno.unsigned_abs(), b"cannot connect"),
-            None => core.refuse(channel, RefusalCode::NotFound, 0, b"there is no such host"),
-        }
-    }
-
     fn take(&mut self, core: &mut Core, channel: ChannelId, flow: Flow, pieces: &[&[u8]]) -> usize {
         let Some((at, place)) = self.table.of(channel) else { return 0 };
         let taken = match place {
@@ -385,31 +346,6 @@ impl Forwards {
             moved |= self.step_place(core, at);
         }
         moved
-    }
-
-    fn handle_connected(&mut self, core: &mut Core, connected: Connected) {
-        let channel = connected.channel;
-        let Some((at, Place::Connecting { label, attempt })) = self.table.of(channel) else { return };
-        if *attempt != connected.attempt {
-            // It was for who had this channel before.
-            return;
-        }
-        let label = std::mem::take(label);
-        let watched = connected.socket.and_then(|socket| {
-            let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP;
-            self.watch(Token::Place(at), &socket, interest).map(|()| socket)
-        });
-        match watched {
-            Ok(socket) => {
-                core.accept(channel, 0);
-                let stream = Stream::connected(channel, socket);
-                if let Some(place) = self.table.at(at) {
-                    *place = Place::Stream { stream, label };
-                }
-                self.table.mark_ready(at);
-            }
-            Err(error) => self.refuse(core, channel, at, &label, &error),
-        }
     }
 
     /// Takes those who have come to a listener of ours, as long as there are channels.
