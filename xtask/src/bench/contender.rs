@@ -191,6 +191,45 @@ impl Rig {
     }
 }
 
+/// Forwarding, which is no task of one process: everybody stays up, and listens.
+impl Rig {
+    /// Lets `contender` listen at `here`, for connections that lead to `there` by way of its server; none when it has no such
+    /// thing. What comes back has to be kept.
+    pub fn forwarders(&self, contender: Contender, here: &Path, there: &Path) -> Result<Option<Vec<Server>>> {
+        let forward = format!("{}:{}", here.display(), there.display());
+        match contender {
+            Contender::Ours => {
+                let target = format!("unix:{}", self.scratch.path("agent.sock").display());
+                let mut client = Command::new(&self.client);
+                client.args(["-N", "-L", &forward, &target]);
+                self.listener("vsock-shell -L", &mut client, here).map(|server| Some(vec![server]))
+            }
+            Contender::OpenSsh => {
+                let Some(ssh) = &self.openssh else { return Ok(None) };
+                self.listener("ssh -L", &mut ssh.forwarder(&forward), here).map(|server| Some(vec![server]))
+            }
+            Contender::Socat => {
+                let between = self.scratch.path("socat-between.sock");
+                let relay = |from: &Path, to: &Path| {
+                    let mut socat = Command::new("socat");
+                    socat.args(["-b", "262144"]);
+                    socat.arg(format!("UNIX-LISTEN:{},fork,backlog=128", from.display()));
+                    socat.arg(format!("UNIX-CONNECT:{}", to.display()));
+                    self.listener("socat", &mut socat, from)
+                };
+                Ok(Some(vec![relay(&between, there)?, relay(here, &between)?]))
+            }
+            Contender::Floor | Contender::Dropbear | Contender::Rsync => Ok(None),
+        }
+    }
+
+    fn listener(&self, name: &str, command: &mut Command, socket: &Path) -> Result<Server> {
+        let mut server = Server::start(name, command, &self.log())?;
+        server.listens(socket)?;
+        Ok(server)
+    }
+}
+
 /// `tar` of a folder, into an address of socat's.
 fn packed(folder: &Path, address: &str) -> Command {
     let mut tar = Command::new("sh");

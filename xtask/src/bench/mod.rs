@@ -3,12 +3,13 @@
 //! Everybody works over a Unix socket in the same private tmpfs folder, in the same run, round by round in rotating order;
 //! a cell is the median of the rounds, a ratio is the median of the rounds' ratios, and the first round is thrown away.
 //! `rig` sets the servers up, `contender` says how each contender does each task, `peers` keeps ssh and dropbear in their private
-//! corner, `latency`, `bulk`, `echo`, `memory`, `guest`, `resume`, `trees` and `digest` measure, `stats` and `table` condense, `report` writes it down.
+//! corner, `latency`, `bulk`, `echo`, `memory`, `guest`, `resume`, `trees`, `forward` and `digest` measure, `stats` and `table` condense, `report` writes it down.
 
 mod bulk;
 mod contender;
 mod digest;
 mod echo;
+mod forward;
 mod guest;
 mod latency;
 mod memory;
@@ -34,7 +35,7 @@ use rig::Rig;
 use table::Row;
 
 /// How many rows there are.
-const ROWS: u8 = 8;
+const ROWS: u8 = 9;
 
 /// Where everybody looks for programs: what a login gives root.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -120,6 +121,7 @@ fn measure(options: &Options) -> Result<()> {
             6 => guest::rows(&rig, options),
             7 => resume::rows(&rig, options),
             8 => trees::rows(&rig, options),
+            9 => forward::rows(&rig, options),
             _ => memory::rows(&rig, options),
         };
         match measured {

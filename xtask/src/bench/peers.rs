@@ -104,6 +104,20 @@ impl OpenSsh {
         ssh
     }
 
+    /// How it forwards, by the word of its `-L`.
+    pub fn forwarder(&self, forward: &str) -> Command {
+        let mut ssh = Command::new("ssh");
+        ssh.arg("-F").arg(&self.config).args([
+            "-o",
+            "ExitOnForwardFailure=yes",
+            "-N",
+            "-L",
+            forward,
+            "guest",
+        ]);
+        ssh
+    }
+
     /// How rsync does a task over it.
     pub fn rsync_job(&self, task: &Task<'_>) -> Option<Command> {
         if !task.is_tree() {

@@ -10,6 +10,8 @@ pub enum Unit {
     Seconds,
     /// Seconds for so many bytes, shown as a rate; less is better, and ratios to the floor are those of the rates.
     Rate(u64),
+    /// Seconds for so many of what is counted, shown as a number a second, otherwise as a rate.
+    Often(u64),
     /// Bytes; less is better.
     Bytes,
     /// A part of something else, 1 being all of it; less is better.
@@ -127,7 +129,7 @@ impl Row {
     fn floor_ratio(&self) -> Option<Spread> {
         let (ours, floor) = (self.values(Contender::Ours)?, self.values(Contender::Floor)?);
         match self.unit {
-            Unit::Rate(_) => ratio(floor, ours),
+            Unit::Rate(_) | Unit::Often(_) => ratio(floor, ours),
             _ => ratio(ours, floor),
         }
     }
@@ -143,6 +145,7 @@ impl Row {
             Unit::Seconds if value < 1.0 => format!("{:.2} ms", value * 1e3),
             Unit::Seconds => format!("{value:.2} s"),
             Unit::Rate(bytes) => format!("{:.0} MB/s", bytes as f64 / value / 1e6),
+            Unit::Often(count) => format!("{:.0} /s", count as f64 / value),
             Unit::Bytes => bytes_text(value),
             Unit::Part => format!("{:.1} %", value * 1e2),
         }
@@ -202,6 +205,14 @@ mod tests {
             row(Unit::Part, vec![Goal::AtMostPart(0.1)], 0.11, 1.0).verdicts(),
             "≤ 10.0 %: **missed**"
         );
+    }
+
+    #[test]
+    fn what_is_counted_is_told_by_how_often_it_happens() {
+        let row = row(Unit::Often(100), vec![Goal::FloorRate(0.8)], 1.25, 0.625);
+        assert_eq!(row.cell(Contender::Ours), "80 /s");
+        assert_eq!(row.cell(Contender::OpenSsh), "160 /s (0.50×)");
+        assert_eq!((row.to_floor().as_str(), row.verdicts().as_str()), ("0.80", "≥ 0.8 of floor: met"));
     }
 
     #[test]
