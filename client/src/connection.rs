@@ -44,9 +44,9 @@ pub(crate) const SOFTWARE: &str = concat!("vsock-shell ", env!("CARGO_PKG_VERSIO
 /// Blocks for windows to grow into: each received flow reaches its largest window.
 const SURPLUS: usize = 8 * WINDOW_MAX / BLOCK_LEN;
 /// Bytes read from the stream at once.
-const INPUT_LEN: usize = 256 * 1024;
+pub(crate) const INPUT_LEN: usize = 256 * 1024;
 /// Bytes asked of the kernel for a socket's send buffer; it gives what `net.core.wmem_max` allows.
-const SEND_BUFFER: usize = 512 * 1024;
+pub(crate) const SEND_BUFFER: usize = 512 * 1024;
 /// How long an agent behind a port may take to answer at first; the longer it takes, the longer it may.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the agent has to confirm that the session is over.

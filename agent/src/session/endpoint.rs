@@ -12,6 +12,7 @@ use vsock_shell_proto::fields::{Fields, flag, tag};
 
 use super::identity::Identity;
 use super::request::{once, unknown};
+use super::transport::SEND_BUFFER;
 use crate::listen::new_socket;
 use crate::path::PathBuffer;
 use crate::resolve::Addresses;
@@ -120,6 +121,13 @@ pub fn listening(host: &CStr) -> Option<Addresses> {
 /// The family of an address.
 pub fn family(address: &IpAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
+}
+
+/// Lets a socket that is not TCP, whose buffer the kernel widens by itself, hold as much as the stream to the client. With less it is
+/// soon full, and what comes meanwhile has to be parked, which copies it.
+pub fn set_buffer(socket: &OwnedFd) {
+    // Without it works too.
+    let _ = sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER);
 }
 
 /// Begins to connect over TCP.

@@ -16,19 +16,21 @@ use rustix::net::{AddressFamily, Shutdown, SocketAddrUnix, shutdown, sockopt};
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
 use vsock_shell_proto::fields::{FIELD_HEADER_LEN, header, tag};
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
-use vsock_shell_proto::limits::FRAME_PAYLOAD_MAX;
+use vsock_shell_proto::limits::{BLOCK_LEN, FRAME_PAYLOAD_MAX};
 
 use super::endpoint::{self, Endpoint};
 use super::identity::{Identity, Rights};
 use super::request::number;
 use super::tasks::Step;
 use super::watch::{READ_WRITE, Readiness, Token, Watch};
-use super::{Core, PIECES_MAX};
+use super::{Core, INPUT_LEN};
 use crate::listen::new_socket;
 use crate::path::PathBuffer;
 use crate::resolve::{self, Addresses, Unresolved};
 use crate::sys::socket::VsockAddress;
 
+/// Parked blocks that one write takes: as many bytes as a read of the stream brings.
+const PIECES_MAX: usize = INPUT_LEN / BLOCK_LEN;
 /// Bytes of the request for who has come to a listener: one field of four bytes.
 const REQUEST_LEN: usize = FIELD_HEADER_LEN + 4;
 
@@ -127,7 +129,9 @@ impl Stream {
         watch: &Watch,
         place: usize,
     ) -> Result<Self, Errno> {
-        let _ = sockopt::set_tcp_nodelay(&socket, true);
+        if sockopt::set_tcp_nodelay(&socket, true).is_err() {
+            endpoint::set_buffer(&socket);
+        }
         watch.add(&socket, Token::Task { place, part: 0 }, READ_WRITE)?;
         let [a, b] = listener.0.to_le_bytes();
         let [tag, l0, l1, l2] = header(tag::LISTENER, 4).unwrap_or_default();
@@ -169,7 +173,7 @@ impl Stream {
                     endpoint::connect_tcp(address, *port)
                 }
                 To::Unix(address, rights) => {
-                    let socket = new_socket(AddressFamily::UNIX);
+                    let socket = new_socket(AddressFamily::UNIX).inspect(endpoint::set_buffer);
                     match socket.and_then(|socket| rights.with(|| endpoint::connect(socket, address))) {
                         Err(Errno::AGAIN) => return Attempt::Later,
                         begun => {

@@ -16,7 +16,7 @@ use super::{BULK_MIN, Core};
 use crate::clock::{now_ms, until};
 
 /// Bytes asked of the kernel for a socket's send buffer; it gives what `net.core.wmem_max` allows.
-const SEND_BUFFER: usize = 512 * 1024;
+pub const SEND_BUFFER: usize = 512 * 1024;
 
 /// The stream has ended, or failed: which of them does not matter (`R-1.3`).
 pub struct Lost;

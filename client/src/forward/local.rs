@@ -19,6 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use vsock_shell_proto::frame::ChannelId;
 
 use super::spec::Endpoint;
+use crate::connection::SEND_BUFFER;
 
 /// Connections that wait for being accepted; the kernel may take fewer.
 const BACKLOG: i32 = 1024;
@@ -78,7 +79,9 @@ impl Listener {
                 match accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                     Ok(connection) => {
                         self.is_ready = true;
-                        _ = sockopt::set_tcp_nodelay(&connection, true);
+                        if sockopt::set_tcp_nodelay(&connection, true).is_err() {
+                            set_buffer(&connection);
+                        }
                         return Some(connection);
                     }
                     Err(Errno::AGAIN) => {}
@@ -250,6 +253,9 @@ fn connect(endpoint: &Endpoint) -> io::Result<OwnedFd> {
         Endpoint::Unix(path) => UnixStream::connect(path)?.into(),
         Endpoint::Vsock(..) => return Err(io::ErrorKind::Unsupported.into()),
     };
+    if !matches!(endpoint, Endpoint::Tcp(..)) {
+        set_buffer(&socket);
+    }
     rustix::io::ioctl_fionbio(&socket, true)?;
     Ok(socket)
 }
@@ -260,4 +266,11 @@ pub(super) fn raise_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// Lets a socket that is not TCP, whose buffer the kernel widens by itself, hold as much as the stream to the agent. With less it is
+/// soon full, and what comes meanwhile has to be parked, which copies it.
+fn set_buffer(socket: &OwnedFd) {
+    // Without it works too.
+    _ = sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER);
 }

@@ -9,13 +9,13 @@ use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::net::{Shutdown, shutdown, sockopt};
 use vsock_shell_proto::code::{CloseCode, RefusalCode};
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
-use vsock_shell_proto::limits::FRAME_PAYLOAD_MAX;
+use vsock_shell_proto::limits::{BLOCK_LEN, FRAME_PAYLOAD_MAX};
 
 use super::socks::Reply;
-use crate::connection::Core;
+use crate::connection::{Core, INPUT_LEN};
 
-/// Pieces that one write takes.
-const PIECES_MAX: usize = 16;
+/// Pieces that one write takes: of parked blocks, as many bytes as a read of the stream brings.
+const PIECES_MAX: usize = INPUT_LEN / BLOCK_LEN;
 
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
