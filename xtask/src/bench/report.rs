@@ -88,6 +88,10 @@ than that peer) are medians of the ratios within a round, followed by their 10th
   the digests is the time that the slower of both sides' digests takes for as many files of bytes that lie in the cache, over that
   of the copy in the same round: both sides take it at the same time, so that, where each has a processor, the copy is slower by that
   part at most.
+* **9** One client that only forwards, one `ssh -N -L` with the sshd of row 1, and two socats that fork, the second in the place of the
+  agent; Unix sockets at both ends, and a far end in the bench itself that takes, sends or echoes. All are up all the time. Bulk goes through one connection, until
+  the last byte was taken; a connection of those that are counted is made, brings a byte there and one back, and is closed. p50 is taken
+  over 500 bytes on a connection that is open. There is no floor: socat is the least.
 ";
 
 /// What is not in the table, and why.
