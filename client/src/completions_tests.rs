@@ -154,7 +154,7 @@ fn names_are_those_of_the_configuration_and_of_guests_with_their_addresses() {
     let config = "[targets.box]\naddress = \"unix:/run/b\"\n[targets.\"ci-*\"]\naddress = \"3\"\n";
     let read = move || {
         let words = crate::config::Vocabulary { options: &[], verbs: &[] };
-        crate::config::Config::read_text(config, words)
+        crate::config::Config::read_text("configuration".as_ref(), config, None, words)
     };
     let guest = crate::guests::Guest {
         name: "vm".to_owned(),

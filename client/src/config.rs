@@ -130,21 +130,28 @@ impl Config {
                 Err(error) => return Err(unreadable(file, &reason(&error))),
             };
             let Ok(text) = str::from_utf8(&text) else { return Err(unreadable(file, "it is not UTF-8")) };
-            config.add(file::read(file, text, places.home.as_deref(), vocabulary)?);
+            config.add(Self::read_text(file, text, places.home.as_deref(), vocabulary)?);
         }
         Ok(config)
     }
 
-    /// What this text says, as that of a file named `configuration`.
-    #[cfg(test)]
-    pub(crate) fn read_text(text: &str, vocabulary: Vocabulary<'_>) -> Result<Self, ConfigError> {
-        Ok(Self { entries: file::read(Path::new("configuration"), text, None, vocabulary)? })
+    /// What this text says, which was read of `file`; `~/` at the beginning of a path is `home`.
+    ///
+    /// # Errors
+    /// It is not as it should be.
+    pub fn read_text(
+        file: &Path,
+        text: &str,
+        home: Option<&Path>,
+        vocabulary: Vocabulary<'_>,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self { entries: file::read(file, text, home, vocabulary)? })
     }
 
     /// Adds the entries of a file that stands below those that were read before.
-    fn add(&mut self, below: Vec<Entry>) {
+    fn add(&mut self, below: Self) {
         let known = self.entries.len();
-        for entry in below {
+        for entry in below.entries {
             if !self.entries[..known].iter().any(|above| above.name == entry.name) {
                 self.entries.push(entry);
             }

@@ -165,7 +165,7 @@ impl<'n> Named<'n> {
 }
 
 /// Gives `use_it` what may stand in a configuration.
-fn with_vocabulary<T>(use_it: impl FnOnce(Vocabulary<'_>) -> T) -> T {
+pub fn with_vocabulary<T>(use_it: impl FnOnce(Vocabulary<'_>) -> T) -> T {
     let options: Vec<&str> = flags::all().filter_map(|flag| flag.long).collect();
     let verbs: Vec<&str> = flags::VERBS.iter().map(|verb| verb.name).collect();
     use_it(Vocabulary { options: &options, verbs: &verbs })

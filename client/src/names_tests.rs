@@ -12,7 +12,9 @@ fn guest(name: &str, cid: u32) -> Guest {
 }
 
 fn names(text: &str) -> Names {
-    let config = with_vocabulary(|words| config::Config::read_text(text, words)).unwrap();
+    let config =
+        with_vocabulary(|words| config::Config::read_text("configuration".as_ref(), text, None, words))
+            .unwrap();
     Names::new(move || Ok(config.clone()), || vec![guest("box", 3), guest("ci-1", 4)])
 }
 
@@ -61,8 +63,10 @@ fn all_names_are_those_of_the_configuration_and_then_the_others() {
 fn nothing_is_looked_for_before_it_is_needed_and_nothing_twice() {
     let (loads, searches) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
     let (loading, searching) = (Rc::clone(&loads), Rc::clone(&searches));
-    let config =
-        with_vocabulary(|words| config::Config::read_text("[targets.a]\naddress = '3'", words)).unwrap();
+    let config = with_vocabulary(|words| {
+        config::Config::read_text("configuration".as_ref(), "[targets.a]\naddress = '3'", None, words)
+    })
+    .unwrap();
     let names = Names::new(
         move || {
             loading.set(loading.get() + 1);

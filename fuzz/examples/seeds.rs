@@ -120,6 +120,18 @@ fn texts(target: &str) -> &'static [&'static [u8]] {
             b"\0\x40\xffroot:x:0:0:root:/root:/bin/bash\nalice:x:1000:1001::/home/alice:/bin/zsh\n",
             b"\x03\x20\x05alice\nwheel:x:10:bob,alice\naudio:x:11:alice\nx:x:1:1::/:/a",
         ],
+        "config" => &[
+            b"[targets.box]\naddress = \"unix:/run/box.sock\"\nuser = \"root\"\nreconnect = 30\nquiet = true\n",
+            b"[targets.\"ci-*\"]\naddress = 'mux:~/{name}.sock:7'\nenv = { A = \"1\" }\nkey = '~/k'\n[targets.x]\n",
+            b"targets.a = { address = 'exec:socat - x', port = 7, env = ['A=1', 'B=2'] }\ntargets.b.address = '3'\n",
+            b"[targets.a]\nadress = 3\n",
+        ],
+        "guests" => &[
+            b"\0\x02\x03\0\x04\0",
+            b"\0\x04\x06\x00\x09\x00\x00\x00\x01\x00\x05\x02\x0c\0\x0d\0",
+            b"\x33\x02\x16\0\x17\0\x20{\"vsock\":{\"uds_path\":\"/r/v.sock\"}}\x01\x08/run/x.s\0",
+            b"\x24\x02\x11\0\x12\0\x60\x04\x07\0\x0a\0\x03\0\x08\0\x02\x06/a/b.s\x00\0",
+        ],
         "globs" => &[
             b"\0\x03a*b\x03acba*b\0c/**/d\0[!a-c]?\\*\0",
             b"\0\x06a/**/b\x03a/bx/\0",

@@ -2,14 +2,16 @@
 //! on stable what was found before.
 //!
 //! `input` takes bytes as choices. Of the core: `preamble`, `frames`, `session`, `link`, `wire`, `items`, `globs`, `serial`. Of the agent:
-//! `requests`, `settings`, `resolver`. Of the client: `words` (command lines), `shown` (what a terminal gets to see), and `answers` and
-//! `transfers`, which are a client against the `guest` of that name. `canary` has a bug.
+//! `requests`, `settings`, `resolver`. Of the client: `words` (command lines), `host` (the configuration, and other people's processes),
+//! `shown` (what a terminal gets to see), and `answers` and `transfers`, which are a client against the `guest` of that name.
+//! `canary` has a bug.
 
 pub mod answers;
 pub mod canary;
 pub mod frames;
 pub mod globs;
 mod guest;
+pub mod host;
 pub mod input;
 pub mod items;
 pub mod link;
@@ -29,12 +31,14 @@ pub mod words;
 pub type Body = fn(&[u8]);
 
 /// Every target but the canary.
-pub const TARGETS: [(&str, Body); 20] = [
+pub const TARGETS: [(&str, Body); 22] = [
     ("accounts", settings::accounts),
     ("answers", answers::answers),
     ("arguments", words::arguments),
+    ("config", host::config),
     ("frames", frames::frames),
     ("globs", globs::globs),
+    ("guests", host::guests),
     ("items", items::items),
     ("link", link::link),
     ("mux", session::mux),

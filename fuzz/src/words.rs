@@ -37,7 +37,7 @@ fn agent(words: &[&[u8]]) {
 
 fn client_word(word: &OsStr) {
     match Target::parse(word, 5000) {
-        Ok(target) => again(&target.address),
+        Ok(target) => assert_is_typed_as_shown(&target.address),
         Err(error) => assert_plain(&error.to_string()),
     }
     if let Err(error) = Listen::parse(word, 5000) {
@@ -54,7 +54,7 @@ fn client_word(word: &OsStr) {
 }
 
 /// An address is shown as it can be typed, where nothing in it had to be escaped.
-fn again(address: &Address) {
+pub(crate) fn assert_is_typed_as_shown(address: &Address) {
     let shown = address.to_string();
     assert_plain(&shown);
     let is_as_it_is = shown.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'@'));

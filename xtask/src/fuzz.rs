@@ -148,7 +148,10 @@ impl Fuzzer {
 
     /// Runs a target from what is known; its words go to `log`.
     fn run(&self, target: &str, corpora: &[&Path], options: &[String], log: &Path) -> Result<ExitStatus> {
-        let scratch = Scratch::new(&std::env::temp_dir(), "fuzz")?;
+        // Some targets make dozens of files for each input, which a disk would have them wait for.
+        let memory = Path::new("/dev/shm");
+        let scratch =
+            Scratch::new(memory, "fuzz").or_else(|_| Scratch::new(&std::env::temp_dir(), "fuzz"))?;
         let mut command = self.command("run");
         command.arg(target).args(corpora).arg("--").args(options);
         command.args([

@@ -45,7 +45,9 @@ address = 'mux:/run/{name}.sock'
 
 fn names() -> Names {
     let options: Vec<&str> = crate::flags::all().filter_map(|flag| flag.long).collect();
-    let config = Config::read_text(FILE, Vocabulary { options: &options, verbs: &[] }).unwrap();
+    let config =
+        Config::read_text("configuration".as_ref(), FILE, None, Vocabulary { options: &options, verbs: &[] })
+            .unwrap();
     let guest = |name: &str, cid| {
         let address = Address::Vsock { cid, port: DEFAULT_PORT };
         Guest { name: name.to_owned(), monitor: Monitor::Qemu, pid: cid, address }
@@ -228,7 +230,9 @@ fn a_name_that_is_not_known_hints_at_the_near_one() {
 #[test]
 fn a_configuration_that_cannot_be_used_is_told_where_a_name_is() {
     let broken = || {
-        let error = Config::read_text("x", Vocabulary { options: &[], verbs: &[] }).unwrap_err();
+        let error =
+            Config::read_text("configuration".as_ref(), "x", None, Vocabulary { options: &[], verbs: &[] })
+                .unwrap_err();
         Names::new(move || Err(error.clone()), Vec::new)
     };
     for line in

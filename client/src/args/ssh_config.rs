@@ -57,7 +57,8 @@ mod tests {
     #[test]
     fn each_name_and_pattern_is_near_where_its_address_ends_here() {
         let vocabulary = Vocabulary { options: &["user"], verbs: &[] };
-        let names = Names::new(move || Config::read_text(TEXT, vocabulary), Vec::new);
+        let names =
+            Names::new(move || Config::read_text("configuration".as_ref(), TEXT, None, vocabulary), Vec::new);
         let Ok(Invocation::SshConfig(wish)) = parse_named(["ssh-config", "--user", "me"], &names) else {
             panic!("it is ssh-config")
         };

@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, Mode, OFlags};
 use serde_json::Value;
 
 use super::process::Process;
@@ -33,13 +34,14 @@ pub fn seen(process: &Process) -> Option<Seen> {
     Some(Seen { name: value(b"id").map(<[u8]>::to_vec), address })
 }
 
-/// The path of the socket in a configuration. The file is the process's choice: a device or a FIFO there is not waited for.
+/// The path of the socket in a configuration. The file is the process's choice, and some devices do something when they are
+/// opened: it is looked at first, and what was looked at is read.
 fn uds_path(file: &Path) -> Option<String> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = File::options().read(true).custom_flags(flags).open(file).ok()?;
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
+    let place = rustix::fs::open(file, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let is_file = FileType::from_raw_mode(rustix::fs::fstat(&place).ok()?.st_mode) == FileType::RegularFile;
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let itself = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let file = is_file.then(|| File::options().read(true).custom_flags(flags).open(itself))?.ok()?;
     let mut text = Vec::new();
     file.take(CONFIGURATION_MAX).read_to_end(&mut text).ok()?;
     let configuration: Value = serde_json::from_slice(&text).ok()?;
