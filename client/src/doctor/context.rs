@@ -10,7 +10,7 @@ const HYPERVISOR: u32 = 0;
 /// Always the machine itself, `VMADDR_CID_LOCAL`.
 const LOCAL: u32 = 1;
 /// The host's, `VMADDR_CID_HOST`.
-const HOST: u32 = 2;
+pub const HOST: u32 = 2;
 /// No machine's, `VMADDR_CID_ANY`: what the kernel says where nothing carries AF_VSOCK.
 const NONE: u32 = u32::MAX;
 

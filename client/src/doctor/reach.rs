@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use rustix::io::Errno;
 
 use super::Finding;
+use super::context::HOST;
 use crate::dial::{DialError, Step};
 use crate::target::Address;
 use crate::text::{escape, reason};
@@ -82,8 +83,13 @@ fn vsock(errno: Option<Errno>, cid: u32, port: u32) -> String {
             format!("start the guest, with a vsock device of context id {cid}; is vhost_vsock loaded here?")
         }
         Some(Errno::CONNRESET | Errno::CONNREFUSED) => no_listener(port),
+        Some(Errno::TIMEDOUT) if cid == HOST => {
+            format!(
+                "nobody on the host answers on port {port}; an agent there needs --allow-cid, for this guest"
+            )
+        }
         Some(Errno::TIMEDOUT) => {
-            "the guest is there and says nothing: does it still boot, is it paused, has it the module \
+            "nobody answers: does the guest still boot, is it paused, has it the module \
              vmw_vsock_virtio_transport? --timeout waits longer"
                 .to_owned()
         }

@@ -1,0 +1,80 @@
+//! The client in a guest, which has a real AF_VSOCK: its doctor, and what goes through a connection there.
+
+mod guest;
+
+use guest::{boot, run, setup, succeeds, wanted};
+use serde_json::Value;
+use xtask::arch::Arch;
+use xtask::image::Addition;
+use xtask::vm::Machine;
+use xtask::workspace;
+
+/// A guest that has the client, and an agent that serves the guest itself on port 5001.
+fn with_client() -> Machine {
+    let mut setup = setup(Arch::X86_64);
+    let client = Addition { source: workspace::client(), place: "/bin/vsock-shell".to_owned() };
+    setup.recipe.additions.push(client);
+    let machine = boot(&setup);
+    succeeds(&machine, &["<target>", "/init -p 5001 --allow-cid 1 -d"]);
+    machine
+}
+
+/// Each check of the doctor's with its result, and what was seen and advised of the last.
+fn doctor(machine: &Machine, words: &str) -> (Vec<(String, String)>, String) {
+    let output = run(machine, &["<target>", &format!("exec vsock-shell doctor --json {words}")]);
+    let said: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{words}: {output:?}"));
+    let checks = said["checks"].as_array().unwrap();
+    let text = |check: &Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();
+    let has_failed = checks.iter().any(|check| check["result"] == "fail");
+    assert_eq!((&said["ok"], output.status.code()), (&Value::Bool(!has_failed), Some(has_failed.into())));
+    let last = checks.last().unwrap();
+    let told = format!("{}; {}", text(last, "seen"), text(last, "advice"));
+    (checks.iter().map(|check| (text(check, "check"), text(check, "result"))).collect(), told)
+}
+
+#[test]
+fn the_doctor_finds_out_what_is_wrong_with_a_real_vsock() {
+    if !wanted() {
+        return;
+    }
+    let machine = with_client();
+    let way = [("kernel", "ok"), ("/dev/vsock", "ok"), ("transport", "ok"), ("context id", "note")];
+    let check = |words: &str, way: &[(&str, &str)], rest: &[(&str, &str)], told: &[&str]| {
+        let (found, last) = doctor(&machine, words);
+        let expected: Vec<_> =
+            way.iter().chain(rest).map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        assert_eq!(found, expected, "{words}");
+        assert!(told.iter().all(|told| last.contains(told)), "{words}: {last}");
+    };
+    let answers = [("connection", "ok"), ("agent", "ok"), ("rights", "ok"), ("session", "ok")];
+    check("-p 5001 1", &way, &answers, &["a question and its answer take"]);
+    let refused = [("connection", "ok"), ("agent", "fail")];
+    check("1", &way, &refused, &["does not accept this peer", "--allow-cid"]);
+    check("-p 5999 1", &way, &[("connection", "fail")], &["Connection reset by peer", "on port 5999"]);
+    let host = [way[0], way[1], way[2], ("context id", "ok"), ("connection", "fail")];
+    check("2", &host, &[], &["timed out", "on the host"]);
+    let other = [way[0], way[1], ("transport", "note"), way[3], ("connection", "fail")];
+    check("77", &other, &[], &["timed out", "is it paused"]);
+    check("0", &other[..3], &[("context id", "fail")], &["the hypervisor's"]);
+    let (found, _) = doctor(&machine, "");
+    assert!(found.contains(&("own context id".to_owned(), "ok".to_owned())), "{found:?}");
+    // Connecting does without the device.
+    succeeds(&machine, &["<target>", "rm /dev/vsock"]);
+    let without = [way[0], ("/dev/vsock", "note"), way[2], way[3]];
+    check("-p 5001 1", &without, &answers, &[]);
+}
+
+#[test]
+fn a_socket_is_reached_through_a_real_vsock() {
+    if !wanted() {
+        return;
+    }
+    let machine = with_client();
+    succeeds(&machine, &["<target>", "/init --listen unix:/tmp/a -d"]);
+    let passes = "vsock-shell 'exec:vsock-shell -p 5001 -W /tmp/a vsock%1' 'echo passed'";
+    assert_eq!(succeeds(&machine, &["<target>", passes]), "passed\n");
+    let forwards =
+        "vsock-shell -p 5001 -L /tmp/here:/tmp/a vsock%1 -- vsock-shell unix:/tmp/here echo forwarded";
+    assert_eq!(succeeds(&machine, &["<target>", forwards]), "forwarded\n");
+}
