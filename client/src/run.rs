@@ -66,7 +66,11 @@ impl Input {
 }
 
 /// Where what a command writes goes.
-pub struct Output(To);
+pub struct Output {
+    to: To,
+    /// Nobody reads any more where it goes.
+    is_unread: bool,
+}
 
 /// What becomes of a piece.
 type Take = dyn FnMut(&[u8]) -> io::Result<()>;
@@ -74,7 +78,7 @@ type Take = dyn FnMut(&[u8]) -> io::Result<()>;
 enum To {
     Nowhere,
     Memory(Kept),
-    Each(Box<Take>),
+    Each { take: Box<Take>, at_last: Option<Sink> },
     Sink { sink: Sink, is_ready: bool },
 }
 
@@ -82,29 +86,38 @@ impl Output {
     /// It is dropped.
     #[must_use]
     pub fn discard() -> Self {
-        Self(To::Nowhere)
+        Self::to(To::Nowhere)
+    }
+
+    fn to(to: To) -> Self {
+        Self { to, is_unread: false }
     }
 
     /// Its beginning is kept, up to [`KEPT_BYTES_MAX`](crate::json::KEPT_BYTES_MAX) bytes.
     #[must_use]
     pub fn keep() -> Self {
-        Self(To::Memory(Kept::default()))
+        Self::to(To::Memory(Kept::default()))
     }
 
     /// Each piece is given to `take`, which may block; when it fails, nothing more is wanted.
     pub fn each(take: impl FnMut(&[u8]) -> io::Result<()> + 'static) -> Self {
-        Self(To::Each(Box::new(take)))
+        Self::to(To::Each { take: Box::new(take), at_last: None })
     }
 
-    /// A descriptor of this side.
+    /// The same for a `take` that writes to `sink`: once nobody reads that any more, nothing more is wanted either.
+    pub fn each_into(sink: Sink, take: impl FnMut(&[u8]) -> io::Result<()> + 'static) -> Self {
+        Self::to(To::Each { take: Box::new(take), at_last: Some(sink) })
+    }
+
+    /// A descriptor of this side. Once nobody reads it any more, nothing more is wanted.
     #[must_use]
     pub fn sink(sink: Sink) -> Self {
-        Self(To::Sink { sink, is_ready: true })
+        Self::to(To::Sink { sink, is_ready: true })
     }
 
     /// Takes a beginning of the pieces: how many bytes.
     fn take(&mut self, pieces: &mut dyn Iterator<Item = &[u8]>) -> io::Result<usize> {
-        match &mut self.0 {
+        match &mut self.to {
             To::Nowhere => Ok(pieces.map(<[u8]>::len).sum()),
             To::Memory(kept) => Ok(pieces
                 .map(|piece| {
@@ -112,7 +125,7 @@ impl Output {
                     piece.len()
                 })
                 .sum()),
-            To::Each(take) => pieces.map(|piece| take(piece).map(|()| piece.len())).sum(),
+            To::Each { take, .. } => pieces.map(|piece| take(piece).map(|()| piece.len())).sum(),
             To::Sink { is_ready: false, .. } => Ok(0),
             To::Sink { sink, is_ready } => match sink.write_pieces(pieces) {
                 Ok(taken) => Ok(taken),
@@ -127,20 +140,21 @@ impl Output {
     }
 
     fn sink_fd(&self) -> Option<BorrowedFd<'_>> {
-        match &self.0 {
-            To::Sink { sink, .. } => Some(sink.as_fd()),
+        match &self.to {
+            To::Sink { sink, .. } | To::Each { at_last: Some(sink), .. } => Some(sink.as_fd()),
             _ => None,
         }
     }
 
-    fn set_ready(&mut self) {
-        if let To::Sink { is_ready, .. } = &mut self.0 {
-            *is_ready = true;
+    fn set_ready(&mut self, flags: PollFlags) {
+        self.is_unread |= flags.intersects(PollFlags::ERR | PollFlags::HUP);
+        if let To::Sink { is_ready, .. } = &mut self.to {
+            *is_ready |= !flags.is_empty();
         }
     }
 
     fn into_kept(self) -> Kept {
-        match self.0 {
+        match self.to {
             To::Memory(kept) => kept,
             _ => Kept::default(),
         }
@@ -273,6 +287,10 @@ impl<'s> Run<'s> {
     /// Writes what is parked; whether anything was.
     fn drain(&mut self, core: &mut Core, flow: Flow) -> bool {
         let mut moved = false;
+        if self.output(flow).is_unread {
+            self.end_output(core, flow, io::ErrorKind::BrokenPipe.into());
+            moved = true;
+        }
         for _ in 0..STEP_ROUNDS {
             if core.parked(self.call.channel(), flow).is_empty() {
                 break;
@@ -361,11 +379,15 @@ impl Task for Run<'_> {
         }
         let outputs = [(&self.output, Flow::Output), (&self.error, Flow::Error)];
         for ((output, flow), polled) in outputs.into_iter().zip(&mut polled[1..]) {
-            if let Some(sink) =
-                output.sink_fd().filter(|_| !core.parked(self.call.channel(), flow).is_empty())
-            {
+            // Asked about nothing, it still tells that nobody reads it any more, and is left then. Before the agent knows the
+            // channel nothing can be stopped in it.
+            if let Some(sink) = output.sink_fd().filter(|_| self.call.is_accepted()) {
+                let has_more = !core.parked(self.call.channel(), flow).is_empty();
                 *polled = true;
-                fds.push(PollFd::from_borrowed_fd(sink, PollFlags::OUT));
+                fds.push(PollFd::from_borrowed_fd(
+                    sink,
+                    if has_more { PollFlags::OUT } else { PollFlags::empty() },
+                ));
             }
         }
         self.polled.set(polled);
@@ -376,18 +398,14 @@ impl Task for Run<'_> {
 
     fn set_ready(&mut self, ready: &[PollFlags]) {
         let [input, output, error] = self.polled.get();
-        let mut ready = ready.iter().map(|flags| !flags.is_empty());
-        let mut next = |polled: bool| polled && ready.next().unwrap_or(false);
+        let mut ready = ready.iter().peekable();
+        let mut next = |polled: bool| ready.next_if(|_| polled).copied().unwrap_or(PollFlags::empty());
         if let Some(Input(From::Source { is_ready, .. })) = &mut self.input {
-            *is_ready |= next(input);
+            *is_ready |= !next(input).is_empty();
         }
-        if next(output) {
-            self.output.set_ready();
-        }
-        if next(error) {
-            self.error.set_ready();
-        }
-        self.call.set_signalled(next(true));
+        self.output.set_ready(next(output));
+        self.error.set_ready(next(error));
+        self.call.set_signalled(!next(true).is_empty());
     }
 
     fn tell(&mut self, news: &str) {

@@ -10,7 +10,6 @@ pub mod mounts;
 pub mod processes;
 
 use std::ffi::{CString, OsStr, OsString};
-use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -217,15 +216,15 @@ impl Client {
         Ok(strings.map(<[u8]>::to_vec).collect())
     }
 
-    /// Gives the kernel's log to `take`, as it comes, records in any pieces; with `follows` until a signal arrives or `take`
-    /// fails.
+    /// Gives the kernel's log to `output`, as it comes, records in any pieces; with `follows` until a signal arrives or nothing
+    /// more is wanted.
     ///
     /// # Errors
-    /// [`Error::Failed`] where it cannot be read; those of every request and of `take`.
+    /// [`Error::Failed`] where it cannot be read; those of every request and of `output`.
     pub fn kernel_log(
         &mut self,
         follows: bool,
-        take: impl FnMut(&[u8]) -> io::Result<()> + 'static,
+        output: Output,
         signals: Option<&mut Signals>,
     ) -> Result<(), Error> {
         let verb = Verb {
@@ -234,8 +233,7 @@ impl Client {
             phrase: ("read the kernel's log", None),
             ..Verb::default()
         };
-        let streams =
-            Streams { input: Input::nothing(), output: Output::each(take), error: Output::discard() };
+        let streams = Streams { input: Input::nothing(), output, error: Output::discard() };
         self.ask_with(System, &verb, streams, signals).map(drop)
     }
 }

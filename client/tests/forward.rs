@@ -15,6 +15,7 @@ use guest::forwarded::{
 };
 use guest::proxy::{Fate, Proxy};
 use guest::{DEADLINE, Guest, Running, TARGET, payload, until};
+use rustix::net::sockopt::socket_peercred;
 use rustix::process::Signal;
 use socket2::SockRef;
 
@@ -342,6 +343,18 @@ fn a_user_reaches_what_he_may_reach() {
     let to = server.display().to_string();
     let words = ["-l", "nobody", "-W", &to, TARGET];
     guest.run(words).failed(255, &[&to, "Permission denied"]);
+    // Who serves everybody is told who it is.
+    let open = guest.directory.path("everybodys");
+    serve_unix(&open, |mut stream| {
+        let user = socket_peercred(&stream).unwrap().uid.as_raw();
+        stream.write_all(user.to_string().as_bytes()).unwrap();
+    });
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o666)).unwrap();
+    let user = |words: &[&str]| {
+        let to = open.display().to_string();
+        guest.run([words, &["-W", &to, TARGET]].concat()).stdout().to_owned()
+    };
+    assert_eq!((user(&["-l", "nobody"]), user(&[])), ("65534".to_owned(), "0".to_owned()));
     let socket = guest.directory.path("open").join("x");
     fs::create_dir(socket.parent().unwrap()).unwrap();
     fs::set_permissions(socket.parent().unwrap(), fs::Permissions::from_mode(0o777)).unwrap();

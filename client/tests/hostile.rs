@@ -15,6 +15,7 @@ use guest::processes::{Mark, state};
 use guest::{
     Guest, Running, TARGET, assert_same, names, payload, payload_byte, read_line, solid_file, until,
 };
+use rustix::fs::{CWD, FileType, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 use vsock_shell::client::Client;
 use vsock_shell::command::Program;
@@ -163,9 +164,10 @@ fn three_hundred_silent_connections_keep_nobody_out() {
 fn sixty_four_clients_at_once() {
     let guest = Guest::start();
     let content = payload(100_000);
-    // Each waits until all have begun.
+    // Each waits until all have begun: a FIFO is not opened before somebody can write into it.
     let gate = guest.directory.path("gate");
-    let line = format!("cat; until [ -e {} ]; do sleep 0.02; done; exit 9", gate.display());
+    mknodat(CWD, &gate, FileType::Fifo, 0o600.into(), 0).unwrap();
+    let line = format!("cat; : < {}; exit 9", gate.display());
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..64)
             .map(|_| {
@@ -174,7 +176,7 @@ fn sixty_four_clients_at_once() {
             })
             .collect();
         until("all have their session", || guest.sessions().len() == 64);
-        fs::write(&gate, b"").unwrap();
+        let _gate = File::options().read(true).write(true).open(&gate).unwrap();
         for client in clients {
             let finished = client.join().unwrap();
             assert_eq!((finished.status(), finished.stderr()), (9, ""));

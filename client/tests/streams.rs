@@ -127,6 +127,22 @@ fn a_reader_that_leaves_ends_the_command_quietly() {
     mark.is_gone();
 }
 
+/// As `tail -f | head` ends on one machine, without another line.
+#[test]
+fn a_command_that_waits_for_its_reader_to_leave_is_told_at_once() {
+    let guest = Guest::start();
+    for (line, status) in [("echo ready; exec tail -f /dev/null", 141), ("echo ready; sleep 0.3; exit 3", 3)]
+    {
+        let mut running = Running::start(&mut guest.client([TARGET, line]));
+        let mut stdout = running.0.stdout.take().unwrap();
+        read_line(&mut stdout, "ready");
+        drop(stdout);
+        let finished = running.finish(b"");
+        assert_eq!((finished.status(), finished.stderr()), (status, ""), "{line}");
+    }
+    guest.is_idle();
+}
+
 #[test]
 fn a_reader_that_leaves_hangs_the_commands_terminal_up() {
     let guest = Guest::start();

@@ -79,7 +79,7 @@ fn ask(client: &mut Client, question: u8) -> Result<(), Error> {
                 }
                 Ok(())
             };
-            client.kernel_log(true, take, None)?;
+            client.kernel_log(true, Output::each(take), None)?;
         }
         14 => _ = client.read_file(path)?,
         15 => client.write_file(path, &[7; 5000])?,

@@ -1,15 +1,16 @@
-//! Files with another user's rights: the ids by which the kernel judges file access are switched for some calls and
+//! What is done with another user's rights: the ids by which the kernel judges who does it are switched for some calls and
 //! back.
 //!
-//! With a file system id other than root's the kernel also takes the capabilities away that override permissions
-//! (`setfsuid(2)`), so that the user can open what he could open after a login.
+//! They are the effective ones: the kernel judges files by them, tells a server at a Unix socket who has connected, and takes
+//! all capabilities away with them (`credentials(7)`, `capabilities(7)`), so that the user can do what he could do after a login.
 
 use core::ffi::CStr;
 
 use arrayvec::ArrayVec;
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
-use rustix::process::{getegid, geteuid};
+use rustix::process::{getegid, geteuid, getgid, getuid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use vsock_shell_proto::code::RefusalCode;
 use vsock_shell_proto::frame::ChannelId;
@@ -34,7 +35,7 @@ pub struct Identity {
     pub rights: Rights,
 }
 
-/// The rights with which files are opened and renamed.
+/// The rights with which files are opened and renamed, and sockets connected.
 pub struct Rights {
     /// The user and the group, where the ids have to be switched.
     other: Option<(Uid, Gid)>,
@@ -79,6 +80,7 @@ impl Identity {
             let counted = groups.get(..GROUPS_MAX).unwrap_or(&groups);
             let _ = rights.groups.try_extend_from_slice(counted);
             rights.other = Some((Uid::from_raw_unchecked(account.uid), Gid::from_raw_unchecked(account.gid)));
+            rights.check().map_err(NoUser)?;
         }
         Ok(Self { home: account.home, rights })
     }
@@ -88,35 +90,43 @@ impl Rights {
     /// Those of the agent.
     pub const OWN: Self = Self { other: None, groups: ArrayVec::new_const() };
 
-    /// Does `work` with these rights.
+    /// Does `work` with these rights. The process ends where it cannot have them, as once it could: with other ones nothing is
+    /// done.
     pub fn with<T>(&self, work: impl FnOnce() -> T) -> T {
         let mut own = [Gid::ROOT; OWN_GROUPS_MAX];
-        let groups = self.enter(&mut own);
+        let Ok(groups) = self.enter(&mut own) else { sys::process::end(1) };
         let result = work();
-        leave(groups);
+        self.leave(groups);
         result
     }
 
-    /// Takes them on; the groups of before, where there is something to switch back.
+    /// Whether these rights can be had: not in a user namespace that has not the user, or no groups.
+    fn check(&self) -> Result<(), Errno> {
+        let mut own = [Gid::ROOT; OWN_GROUPS_MAX];
+        self.enter(&mut own).map(|groups| self.leave(groups))
+    }
+
+    /// Takes them on; the groups of before.
     #[inline(never)]
-    fn enter<'o>(&self, own: &'o mut [Gid; OWN_GROUPS_MAX]) -> Option<&'o [Gid]> {
-        let (uid, gid) = self.other?;
+    fn enter<'o>(&self, own: &'o mut [Gid; OWN_GROUPS_MAX]) -> Result<&'o [Gid], Errno> {
+        let Some((uid, gid)) = self.other else { return Ok(&[]) };
         let own = sys::identity::groups(own).unwrap_or_default();
-        switch(uid, gid, &self.groups);
-        Some(own)
+        let entered = set_thread_groups(&self.groups)
+            .and_then(|()| set_thread_res_gid(None, gid, None))
+            .and_then(|()| set_thread_res_uid(None, uid, None));
+        if entered.is_err() {
+            self.leave(own);
+        }
+        entered.map(|()| own)
     }
-}
 
-#[inline(never)]
-fn leave(groups: Option<&[Gid]>) {
-    if let Some(groups) = groups {
-        switch(geteuid(), getegid(), groups);
+    /// The user first, since only root sets the others.
+    #[inline(never)]
+    fn leave(&self, groups: &[Gid]) {
+        if self.other.is_some() {
+            let _ = set_thread_res_uid(None, getuid(), None);
+            let _ = set_thread_res_gid(None, getgid(), None);
+            let _ = set_thread_groups(groups);
+        }
     }
-}
-
-/// In this order both ways: setting groups takes CAP_SETGID, which is none of the capabilities that the file ids change.
-#[inline(never)]
-fn switch(uid: Uid, gid: Gid, groups: &[Gid]) {
-    let _ = rustix::thread::set_thread_groups(groups);
-    sys::identity::set_file_ids(uid, gid);
 }

@@ -12,6 +12,7 @@ use rustix::fs::{
     UTIME_OMIT, Uid,
 };
 use rustix::io::{Errno, IoSlice};
+use rustix::process::geteuid;
 use rustix::process::getpid;
 use vsock_shell_proto::items::{FileEnd, Kind, MODE_BITS, Meta, meta_flag};
 
@@ -19,7 +20,6 @@ use super::PIECES_MAX;
 use super::transfer::{Failed, GARBLED};
 use crate::clock::now_us;
 use crate::digest::Digest;
-use crate::sys::identity::file_user;
 use crate::sys::random;
 pub use kept::{Mark, is_held, is_ours, partial_name, unmark};
 use kept::{has_name, hold, open_partial};
@@ -371,7 +371,7 @@ pub fn dress(file: BorrowedFd<'_>, meta: &Meta) -> Result<(), Failed> {
     {
         // Rights of an owner that it has not. Somebody who is not root knows that.
         mode &= !SET_ID;
-        if file_user() == 0 {
+        if geteuid().is_root() {
             owned = Err(Failed::new(c"set the owner", errno));
         }
     }
@@ -385,7 +385,7 @@ pub fn dress(file: BorrowedFd<'_>, meta: &Meta) -> Result<(), Failed> {
 /// The same for what is not opened, which has its mode.
 fn dress_name(folder: BorrowedFd<'_>, name: &CStr, meta: &Meta) -> Result<(), Failed> {
     let mut owned = Ok(());
-    if meta.has(meta_flag::OWNER) && file_user() == 0 {
+    if meta.has(meta_flag::OWNER) && geteuid().is_root() {
         owned = give_away(folder, name, meta).map_err(Failed::to(c"set the owner"));
     }
     if let Some(times) = times(meta) {

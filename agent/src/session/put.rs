@@ -8,6 +8,7 @@ use core::ffi::CStr;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use vsock_shell_proto::fields::flag;
 use vsock_shell_proto::frame::{ChannelId, Flow, Outcome};
 use vsock_shell_proto::items::{Item, ItemReader, Kind, Meta, Stream, encode_problem, meta_flag};
@@ -19,7 +20,6 @@ use super::landing::{Gathered, Landing, Made, Mark, Names, SET_ID, Spot, dress, 
 use super::tasks::Step;
 use super::transfer::{Failed, GARBLED, Leased, Memory, Pending, exit_failed};
 use super::walk::{Levels, Name, c_str};
-use crate::sys::identity::file_user;
 use place::Place;
 pub use place::{Destination, FLAGS};
 
@@ -410,7 +410,7 @@ impl Receiver {
                 }
                 // Somebody else's is not given rights, and what has other names neither.
                 let is_owned = stat.st_uid == meta.owner || !meta.has(meta_flag::OWNER);
-                if !is_owned && file_user() == 0 && (stat.st_uid != 0 || stat.st_nlink > 1) {
+                if !is_owned && geteuid().is_root() && (stat.st_uid != 0 || stat.st_nlink > 1) {
                     return Err(Failed::new(c"give away", Errno::PERM));
                 }
                 dress(file.as_fd(), meta)

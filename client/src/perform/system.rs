@@ -16,7 +16,9 @@ use super::tally::{Tally, in_session};
 use crate::client::Client;
 use crate::error::Error;
 use crate::invocation::{Asked, SystemVerb};
+use crate::run::Output;
 use crate::signals::{Caught, Signals};
+use crate::stdio::Sink;
 use crate::system::log::{Reader, Record, Since};
 use crate::system::{modules, mounts, processes};
 use crate::text::escape;
@@ -189,7 +191,8 @@ fn log(client: &mut Client, follows: bool, since: Option<Since>, is_json: bool) 
     let of_channel = Rc::clone(&printer);
     // Who follows wants each record now, and not when the next one comes.
     let take = move |bytes: &[u8]| of_channel.borrow_mut().print(bytes, follows);
-    client.kernel_log(follows, take, Some(&mut signals))?;
+    let output = Sink::stdout().map_err(Error::local("use", "standard output"))?;
+    client.kernel_log(follows, Output::each_into(output, take), Some(&mut signals))?;
     match printer.borrow_mut().print(b"", true) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::local("write to", "standard output")(error))

@@ -8,11 +8,11 @@ use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use vsock_shell_proto::items::Meta;
 
 use super::{OWN, Spot, Temporary};
 use crate::digest::Digest;
-use crate::sys::identity::file_user;
 
 /// The name of what is kept of a file with this name (`R-10.10`).
 pub fn partial_name(name: &[u8]) -> Temporary {
@@ -60,7 +60,7 @@ pub fn unmark(folder: BorrowedFd<'_>, name: &[u8]) {
 
 /// What has the name of what is kept was made by us, for nobody else to read, and has no other name.
 pub fn is_ours(stat: &Stat) -> bool {
-    stat.st_mode & 0o170_077 == 0o100_000 && stat.st_nlink == 1 && stat.st_uid == file_user()
+    stat.st_mode & 0o170_077 == 0o100_000 && stat.st_nlink == 1 && stat.st_uid == geteuid().as_raw()
 }
 
 /// Opens what was kept, cut to the offset, or a new file where nothing was; none where another copy writes it, and nothing is
