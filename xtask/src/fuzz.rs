@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: the targets of `fuzz/`, one after the other, for as long as one wants; and whether that finds anything.
+//! `cargo xtask fuzz`: the targets of `fuzz/`, one on each processor, for as long as one wants; and whether that finds anything.
 //!
 //! Targets are built by a pinned cargo-fuzz with the [nightly](crate::nightly) toolchain; where it is missing it is installed,
 //! and where that fails the chore does. What a run comes upon is kept in `target/fuzz/corpus/`, where the next one goes on;
@@ -8,11 +8,15 @@ mod corpus;
 mod coverage;
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::nightly::{nightly, require_nightly};
 use crate::scratch::Scratch;
@@ -22,7 +26,7 @@ const CARGO_FUZZ: &str = "cargo-fuzz";
 const CARGO_FUZZ_VERSION: &str = "0.13.2";
 /// The target with a bug on purpose.
 const CANARY: &str = "canary";
-/// Seconds of a target where nobody says: all of them, with their builds, are then a matter of ten minutes.
+/// Seconds of a target where nobody says: all of them, with their builds, are then a matter of minutes.
 const SECONDS: u32 = 15;
 /// Seconds in which the canary's bug has to be found; it takes one or two.
 const CANARY_SECONDS: u32 = 60;
@@ -78,16 +82,32 @@ pub fn main(arguments: Vec<OsString>) -> Result<()> {
     ensure!(!chosen.is_empty(), "no such target; there are {} and {CANARY}", all.join(", "));
     fuzzer.build()?;
     let seconds = wish.seconds.unwrap_or(SECONDS);
-    let mut failed = Vec::new();
-    for target in chosen {
-        if !fuzzer.look(target, seconds)? {
-            failed.push(target.as_str());
-        } else if wish.keeps {
+    let found = on_each_processor(&chosen, |target| {
+        let is_fine = fuzzer.look(target, seconds)?;
+        if is_fine && wish.keeps {
             fuzzer.keep(target)?;
         }
-    }
-    ensure!(failed.is_empty(), "found something in {}; see above", failed.join(", "));
+        Ok(if is_fine { None } else { Some(target.as_str()) })
+    })?;
+    let found: Vec<&str> = found.into_iter().flatten().collect();
+    ensure!(found.is_empty(), "found something in {}; see above", found.join(", "));
     Ok(())
+}
+
+/// Does something with each of `all`, as many at once as there are processors: the results, in no order.
+fn on_each_processor<A: Sync, R: Send>(all: &[A], work: impl Fn(&A) -> Result<R> + Sync) -> Result<Vec<R>> {
+    let rest = Mutex::new(all.iter());
+    let next = || rest.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work_on = || std::iter::from_fn(next).map(&work).collect::<Result<Vec<R>>>();
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..processors).map(|_| scope.spawn(work_on)).collect();
+        let mut results = Vec::with_capacity(all.len());
+        for worker in workers {
+            results.extend(worker.join().map_err(|_| anyhow!("a thread panicked"))??);
+        }
+        Ok(results)
+    })
 }
 
 fn folder() -> PathBuf {
@@ -185,12 +205,17 @@ impl Fuzzer {
             return Ok(true);
         }
         let lines: Vec<&str> = words.lines().collect();
-        println!("{}", lines[lines.len().saturating_sub(TAIL)..].join("\n"));
-        println!("{target:16} FOUND SOMETHING ({status}); all of its words are in {}", log.display());
+        let mut told = lines[lines.len().saturating_sub(TAIL)..].join("\n");
+        _ = write!(
+            told,
+            "\n{target:16} FOUND SOMETHING ({status}); all of its words are in {}",
+            log.display()
+        );
         let input = words.lines().rev().find_map(|line| line.split_once("Test unit written to "));
         if let Some((_, input)) = input {
-            println!("again: cargo run --manifest-path fuzz/Cargo.toml --bin {target} -- {input}");
+            _ = write!(told, "\nagain: cargo run --manifest-path fuzz/Cargo.toml --bin {target} -- {input}");
         }
+        println!("{told}");
         Ok(false)
     }
 
