@@ -12,8 +12,7 @@ use rustix::fs::{
     UTIME_OMIT, Uid,
 };
 use rustix::io::{Errno, IoSlice};
-use rustix::process::geteuid;
-use rustix::process::getpid;
+use rustix::process::{geteuid, getpid};
 use vsock_shell_proto::items::{FileEnd, Kind, MODE_BITS, Meta, meta_flag};
 
 use super::PIECES_MAX;
