@@ -2,19 +2,27 @@
 
 mod guest;
 
+use std::path::Path;
+use std::process::Command;
+
 use guest::{boot, run, setup, succeeds, wanted};
 use serde_json::Value;
 use xtask::arch::Arch;
 use xtask::image::Addition;
-use xtask::vm::Machine;
+use xtask::vm::{Machine, Setup};
 use xtask::workspace;
 
-/// A guest that has the client, and an agent that serves the guest itself on port 5001.
-fn with_client() -> Machine {
+/// What a guest is made of that has the client.
+fn with_client() -> Setup {
     let mut setup = setup(Arch::X86_64);
     let client = Addition { source: workspace::client(), place: "/bin/vsock-shell".to_owned() };
     setup.recipe.additions.push(client);
-    let machine = boot(&setup);
+    setup
+}
+
+/// A guest with an agent that serves the guest itself, on port 5001.
+fn serving(setup: &Setup) -> Machine {
+    let machine = boot(setup);
     succeeds(&machine, &["<target>", "/init -p 5001 --allow-cid 1 -d"]);
     machine
 }
@@ -38,7 +46,7 @@ fn the_doctor_finds_out_what_is_wrong_with_a_real_vsock() {
     if !wanted() {
         return;
     }
-    let machine = with_client();
+    let machine = serving(&with_client());
     let way = [("kernel", "ok"), ("/dev/vsock", "ok"), ("transport", "ok"), ("context id", "note")];
     let check = |words: &str, way: &[(&str, &str)], rest: &[(&str, &str)], told: &[&str]| {
         let (found, last) = doctor(&machine, words);
@@ -70,11 +78,53 @@ fn a_socket_is_reached_through_a_real_vsock() {
     if !wanted() {
         return;
     }
-    let machine = with_client();
+    let machine = serving(&with_client());
     succeeds(&machine, &["<target>", "/init --listen unix:/tmp/a -d"]);
     let passes = "vsock-shell 'exec:vsock-shell -p 5001 -W /tmp/a vsock%1' 'echo passed'";
     assert_eq!(succeeds(&machine, &["<target>", passes]), "passed\n");
     let forwards =
         "vsock-shell -p 5001 -L /tmp/here:/tmp/a vsock%1 -- vsock-shell unix:/tmp/here echo forwarded";
     assert_eq!(succeeds(&machine, &["<target>", forwards]), "forwarded\n");
+}
+
+/// A program of this machine, and what it is linked to.
+fn with_libraries(path: &str) -> Vec<Addition> {
+    let output = Command::new("ldd").arg(path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let libraries = lines.split_whitespace().filter(|word| word.starts_with('/'));
+    let mut paths: Vec<&str> = libraries.chain([path]).collect();
+    paths.sort_unstable();
+    paths.iter().map(|path| Addition { source: path.into(), place: (*path).to_owned() }).collect()
+}
+
+#[test]
+fn ssh_reaches_a_guest_by_its_context_id() {
+    if !wanted() {
+        return;
+    }
+    let mut setup = with_client();
+    let programs = ["/usr/bin/ssh", "/usr/bin/ssh-keygen", "/usr/sbin/sshd"];
+    if let Some(missing) = programs.iter().find(|program| !Path::new(program).exists()) {
+        assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "no {missing}, and CI=true");
+        eprintln!("SKIPPED: ssh_reaches_a_guest_by_its_context_id needs {missing}");
+        return;
+    }
+    for addition in programs.into_iter().flat_map(with_libraries) {
+        if !setup.recipe.additions.contains(&addition) {
+            setup.recipe.additions.push(addition);
+        }
+    }
+    let machine = serving(&setup);
+    let prepare = "ip link set lo up && mkdir -p /run/sshd /root /var/empty && chmod 700 /root && \
+        printf 'root:x:0:0::/root:/bin/sh\nsshd:x:1:1::/run/sshd:/bin/false\n' > /etc/passwd && \
+        printf 'root:x:0:\nsshd:x:1:\n' > /etc/group && \
+        ssh-keygen -q -t ed25519 -N '' -f /root/host && ssh-keygen -q -t ed25519 -N '' -f /root/user && \
+        /usr/sbin/sshd -f /dev/null -p 22 -h /root/host -o UsePAM=no -o PermitRootLogin=yes \
+        -o AuthorizedKeysFile=/root/user.pub && \
+        vsock-shell ssh-config -p 5001 > /root/config";
+    succeeds(&machine, &["<target>", prepare]);
+    let line = "ssh -F /root/config -i /root/user -o BatchMode=yes root@vsock%1 'echo by ssh; exit 7'";
+    let output = run(&machine, &["<target>", line]);
+    assert_eq!((output.status.code(), &*output.stdout), (Some(7), &b"by ssh\n"[..]), "{output:?}");
 }
