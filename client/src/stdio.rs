@@ -222,7 +222,8 @@ fn widen(fd: BorrowedFd<'_>) {
     }
 }
 
-fn reopen(fd: BorrowedFd<'_>, direction: OFlags) -> Result<OwnedFd, Errno> {
+/// Opens what a descriptor is open at, as a description of our own that does not block.
+pub(crate) fn reopen(fd: BorrowedFd<'_>, direction: OFlags) -> Result<OwnedFd, Errno> {
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     open(path, direction | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
 }

@@ -3,8 +3,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
@@ -12,6 +11,7 @@ use serde_json::Value;
 
 use super::process::Process;
 use super::{Seen, mux, sockets};
+use crate::stdio::reopen;
 
 /// Where its API is where it was not told.
 const API: &[u8] = b"/run/firecracker.socket";
@@ -39,11 +39,9 @@ pub fn seen(process: &Process) -> Option<Seen> {
 fn uds_path(file: &Path) -> Option<String> {
     let place = rustix::fs::open(file, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let is_file = FileType::from_raw_mode(rustix::fs::fstat(&place).ok()?.st_mode) == FileType::RegularFile;
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let itself = format!("/proc/self/fd/{}", place.as_raw_fd());
-    let file = is_file.then(|| File::options().read(true).custom_flags(flags).open(itself))?.ok()?;
+    let file = is_file.then(|| reopen(place.as_fd(), OFlags::RDONLY))?.ok()?;
     let mut text = Vec::new();
-    file.take(CONFIGURATION_MAX).read_to_end(&mut text).ok()?;
+    File::from(file).take(CONFIGURATION_MAX).read_to_end(&mut text).ok()?;
     let configuration: Value = serde_json::from_slice(&text).ok()?;
     configuration["vsock"]["uds_path"].as_str().map(str::to_owned)
 }
