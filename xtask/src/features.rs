@@ -25,7 +25,7 @@ const FEATURES: [(&str, &[&str]); 9] = [
         &[
             "vsock_shell_agent::{exec,spawn,command,environ,account,terminal,modes,hangup,failure,arena}",
             "vsock_shell_agent::session::{exec,ends,dying}",
-            "vsock_shell_agent::sys::{pointers,terminal,identity}",
+            "vsock_shell_agent::sys::{groups,pointers,terminal}",
         ],
     ),
     (

@@ -110,7 +110,7 @@ impl Rights {
     #[inline(never)]
     fn enter<'o>(&self, own: &'o mut [Gid; OWN_GROUPS_MAX]) -> Result<&'o [Gid], Errno> {
         let Some((uid, gid)) = self.other else { return Ok(&[]) };
-        let own = sys::identity::groups(own).unwrap_or_default();
+        let own = sys::groups::groups(own).unwrap_or_default();
         let entered = set_thread_groups(&self.groups)
             .and_then(|()| set_thread_res_gid(None, gid, None))
             .and_then(|()| set_thread_res_uid(None, uid, None));

@@ -9,7 +9,7 @@ mod canary;
 pub mod clock;
 pub mod descriptor;
 pub mod directory;
-pub mod identity;
+pub mod groups;
 #[cfg(all(target_feature = "crt-static", target_arch = "aarch64"))]
 mod memory;
 pub mod network;
