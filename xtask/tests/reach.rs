@@ -7,9 +7,8 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use guest::{DEADLINE, boot, run, send_and_fetch, setup, succeeds, wanted};
+use guest::{DEADLINE, boot, run, send_and_fetch, setup, succeeds, wanted, with_client};
 use xtask::arch::Arch;
-use xtask::image::Addition;
 use xtask::terminal::Terminal;
 use xtask::vm::Machine;
 use xtask::workspace;
@@ -61,12 +60,7 @@ fn a_peer_that_is_not_the_host_is_refused_unless_it_is_allowed() {
     if !wanted() {
         return;
     }
-    let mut setup = setup(Arch::X86_64);
-    setup
-        .recipe
-        .additions
-        .push(Addition { source: workspace::client(), place: "/bin/vsock-shell".to_owned() });
-    let machine = boot(&setup);
+    let machine = boot(&with_client());
     let from_inside = |port: &str| {
         let words = ["<target>", "--", "/bin/vsock-shell", "-p", port, "--timeout", "0", "1", "echo inside"];
         run(&machine, &words)

@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use xtask::arch::Arch;
+use xtask::image::Addition;
 use xtask::kernel::Kernel;
 use xtask::scratch;
 use xtask::vm::{Machine, Setup, Transport};
+use xtask::workspace;
 
 /// What takes longer than this has failed.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -24,20 +26,46 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 pub fn wanted() -> bool {
     static ENDS_CLEANLY: Once = Once::new();
     ENDS_CLEANLY.call_once(scratch::end_on_signal);
-    let is_set = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
-    let wanted = is_set("VSOCK_SHELL_VM", "1") || is_set("CI", "true");
+    let wanted = is_set("VSOCK_SHELL_VM", "1") || is_ci();
     if !wanted {
-        eprintln!(
-            "SKIPPED: {} needs guests: `cargo xtask test`",
-            std::thread::current().name().unwrap_or("this test")
-        );
+        skipped("guests: `cargo xtask test`");
     }
     wanted
+}
+
+/// This machine has these programs; otherwise says that the test is skipped, which on a machine of CI is a failure.
+pub fn has(programs: &[&str]) -> bool {
+    let missing = programs.iter().find(|program| !Path::new(program).exists());
+    if let Some(missing) = missing {
+        assert!(!is_ci(), "no {missing}, and CI=true");
+        skipped(missing);
+    }
+    missing.is_none()
+}
+
+fn is_set(name: &str, value: &str) -> bool {
+    std::env::var(name).is_ok_and(|found| found == value)
+}
+
+fn is_ci() -> bool {
+    is_set("CI", "true")
+}
+
+fn skipped(needed: &str) {
+    eprintln!("SKIPPED: {} needs {needed}", std::thread::current().name().unwrap_or("this test"));
 }
 
 /// What a guest of this architecture is made of.
 pub fn setup(arch: Arch) -> Setup {
     Setup::new(arch, Kernel::find(arch, None).unwrap(), Transport::VhostUser)
+}
+
+/// What a guest is made of that has the client too.
+pub fn with_client() -> Setup {
+    let mut setup = setup(Arch::X86_64);
+    let client = Addition { source: workspace::client(), place: "/bin/vsock-shell".to_owned() };
+    setup.recipe.additions.push(client);
+    setup
 }
 
 /// What a guest is made of that holds the agent, the modules of its transport, and nothing else.
