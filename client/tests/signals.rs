@@ -1,5 +1,8 @@
 //! Signals in a process of its own: what was ignored at its start stays ignored.
 
+#[path = "guest/heed.rs"]
+mod heed;
+
 use std::process::Command;
 
 use rustix::process::{Signal, getpid, kill_process};
@@ -10,6 +13,7 @@ const ROLE: &str = "VSOCK_SHELL_TEST_ROLE";
 
 #[test]
 fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    heed::signals();
     let status = Command::new("sh")
         .args(["-c", "trap '' HUP QUIT; exec \"$0\" --exact role_that_is_hung_up --nocapture"])
         .arg(std::env::current_exe().unwrap())

@@ -4,6 +4,9 @@
 //! The process is this test program again, started for one "test" that is a role (`role_*`) and returns at once when
 //! it is run as a test. A role opens the pty as its controlling terminal and tells by a line on it how far it is.
 
+#[path = "guest/heed.rs"]
+mod heed;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -84,6 +87,7 @@ impl Stage {
 }
 
 fn role_command(role: &str) -> Command {
+    heed::signals();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", role, "--nocapture"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

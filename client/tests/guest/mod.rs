@@ -7,6 +7,7 @@
 pub mod fake;
 pub mod forwarded;
 pub mod frames;
+pub mod heed;
 pub mod jobs;
 pub mod keyed;
 pub mod mistakes;
@@ -172,6 +173,7 @@ pub struct Running(pub Child);
 impl Running {
     /// Starts it.
     pub fn start(command: &mut Command) -> Self {
+        heed::signals();
         Self(command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
     }
 
