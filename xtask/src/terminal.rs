@@ -14,6 +14,8 @@ use rustix::termios::{Winsize, tcsetwinsize};
 pub struct Terminal {
     master: Option<OwnedFd>,
     child: Child,
+    /// What has appeared and nobody has taken yet.
+    seen: Vec<u8>,
 }
 
 impl Terminal {
@@ -30,7 +32,7 @@ impl Terminal {
         setsid.arg("--ctty").arg(command.get_program()).args(command.get_args()).env("TERM", "xterm");
         setsid.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
         let child = setsid.spawn().context("cannot run setsid (util-linux)")?;
-        Ok(Self { master: Some(master), child })
+        Ok(Self { master: Some(master), child, seen: Vec::new() })
     }
 
     /// Changes its size, which the programs on it are told.
@@ -64,8 +66,13 @@ impl Terminal {
         Ok(())
     }
 
-    /// Reads once what appears on the screen; an error when nothing does in time.
-    pub fn read(&self, buffer: &mut [u8], patience: Duration) -> Result<usize> {
+    /// Takes what has appeared on the screen; where that is nothing, what appears next, or an error when nothing does in time.
+    pub fn read(&mut self, buffer: &mut [u8], patience: Duration) -> Result<usize> {
+        if !self.seen.is_empty() {
+            let count = buffer.len().min(self.seen.len());
+            buffer.iter_mut().zip(self.seen.drain(..count)).for_each(|(place, byte)| *place = byte);
+            return Ok(count);
+        }
         let master = self.master()?;
         let timeout =
             Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: i64::from(patience.subsec_nanos()) };
@@ -75,12 +82,15 @@ impl Terminal {
         rustix::io::read(master, buffer).context("the program on the terminal ended")
     }
 
-    /// Reads until `text` has appeared, and returns all that came.
-    pub fn until(&self, text: &str, patience: Duration) -> Result<Vec<u8>> {
+    /// Waits until `text` has appeared: all that came up to its end.
+    pub fn until(&mut self, text: &str, patience: Duration) -> Result<Vec<u8>> {
         let end = Instant::now() + patience;
         let mut seen = Vec::new();
         let mut buffer = [0; 4096];
-        while !seen.windows(text.len()).any(|window| window == text.as_bytes()) {
+        let at = loop {
+            if let Some(at) = seen.windows(text.len()).position(|window| window == text.as_bytes()) {
+                break at + text.len();
+            }
             let left = end.saturating_duration_since(Instant::now());
             match self.read(&mut buffer, left) {
                 Ok(count) => seen.extend_from_slice(&buffer[..count]),
@@ -88,12 +98,14 @@ impl Terminal {
                     bail!("{error:#}; before that: {}", String::from_utf8_lossy(&seen).trim().escape_debug())
                 }
             }
-        }
+        };
+        // There is nothing else: reading took it all.
+        self.seen = seen.split_off(at);
         Ok(seen)
     }
 
     /// Throws away what is on its way to the screen, until nothing comes for a while.
-    pub fn settle(&self) {
+    pub fn settle(&mut self) {
         let mut buffer = [0; 4096];
         while self.read(&mut buffer, Duration::from_millis(100)).is_ok() {}
     }

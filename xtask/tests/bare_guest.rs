@@ -134,7 +134,7 @@ fn a_clock_that_was_wrong_is_set_and_the_log_has_real_times() {
     assert!(text.lines().count() >= log.len(), "{text}");
 
     let follower = machine.client(["sys", "dmesg", "-f", "--json", "<target>"]);
-    let follower = Terminal::start(&follower).unwrap();
+    let mut follower = Terminal::start(&follower).unwrap();
     follower.until("Linux version", DEADLINE).unwrap();
     let line = machine.path("line");
     // The kernel holds back what may go on.
@@ -263,7 +263,7 @@ fn a_program_of_this_side_runs_there_as_any_other() {
     assert!(place.stdout.starts_with(b"b /proc/"), "{place:?}");
 
     let words = ["-t", "<target>", "--with", &busybox, "--", "sh"];
-    let shell = Terminal::start(&machine.client(words)).unwrap();
+    let mut shell = Terminal::start(&machine.client(words)).unwrap();
     shell.write(b"stty size; tty\n").unwrap();
     shell.until("24 80\r\n/dev/pts/", DEADLINE).unwrap();
     // What it has not built in, it runs itself for: the only program there is.

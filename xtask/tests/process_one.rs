@@ -54,7 +54,7 @@ fn a_port_that_a_session_still_holds_is_served_again_after_the_listener_was_kill
     }
     let machine = boot(&setup(Arch::X86_64));
     let port = machine.target_on_port();
-    let stubborn = Terminal::start(&machine.client([
+    let mut stubborn = Terminal::start(&machine.client([
         "--reconnect",
         "0",
         "-t",
@@ -92,7 +92,7 @@ fn after_switch_root_commands_run_in_the_new_root_and_a_shell_of_before_goes_on(
     let mut setup = setup(Arch::X86_64);
     handover::prepare(&mut setup);
     let machine = boot(&setup);
-    let shell = Terminal::start(&machine.client(["-t", "<target>", "--", "sh"])).unwrap();
+    let mut shell = Terminal::start(&machine.client(["-t", "<target>", "--", "sh"])).unwrap();
     shell.write(b"echo be''fore\n").unwrap();
     shell.until("before", DEADLINE).unwrap();
     // Each command looks at the root that process 1 has when it begins.
@@ -286,7 +286,7 @@ fn when_memory_runs_out_the_agent_a_shell_and_poweroff_still_work() {
         return;
     }
     let mut machine = boot(&setup(Arch::X86_64));
-    let shell = Terminal::start(&machine.client(["<target>"])).unwrap();
+    let mut shell = Terminal::start(&machine.client(["<target>"])).unwrap();
     shell.write(b"echo be''fore\n").unwrap();
     shell.until("before", DEADLINE).unwrap();
     // The listener and the session are exempt and locked, what they run is neither.
@@ -298,7 +298,7 @@ fn when_memory_runs_out_the_agent_a_shell_and_poweroff_still_work() {
     );
     // Each of them takes all there is, until the kernel kills it.
     let hog = machine.client(["<target>", "echo eating; while :; do tail /dev/zero; done"]);
-    let hog = Terminal::start(&hog).unwrap();
+    let mut hog = Terminal::start(&hog).unwrap();
     hog.until("eating", DEADLINE).unwrap();
     let killed = "dmesg | grep -c 'Killed process'";
     let mut kills = 0;

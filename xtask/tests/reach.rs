@@ -86,12 +86,12 @@ fn two_shells_and_a_transfer_go_on_at_once() {
         return;
     }
     let machine = boot(&setup(Arch::X86_64));
-    let shells: Vec<Terminal> =
+    let mut shells: Vec<Terminal> =
         (0..2).map(|_| Terminal::start(&machine.client(["<target>"])).unwrap()).collect();
     std::thread::scope(|scope| {
         let transfer = scope.spawn(|| send_and_fetch(&machine, 16 * MIB));
         for round in 0.. {
-            for (number, shell) in shells.iter().enumerate() {
+            for (number, shell) in shells.iter_mut().enumerate() {
                 shell.write(format!("echo shell$((40 + {number}))-$(({round} * 10))\n").as_bytes()).unwrap();
                 shell.until(&format!("shell4{number}-{}", round * 10), DEADLINE).unwrap();
             }

@@ -55,7 +55,7 @@ fn busybox_strace_and_gdbserver_work_in_a_guest_without_a_program() {
     let lines = recipes(&machine);
     let [sh, find, mkdir, mount, copy, strace, gdb] = &lines[..] else { panic!("{lines:?}") };
 
-    let terminal = Terminal::start(&shell(sh)).unwrap();
+    let mut terminal = Terminal::start(&shell(sh)).unwrap();
     terminal.write(b"ls /; exit 5\n").unwrap();
     terminal.until("init", DEADLINE).unwrap();
     assert_eq!(terminal.ends(DEADLINE).unwrap().code(), Some(5));
@@ -69,7 +69,7 @@ fn busybox_strace_and_gdbserver_work_in_a_guest_without_a_program() {
     }
     // The agent's listener.
     let traced = number(&machine, |process| process["parent"] == 1);
-    let strace = Terminal::start(&shell(&strace.replace(" 42", &format!(" {traced}")))).unwrap();
+    let mut strace = Terminal::start(&shell(&strace.replace(" 42", &format!(" {traced}")))).unwrap();
     strace.until("attached", DEADLINE).unwrap();
     succeeds(&machine, &["info", "<target>"]);
     strace.until("accept4(", DEADLINE).unwrap();

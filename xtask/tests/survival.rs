@@ -30,7 +30,7 @@ impl Counter {
     fn start(machine: &Machine) -> Self {
         let count =
             format!("i=0; while [ $i -lt {COUNT} ]; do i=$((i+1)); echo \"<$i>\"; sleep 0.1; done; exit 5");
-        let shell =
+        let mut shell =
             Terminal::start(&machine.client(["-q", "-t", "<target>", "--", "sh", "-c", &count])).unwrap();
         let seen = shell.until("<3>", DEADLINE).unwrap();
         Self(shell, seen)
@@ -38,7 +38,7 @@ impl Counter {
 
     /// Every number comes once, and in order.
     #[track_caller]
-    fn ends(self) {
+    fn ends(mut self) {
         let last = format!("<{COUNT}>");
         let mut seen = self.1;
         seen.extend(self.0.until(&last, DEADLINE).unwrap());

@@ -52,7 +52,7 @@ pub fn rows(rig: &Rig, options: &Options) -> Result<Vec<Row>> {
 }
 
 fn open(command: &std::process::Command) -> Result<Terminal> {
-    let terminal = Terminal::start(command)?;
+    let mut terminal = Terminal::start(command)?;
     terminal.until("ready", Duration::from_secs(5)).context("the echo never was ready")?;
     terminal.settle();
     Ok(terminal)
@@ -101,7 +101,7 @@ impl Typist {
     }
 }
 
-fn echo(terminal: &Terminal, key: u8) -> Result<f64> {
+fn echo(terminal: &mut Terminal, key: u8) -> Result<f64> {
     let mut seen = [0; 64];
     let start = Instant::now();
     terminal.write(&[key])?;

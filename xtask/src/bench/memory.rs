@@ -96,7 +96,7 @@ fn sessions(rig: &Rig) -> Vec<Row> {
 
 fn shell(rig: &Rig, contender: Contender) -> Result<Terminal> {
     let job = rig.job(contender, &Task::Shell)?.context("has no shell")?;
-    let terminal = Terminal::start(&job.command)?;
+    let mut terminal = Terminal::start(&job.command)?;
     // The quotes keep the echo of what we type from being taken for its output.
     terminal.write(b"echo rea''dy\n")?;
     terminal.until("ready", Duration::from_secs(10)).context("the shell never was ready")?;
