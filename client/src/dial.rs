@@ -1,12 +1,13 @@
 //! Owns the way from an [`Address`] to a connected stream: how long to try, and what to say when it was in vain.
 //!
-//! One try is in `dial/attempt.rs`, the command of `exec:` in `dial/proxy.rs`, `--listen` in `dial/incoming.rs`. A guest that is still booting answers
-//! in many ways that it is not there yet, depending on what stands between: no socket, a refusal, a reset, a stream
-//! that ends at once. All of them are tried again until the timeout is over; what cannot change by waiting (no
-//! permission, no such host, no such transport) ends it at once.
+//! One try is in `dial/attempt.rs`, one through a virtual machine's socket in `dial/mux.rs`, the command of `exec:` in
+//! `dial/proxy.rs`, `--listen` in `dial/incoming.rs`. A guest that is still booting answers in many ways that it is not there
+//! yet, depending on what stands between: no socket, a refusal, a reset, a stream that ends at once. All of them are tried again
+//! until the timeout is over; what cannot change by waiting (no permission, no such host, no such transport) ends it at once.
 
 mod attempt;
 mod incoming;
+mod mux;
 mod proxy;
 mod serial;
 

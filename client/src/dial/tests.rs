@@ -194,6 +194,29 @@ fn a_mux_that_answers_something_else_is_told() {
 }
 
 #[test]
+fn a_question_that_a_mux_has_lost_is_put_again_and_stands_until_it_is_answered() {
+    let folder = Folder::new("mux-lost");
+    let listener = UnixListener::bind(folder.socket()).unwrap();
+    let next = || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut request = String::new();
+        BufReader::new(&stream).read_line(&mut request).unwrap();
+        assert_eq!(request, "CONNECT 1\n");
+        stream
+    };
+    let address = Address::Mux { path: folder.socket(), port: 1 };
+    let dialled = thread::spawn(move || reached(&address));
+    let (mut lost, mut heard) = (next(), next());
+    heard.write_all(b"OK 2\nhello").unwrap();
+    assert_eq!(read_some(&dialled.join().unwrap()), b"hello");
+    lost.set_nonblocking(true).unwrap();
+    assert_eq!(lost.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    lost.set_nonblocking(false).unwrap();
+    lost.write_all(b"OK 3\n").unwrap();
+    assert_eq!(lost.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
 fn a_mux_that_keeps_silent_costs_the_timeout() {
     let folder = Folder::new("mux-silent");
     let _listener = UnixListener::bind(folder.socket()).unwrap();
