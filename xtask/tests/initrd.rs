@@ -42,7 +42,8 @@ struct Tool<'t> {
     packages: &'t [&'t str],
     /// A folder of `agent/integration`, and where its content goes.
     hooks: (&'t str, &'t str),
-    /// What makes the file `/initrd`; `<release>` stands for the kernel's.
+    /// What makes the file `/initrd`, hardly compressed, which would take longer than all else; `<release>` stands for the
+    /// kernel's.
     words: &'t [&'t str],
 }
 
@@ -95,7 +96,7 @@ fn debians_initrd_is_entered_while_its_boot_stands_still() {
     let tool = Tool {
         packages: &["initramfs-tools-core", "busybox", "linux-base"],
         hooks: ("initramfs-tools", "etc/initramfs-tools"),
-        words: &["mkinitramfs", "-o", "/initrd", "<release>"],
+        words: &["mkinitramfs", "-l", "1", "-o", "/initrd", "<release>"],
     };
     let _files = give_initrd(&mut setup, &tool);
     // With a limit for panics, which tests have, this initrd gives nobody a shell, and does not stand still.
@@ -112,7 +113,7 @@ fn dracuts_initrd_is_entered_while_its_boot_stands_still() {
     let tool = Tool {
         packages: &["dracut-core", "coreutils", "mount", "udev"],
         hooks: ("dracut", "usr/lib/dracut/modules.d"),
-        words: &["dracut", "--no-hostonly", "--force", "/initrd", "<release>"],
+        words: &["dracut", "--no-hostonly", "--no-compress", "--force", "/initrd", "<release>"],
     };
     let _files = give_initrd(&mut setup, &tool);
     setup.words = "rd.break".to_owned();
@@ -136,7 +137,16 @@ fn an_agent_of_an_initrd_with_systemd_goes_on_in_the_real_root() {
     let tool = Tool {
         packages: &["systemd", "dracut-core", "coreutils", "mount", "udev"],
         hooks: ("dracut", "usr/lib/dracut/modules.d"),
-        words: &["dracut", "--no-hostonly", "--add", "systemd-initrd", "--force", "/initrd", "<release>"],
+        words: &[
+            "dracut",
+            "--no-hostonly",
+            "--no-compress",
+            "-a",
+            "systemd-initrd",
+            "--force",
+            "/initrd",
+            "<release>",
+        ],
     };
     let _files = give_initrd(&mut setup, &tool);
     let files = Scratch::new(&workspace::target_dir(), "root").unwrap();
