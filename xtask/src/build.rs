@@ -1,9 +1,8 @@
-//! `cargo xtask build`: the client and the static agent, side by side in `target/release/`.
+//! `cargo xtask build`: the client and the static agent, side by side in `target/release/`, built as `dist` builds them.
 //!
-//! A plain `cargo build --release` writes `target/release/vsock-shell-agent` too: the same program, but dynamically
-//! linked and of another profile. The static one is put there by this chore, which therefore builds the client first, by
-//! itself, and always copies the agent afterwards, from `target/agent/`. Copying goes through a rename, so that an agent
-//! that is running keeps its file.
+//! A plain `cargo build --release` writes there too: the same programs, but the agent dynamically linked and of another
+//! profile. Ours are built in a folder of their own, since other flags would make cargo build everything anew, and are then
+//! copied. Copying goes through a rename, so that who runs the former one keeps it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,34 +31,6 @@ const SMALLER: [&str; 7] = [
 /// Makes the linker leave the unwind tables out, its own start code's and libc's too; beside this file.
 const NO_TABLES: &str = "xtask/src/no-tables.ld";
 
-/// The two ways to a static agent; both end in the same kind of file.
-#[derive(Clone, Copy, Debug)]
-pub enum Way {
-    /// rustup's own target for musl, where somebody installed it.
-    RustupTarget,
-    /// The host target's `core`, linked against Debian's musl: the agent uses neither std nor libc's structures.
-    MuslGcc,
-}
-
-impl Way {
-    /// The way that this machine offers; installs `musl-tools` where that is the one.
-    pub fn find() -> Result<Self> {
-        if has_rustup_target(Arch::host()?.musl_target()) {
-            return Ok(Self::RustupTarget);
-        }
-        packages::require(packages::BUILD)?;
-        Ok(Self::MuslGcc)
-    }
-
-    /// A few words about it.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::RustupTarget => "rustup's target with musl",
-            Self::MuslGcc => "the host's core against musl, by musl-gcc",
-        }
-    }
-}
-
 /// Flags for rustc beyond the profile and `SMALLER`, where musl-gcc links. `-Bstatic` comes before the last `-lc`, since
 /// otherwise the file silently needs musl's loader.
 const MUSL_GCC: [&str; 7] = [
@@ -75,23 +46,30 @@ const MUSL_GCC: [&str; 7] = [
 /// `cargo xtask build`.
 pub fn main() -> Result<()> {
     let linked = client()?;
-    let way = agent()?;
+    let (way, agent) = agent_for(Arch::host()?)?;
     println!("client  {}  ({linked})", workspace::client().display());
-    println!("agent   {}  (static: {})", workspace::agent().display(), way.text());
+    println!("agent   {}  (static: {way})", agent.display());
     Ok(())
+}
+
+/// The folder below which what is shipped is built.
+pub fn folder() -> PathBuf {
+    workspace::target_dir().join("shipped")
 }
 
 /// Builds the client at `workspace::client()`; says how it is linked. Statically where the C library can be, because it
 /// then starts in less than half the time, and runs on any distribution.
 pub fn client() -> Result<&'static str> {
-    client_into(&workspace::target_dir(), &[]).map(|(linked, _)| linked)
+    let (linked, built) = client_into(&folder())?;
+    put(&built, &workspace::client())?;
+    Ok(linked)
 }
 
-/// Builds the client below `target_dir`, with more options for cargo; says how it is linked, and where it is.
-pub fn client_into(target_dir: &Path, options: &[String]) -> Result<(&'static str, PathBuf)> {
+/// Builds the client below `target_dir`; says how it is linked, and where it is.
+pub fn client_into(target_dir: &Path) -> Result<(&'static str, PathBuf)> {
     let mut cargo = workspace::cargo();
     cargo.args(["rustc", "--release", "-p", "vsock-shell", "--bin", "vsock-shell", "--target-dir"]);
-    cargo.arg(target_dir).args(options).arg("--");
+    cargo.arg(target_dir).args(same_paths()).arg("--");
     let linked = if has_static_libc() {
         cargo.arg("-Ctarget-feature=+crt-static");
         "static"
@@ -109,24 +87,12 @@ fn has_static_libc() -> bool {
     workspace::output(&mut cc).is_ok_and(|path| Path::new(&path).is_absolute())
 }
 
-/// Builds the static agent and puts it at `workspace::agent()`.
-pub fn agent() -> Result<Way> {
-    let way = Way::find()?;
-    let built = agent_into(way, &workspace::target_dir(), &[])?;
-    put(&built, &workspace::agent())?;
-    Ok(way)
-}
-
-/// Builds the static agent for an architecture, and says where it is.
-pub fn agent_for(arch: Arch) -> Result<PathBuf> {
+/// Builds the static agent for an architecture; says how it was built, and where it is.
+pub fn agent_for(arch: Arch) -> Result<(&'static str, PathBuf)> {
+    let (way, built) = agent_into(arch, &folder(), &[])?;
     let place = workspace::agent_of(arch);
-    if arch == Arch::host()? {
-        agent()?;
-    } else {
-        let (_, built) = cross::agent(arch, &workspace::target_dir().join("cross"), &[])?;
-        put(&built, &place)?;
-    }
-    Ok(place)
+    put(&built, &place)?;
+    Ok((way, place))
 }
 
 /// Puts a file in its place, so that who runs the former one keeps it.
@@ -141,11 +107,8 @@ fn put(built: &Path, place: &Path) -> Result<()> {
 /// The agent with its symbols kept, for whoever wants to know what is in it. It has a target folder of its own, so that the
 /// shipped one is not built anew each time.
 pub fn agent_with_symbols() -> Result<PathBuf> {
-    let built = agent_into(
-        Way::find()?,
-        &workspace::target_dir().join("with-symbols"),
-        &["--config".to_owned(), "profile.agent.strip=false".to_owned()],
-    )?;
+    let options = ["--config".to_owned(), "profile.agent.strip=false".to_owned()];
+    let (_, built) = agent_into(Arch::host()?, &workspace::target_dir().join("with-symbols"), &options)?;
     let place = symbols_place();
     put(&built, &place)?;
     Ok(place)
@@ -156,26 +119,30 @@ pub fn symbols_place() -> PathBuf {
     workspace::target_dir().join("with-symbols/vsock-shell-agent")
 }
 
-/// Builds the agent for this machine below `target_dir`, with more options for cargo; says where it is.
-pub fn agent_into(way: Way, target_dir: &Path, options: &[String]) -> Result<PathBuf> {
-    match way {
-        Way::RustupTarget => cross::agent(Arch::host()?, target_dir, options).map(|(_, built)| built),
-        Way::MuslGcc => {
-            let mut cargo = workspace::cargo();
-            cargo.args([
-                "rustc",
-                "-p",
-                "vsock-shell-agent",
-                "--bin",
-                "vsock-shell-agent",
-                "--profile",
-                "agent",
-            ]);
-            cargo.arg("--target-dir").arg(target_dir).args(options);
-            workspace::run(cargo.arg("--").args(smaller()).args(MUSL_GCC))?;
-            Ok(target_dir.join("agent/vsock-shell-agent"))
-        }
+/// Builds the static agent for an architecture below `target_dir`, with more options for cargo; says how it was built, and where
+/// it is. For this machine's, without rustup's target for musl, the host target's `core` is linked against Debian's musl: the
+/// agent uses neither std nor libc's structures. Either way ends in the same kind of file.
+pub fn agent_into(arch: Arch, target_dir: &Path, options: &[String]) -> Result<(&'static str, PathBuf)> {
+    let options = [&same_paths(), options].concat();
+    if arch != Arch::host()? || has_rustup_target(arch.musl_target()) {
+        return cross::agent(arch, &target_dir.join("cross"), &options);
     }
+    packages::require(packages::BUILD)?;
+    let mut cargo = workspace::cargo();
+    cargo.args(["rustc", "-p", "vsock-shell-agent", "--bin", "vsock-shell-agent", "--profile", "agent"]);
+    cargo.arg("--target-dir").arg(target_dir).args(options);
+    workspace::run(cargo.arg("--").args(smaller()).args(MUSL_GCC))?;
+    Ok(("the host's core against musl, by musl-gcc", target_dir.join("agent/vsock-shell-agent")))
+}
+
+/// Options for cargo, so that no path of this machine gets into a file.
+pub fn same_paths() -> Vec<String> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).unwrap_or_default();
+    let flags = [(workspace::root(), "/vsock-shell"), (home, "/cargo")]
+        .map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display()));
+    // Quoted as TOML has it; Rust's escapes of a path are TOML's too.
+    vec!["--config".to_owned(), format!("build.rustflags={flags:?}")]
 }
 
 /// The flags that make the file smaller, for a linker behind gcc.

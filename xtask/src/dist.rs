@@ -3,12 +3,12 @@
 //! what shells complete words with; and `SHA256SUMS`.
 //!
 //! The same source and compilers give the same bytes wherever the source lies: paths of this machine are replaced in what the
-//! compilers see. Builds have a folder of their own, since other flags would make cargo build everything else anew.
+//! compilers see.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -30,7 +30,7 @@ pub fn main(targets: &[OsString]) -> Result<()> {
         .map(|target| target.to_str().context("a target has a plain name"))
         .collect::<Result<_>>()?;
     let folder = workspace::target_dir().join("dist");
-    for line in make(&folder, &workspace::target_dir().join("dist-build"), &targets)? {
+    for line in make(&folder, &build::folder(), &targets)? {
         println!("{line}");
     }
     print!("{}", fs::read_to_string(folder.join(SUMS))?);
@@ -44,7 +44,7 @@ pub fn main(targets: &[OsString]) -> Result<()> {
 pub fn prove_reproducible() -> Result<()> {
     let target = workspace::target_dir();
     let (first, second) = (target.join("dist"), target.join("dist-again"));
-    make(&first, &target.join("dist-build"), &[])?;
+    make(&first, &build::folder(), &[])?;
     make(&second, &target.join("dist-again-build"), &[])?;
     for name in
         fs::read_to_string(first.join(SUMS))?.lines().filter_map(|line| line.split_whitespace().nth(1))
@@ -66,17 +66,17 @@ pub fn make(folder: &Path, target_dir: &Path, targets: &[&str]) -> Result<Vec<St
     let mut shipped = Shipped { folder, sums: String::new(), lines: Vec::new() };
     for arch in Arch::ALL {
         build::add_rustup_target(arch.musl_target());
-        let (way, built) = agent(arch, target_dir)?;
+        let (way, built) = build::agent_into(arch, target_dir, &[])?;
         let faults = size::faults(&fs::read(&built)?)?;
         ensure!(faults.is_empty(), "{arch}: {}", faults.join("; "));
         shipped.copy(&format!("vsock-shell-agent-{arch}"), way, &built)?;
     }
     for target in targets {
-        let (way, built) = cross::agent_of(target, &target_dir.join("cross"), &same_paths())?;
+        let (way, built) = cross::agent_of(target, &target_dir.join("cross"), &build::same_paths())?;
         ensure!(size::is_static(&fs::read(&built)?)?, "{target}: the agent is not static");
         shipped.copy(&format!("vsock-shell-agent-{target}"), way, &built)?;
     }
-    let (linked, built) = build::client_into(target_dir, &same_paths())?;
+    let (linked, built) = build::client_into(target_dir)?;
     shipped.copy(&format!("vsock-shell-{}", Arch::host()?), linked, &built)?;
     for (name, text) in texts(&built)? {
         fs::write(folder.join(name), text)?;
@@ -119,24 +119,6 @@ fn texts(client: &Path) -> Result<Vec<(&'static str, String)>> {
         ("_vsock-shell", print(&["completions", "zsh"])?),
         ("vsock-shell.fish", print(&["completions", "fish"])?),
     ])
-}
-
-fn agent(arch: Arch, target_dir: &Path) -> Result<(&'static str, PathBuf)> {
-    if arch != Arch::host()? {
-        return cross::agent(arch, &target_dir.join("cross"), &same_paths());
-    }
-    let way = build::Way::find()?;
-    Ok((way.text(), build::agent_into(way, target_dir, &same_paths())?))
-}
-
-/// Options for cargo, so that no path of this machine gets into a file.
-fn same_paths() -> Vec<String> {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).unwrap_or_default();
-    let flags = [(workspace::root(), "/vsock-shell"), (home, "/cargo")]
-        .map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display()));
-    // Quoted as TOML has it; Rust's escapes of a path are TOML's too.
-    vec!["--config".to_owned(), format!("build.rustflags={flags:?}")]
 }
 
 fn sha256(bytes: &[u8]) -> String {

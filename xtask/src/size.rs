@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind, elf};
 
+use crate::arch::Arch;
 use crate::{build, features, workspace};
 
 /// What the agent may have now. `docs/decisions.md` says what it was and what it became.
@@ -34,7 +35,7 @@ pub fn main(arguments: Vec<OsString>) -> Result<()> {
         [option] if option == "--json" => true,
         _ => bail!("usage: cargo xtask size [--json]"),
     };
-    build::agent()?;
+    build::agent_for(Arch::host()?)?;
     let shipped = fs::read(workspace::agent()).context("the agent was built but cannot be read")?;
     let with_symbols = fs::read(build::agent_with_symbols()?)?;
 

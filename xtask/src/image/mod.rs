@@ -125,7 +125,7 @@ impl Recipe {
 /// `cargo xtask image`.
 pub fn main(arguments: Vec<OsString>) -> Result<()> {
     let options = options::parse(arguments)?;
-    let agent = build::agent_for(options.recipe.arch)?;
+    let (_, agent) = build::agent_for(options.recipe.arch)?;
     let image = options.recipe.pack(&agent, options.format)?;
     let output = &options.output;
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).to_owned();
