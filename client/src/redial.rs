@@ -23,8 +23,8 @@ use crate::trace::{Voice, dial_told};
 
 /// How long a peer that owes something may be silent before another connection is dialled.
 pub(crate) const SILENCE: Duration = Duration::from_secs(3);
-/// How long such a dial may take: as long as a guest is likely to be paused. Given up earlier it helps nobody, and a
-/// vhost-device-vsock carries nothing any more once a guest answers a connection that was given up.
+/// How long such a dial may take: as long as a guest is likely to be paused. Given up earlier it helps nobody, and may do harm
+/// (`dial/mux.rs`).
 const ATTEMPT: Duration = Duration::from_secs(3600);
 /// Between two such dials, the first time; it doubles up to the second.
 const PAUSE_FIRST: Duration = Duration::from_secs(5);

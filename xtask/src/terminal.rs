@@ -85,11 +85,12 @@ impl Terminal {
     /// Waits until `text` has appeared: all that came up to its end.
     pub fn until(&mut self, text: &str, patience: Duration) -> Result<Vec<u8>> {
         let end = Instant::now() + patience;
-        let mut seen = Vec::new();
+        let mut seen = std::mem::take(&mut self.seen);
         let mut buffer = [0; 4096];
-        let at = loop {
+        loop {
             if let Some(at) = seen.windows(text.len()).position(|window| window == text.as_bytes()) {
-                break at + text.len();
+                self.seen = seen.split_off(at + text.len());
+                return Ok(seen);
             }
             let left = end.saturating_duration_since(Instant::now());
             match self.read(&mut buffer, left) {
@@ -98,10 +99,7 @@ impl Terminal {
                     bail!("{error:#}; before that: {}", String::from_utf8_lossy(&seen).trim().escape_debug())
                 }
             }
-        };
-        // There is nothing else: reading took it all.
-        self.seen = seen.split_off(at);
-        Ok(seen)
+        }
     }
 
     /// Throws away what is on its way to the screen, until nothing comes for a while.

@@ -72,6 +72,17 @@ fn hear_out(mut asked: Vec<Question>, deadline: Option<Instant>) {
     _ = std::thread::Builder::new().spawn(hear);
 }
 
+fn write_all(socket: &Socket, mut rest: &[u8], deadline: Option<Instant>) -> io::Result<()> {
+    while !rest.is_empty() {
+        match retrying(|| rustix::io::write(socket, rest)) {
+            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+            Err(Errno::AGAIN) => wait(socket, PollFlags::OUT, deadline)?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 fn readable(asked: &[Question]) -> Vec<PollFd<'_>> {
     asked.iter().map(|question| PollFd::new(&question.socket, PollFlags::IN)).collect()
 }
@@ -79,19 +90,7 @@ fn readable(asked: &[Question]) -> Vec<PollFd<'_>> {
 impl Question {
     fn put(path: &Path, port: u32, deadline: Option<Instant>) -> Result<Self, Failure> {
         let socket = connect(&unix_address(path)?, deadline)?;
-        let request = format!("CONNECT {port}\n");
-        let mut rest = request.as_bytes();
-        while !rest.is_empty() {
-            let written = match retrying(|| rustix::io::write(&socket, rest)) {
-                Ok(count) => {
-                    rest = rest.get(count..).unwrap_or_default();
-                    Ok(())
-                }
-                Err(Errno::AGAIN) => wait(&socket, PollFlags::OUT, deadline),
-                Err(error) => Err(error.into()),
-            };
-            written.map_err(Step::Greet.failed())?;
-        }
+        write_all(&socket, format!("CONNECT {port}\n").as_bytes(), deadline).map_err(Step::Greet.failed())?;
         Ok(Self { socket, answer: Vec::with_capacity(ANSWER_BYTES_MAX) })
     }
 
