@@ -2,9 +2,9 @@
 //! and frame as `tcpdump` would show them.
 //!
 //! ```text
-//!  connection ──bytes that were written, and read──→ reader ──Seen──→ story   -v
-//!       └──────what happens to connections──────────────┐     └─────→ lines   -vv
-//!                                                        └──────────→ voice ──→ standard error
+//!  connection ──bytes that were written, and read──→ transcript: reader ──Seen──→ story   -v
+//!       │                                                 │         └─────→ lines   -vv
+//!       └──────what happens to connections────────────────┴─Line──→ voice ──→ standard error
 //! ```
 //! The bytes are taken apart a second time, from what the stream has really taken and given; the protocol core is not asked, and
 //! does not know. Without a trace a connection pays for one look at an `Option` where it reads or writes. Nothing secret is told:
@@ -15,11 +15,11 @@ mod lines;
 mod reader;
 mod request;
 mod story;
+mod transcript;
 mod voice;
 
 use std::time::Instant as Clock;
 
-use vsock_shell_proto::frame::{Flow, FrameType};
 use vsock_shell_proto::limits::PREAMBLE_LEN;
 use vsock_shell_proto::preamble::{Answer, Preamble, Status};
 use vsock_shell_proto::proof::Challenge;
@@ -30,9 +30,7 @@ use crate::target::Address;
 pub(crate) use dials::dial_told;
 pub(crate) use lines::denied_names;
 use lines::name;
-use reader::{Reader, Seen};
-use request::Requests;
-use story::Story;
+pub use transcript::{Direction, Line, Transcript};
 pub(crate) use voice::Voice;
 use voice::took;
 
@@ -60,58 +58,20 @@ impl Detail {
     }
 }
 
-/// Which way bytes go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// To the agent.
-    Sent,
-    /// From it.
-    Received,
-}
-
-impl Direction {
-    fn arrow(self) -> char {
-        match self {
-            Self::Sent => '>',
-            Self::Received => '<',
-        }
-    }
-
-    fn who(self) -> &'static str {
-        match self {
-            Self::Sent => "we",
-            Self::Received => "the agent",
-        }
-    }
-}
-
 /// What is told of one session.
 pub(crate) struct Trace {
     voice: Voice,
     detail: Detail,
-    sent: Side,
-    received: Side,
-    story: Story,
+    transcript: Transcript,
+    /// Bytes in all, with those that went again, and with what stands before a session.
+    sent: u64,
+    received: u64,
     start: Clock,
     /// When the agent was asked for a session last.
     asked: Clock,
     /// Connections over which there was a session, and the version that was chosen for it.
     connections: u32,
     version: u16,
-}
-
-/// One direction.
-struct Side {
-    reader: Reader,
-    requests: Requests,
-    /// Bytes in all, with those that came again.
-    bytes: u64,
-}
-
-impl Side {
-    fn new() -> Self {
-        Self { reader: Reader::new(), requests: Requests::default(), bytes: 0 }
-    }
 }
 
 impl Trace {
@@ -128,9 +88,9 @@ impl Trace {
         Some(Box::new(Self {
             voice,
             detail,
-            sent: Side::new(),
-            received: Side::new(),
-            story: Story::default(),
+            transcript: Transcript::new(detail),
+            sent: 0,
+            received: 0,
             start: now,
             asked: now,
             connections: 0,
@@ -143,11 +103,11 @@ impl Trace {
         &self.voice
     }
 
-    fn side(&mut self, direction: Direction) -> &mut Side {
-        match direction {
+    fn count(&mut self, direction: Direction, count: usize) {
+        *match direction {
             Direction::Sent => &mut self.sent,
             Direction::Received => &mut self.received,
-        }
+        } += count as u64;
     }
 
     fn show(&self, direction: Direction, line: &str) {
@@ -160,7 +120,7 @@ impl Trace {
 
     /// Bytes of the preamble, its answer, or what stands between them.
     pub(crate) fn handle_exchanged(&mut self, direction: Direction, count: usize) {
-        self.side(direction).bytes += count as u64;
+        self.count(direction, count);
     }
 
     /// The agent is asked for the session.
@@ -220,8 +180,8 @@ impl Trace {
     /// The session goes on, in our stream from what the agent holds and in the agent's from what we hold.
     pub(crate) fn handle_attached(&mut self, agent_holds: u64, we_hold: u64) {
         self.connections += 1;
-        let again = self.sent.reader.resume(agent_holds);
-        self.received.reader.resume(we_hold);
+        let again = self.transcript.resume(Direction::Sent, agent_holds);
+        self.transcript.resume(Direction::Received, we_hold);
         let waited = took(self.asked.elapsed());
         if self.connections == 1 {
             self.voice.say(format_args!("session begun after {waited}, protocol version {}", self.version));
@@ -266,43 +226,12 @@ impl Trace {
 
     /// Tells what stands in the bytes; whether something of that is for the terminal.
     fn read(&mut self, direction: Direction, bytes: &[u8]) -> bool {
-        let Self { voice, detail, story, sent, received, .. } = self;
-        let Side { reader, requests, bytes: count } = match direction {
-            Direction::Sent => sent,
-            Direction::Received => received,
-        };
-        *count += bytes.len() as u64;
-        let mut is_output = false;
-        reader.read(bytes, &mut |seen| {
-            if *detail == Detail::Frames {
-                if let Some(line) = lines::line(&seen) {
-                    voice.show(direction, &line);
-                }
-                show_request(requests, &seen, &mut |line| voice.show(direction, &line));
-            }
-            if let Some(text) = story.handle(direction, &seen) {
-                voice.say(text);
-            }
-            is_output |= matches!(seen, Seen::Payload { .. });
-        });
-        is_output
-    }
-}
-
-/// Tells the fields of requests.
-fn show_request(requests: &mut Requests, seen: &Seen<'_>, tell: &mut dyn FnMut(String)) {
-    match *seen {
-        Seen::Payload { channel, flow, bytes } => requests.handle(channel, flow, bytes, tell),
-        Seen::Frame(frame) => match frame.header.kind {
-            Some(FrameType::Open | FrameType::Reset | FrameType::Release) => {
-                requests.forget(frame.header.channel);
-            }
-            Some(FrameType::Finish) if frame.header.flow == Flow::Request as u8 => {
-                requests.forget(frame.header.channel);
-            }
-            _ => {}
-        },
-        _ => {}
+        self.count(direction, bytes.len());
+        let Self { voice, transcript, .. } = self;
+        transcript.read(direction, bytes, &mut |line| match line {
+            Line::Story(text) => voice.say(text),
+            Line::Wire(direction, line) => voice.show(direction, &line),
+        })
     }
 }
 
@@ -317,8 +246,8 @@ impl Drop for Trace {
             self.voice.say(format_args!(
                 "over after {}: {} bytes sent, {} received, {connections}",
                 took(self.start.elapsed()),
-                self.sent.bytes,
-                self.received.bytes,
+                self.sent,
+                self.received,
             ));
         }
     }

@@ -48,6 +48,16 @@ fn vectors() -> io::Result<Vec<(String, Vec<u8>)>> {
     Ok(blocks.filter_map(vector).collect())
 }
 
+/// Of a transcript, what stands behind the preamble and its answer.
+fn behind_preamble(bytes: &[u8], is_transcript: bool) -> &[u8] {
+    if is_transcript { &bytes[64..] } else { bytes }
+}
+
+/// Bytes in pieces, each behind the action that takes one, and its length.
+fn said_in_pieces(action: u8, bytes: &[u8]) -> Vec<u8> {
+    bytes.chunks(255).flat_map(|part| [&[action, part.len() as u8], part].concat()).collect()
+}
+
 /// A vector as inputs of a target.
 fn carried(target: &str, name: &str, bytes: &[u8]) -> Vec<Vec<u8>> {
     let begins = |kinds: &[&str]| kinds.iter().any(|kind| name.starts_with(kind));
@@ -74,8 +84,12 @@ fn carried(target: &str, name: &str, bytes: &[u8]) -> Vec<Vec<u8>> {
                 .collect()
         }
         "session_agent" | "session_client" if begins(&["transcript", "frame", "record"]) => {
-            let bytes = if begins(&["transcript"]) { &bytes[64..] } else { bytes };
-            vec![bytes.chunks(255).flat_map(|part| [&[0xF0, part.len() as u8], part].concat()).collect()]
+            vec![said_in_pieces(0xF0, behind_preamble(bytes, begins(&["transcript"])))]
+        }
+        // Whole records, from either side.
+        "trace" if begins(&["transcript", "record"]) => {
+            let bytes = behind_preamble(bytes, begins(&["transcript"]));
+            [2, 3].map(|action| [vec![0x20], said_in_pieces(action, bytes)].concat()).into()
         }
         "requests" if begins(&["request"]) => with(&[0]),
         "items" if begins(&["tree", "want"]) => with(&[0, 1, 2, 3]),
@@ -109,6 +123,7 @@ fn texts(target: &str) -> &'static [&'static [u8]] {
             b"root@tcp:[::1]:70\0--listen\0vsock:7\0jobs\0--json",
             b"kill\0-TERM\x003\x007",
             b"-dvvp7\0--listen=unix:/a\0--connect\0vsock:2:9\0--allow-cid=any\0--grace\x0060\0--root=/srv",
+            b"\x01\x09\0exec,shell,put,get,fs-write,connect,listen,system,detach,system-write\0--deny=nothing",
             b"exec:socat - x\0--since\x002h\x002024-01-01T00:00:00Z",
         ],
         "settings" => &[
@@ -144,6 +159,12 @@ fn texts(target: &str) -> &'static [&'static [u8]] {
             b"\x046,339,5140900,-;NET: Registered protocol family\n SUBSYSTEM=acpi\n4,1,2,c;a\\x1bb\n",
             b"\x05ls\r~.x\r~?~d~~\r~\x1a",
             b"\x03\x1a1 (a b) S 0 1 1 0 -1 4194560\x15Uid:\t0\t0\nVmRSS:\t 9 kB\x09/init\0-x\0x",
+        ],
+        // A hello, a request of every field, a text at the end.
+        "trace" => &[
+            b"\x20\x04\x20\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x08\0\0\0\0\0\x01\0\x60\xea\0\0\xff\xff\0\0\x04a\xf0\xf3b\
+              \x09\x01\x03\x01\x02sh\0\x03\x03A=b\0\x06\x080000000\0\0\x20\x08\x01\0\0\0\x01\0\0\0\0\
+              \x06\0\0\0\x01\x03no\xf1",
         ],
         "answers" => &[
             b"\x01\x01\x27\0\0\x47\0job=3\nstate=killed\nstatus=9\nseconds=7500\nterminal=1\nhold=0\ncommand=sh -c x\n",

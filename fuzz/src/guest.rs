@@ -57,7 +57,7 @@ pub(crate) fn with_peer(
 ) -> Result<(), Error> {
     let listener = listener();
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let served = scope.spawn(|| {
             if let Ok((stream, _)) = listener.accept() {
                 stream.set_read_timeout(Some(DEADLINE)).expect("a timeout that is not zero");
                 stream.set_write_timeout(Some(DEADLINE)).expect("a timeout that is not zero");
@@ -67,8 +67,10 @@ pub(crate) fn with_peer(
         });
         let target = Target { user: None, address: Address::Unix(folder().join("socket")), credentials };
         let patience = Patience { connect: Duration::ZERO, reconnect: Duration::ZERO, dead_after: None };
-        let mut client = Client::connect(&target, patience)?;
-        work(&mut client)
+        let worked = Client::connect(&target, patience).and_then(|mut client| work(&mut client));
+        // The end of a scope would not wait for what the thread itself holds, which would look like a leak.
+        served.join().expect("an agent says what it likes, and does not panic");
+        worked
     })
 }
 

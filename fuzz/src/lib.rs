@@ -3,7 +3,7 @@
 //!
 //! `input` takes bytes as choices. Of the core: `preamble`, `frames`, `session`, `link`, `wire`, `items`, `globs`, `serial`. Of the agent:
 //! `requests`, `settings`, `resolver`. Of the client: `words` (command lines), `host` (the configuration, and other people's processes),
-//! `shown` (what a terminal gets to see), and `answers` and `transfers`, which are a client against the `guest` of that name.
+//! `shown` and `trace` (what a terminal gets to see), and `answers` and `transfers`, which are a client against the `guest` of that name.
 //! `canary` has a bug.
 
 pub mod answers;
@@ -23,6 +23,7 @@ pub mod serial;
 pub mod session;
 pub mod settings;
 pub mod shown;
+pub mod trace;
 pub mod transfers;
 pub mod wire;
 pub mod words;
@@ -31,7 +32,7 @@ pub mod words;
 pub type Body = fn(&[u8]);
 
 /// Every target but the canary.
-pub const TARGETS: [(&str, Body); 22] = [
+pub const TARGETS: [(&str, Body); 23] = [
     ("accounts", settings::accounts),
     ("answers", answers::answers),
     ("arguments", words::arguments),
@@ -52,6 +53,7 @@ pub const TARGETS: [(&str, Body); 22] = [
     ("session_client", session::client),
     ("settings", settings::settings),
     ("shown", shown::shown),
+    ("trace", trace::trace),
     ("transfers", transfers::transfers),
     ("wire", wire::wire),
 ];

@@ -2,25 +2,75 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::sync::OnceLock;
 
 use vsock_shell::args;
+use vsock_shell::completions::answer;
+use vsock_shell::names::Names;
 use vsock_shell::operand::{Operand, split_pair};
 use vsock_shell::system::log::Since;
 use vsock_shell::target::{Address, Listen, Target};
-use vsock_shell_agent::args::{Options, parse, parse_address, parse_peer};
+use vsock_shell_agent::args::{LONG, Options, parse, parse_address, parse_peer};
+use vsock_shell_proto::ability;
 
 use crate::shown::assert_plain;
 
-/// Words, each with a NUL behind it.
+/// Words, each with a NUL behind it. One that begins with [`KNOWN`] begins with a word of the vocabulary: bytes alone would
+/// hardly spell an option.
 pub fn arguments(data: &[u8]) {
-    let words: Vec<&[u8]> = data.split(|&byte| byte == 0).collect();
-    if let Err(error) = args::parse(words.iter().map(|word| OsString::from_vec(word.to_vec()))) {
+    let words: Vec<Vec<u8>> = data.split(|&byte| byte == 0).map(spelled).collect();
+    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+    let typed: Vec<OsString> = words.iter().map(|word| OsString::from_vec(word.to_vec())).collect();
+    if let Err(error) = args::parse(typed.iter()) {
         assert_plain(&error.to_string());
     }
+    assert_plain(&answer(&typed, &Names::none()).to_string().replace('\t', " "));
     agent(&words);
     for word in words {
         client_word(OsStr::from_bytes(word));
     }
+}
+
+/// Begins a word of the vocabulary; the byte behind it says which.
+const KNOWN: u8 = 1;
+
+fn spelled(word: &[u8]) -> Vec<u8> {
+    match word {
+        [KNOWN, number, rest @ ..] => {
+            let all = vocabulary();
+            [all[usize::from(*number) % all.len()].as_bytes(), rest].concat()
+        }
+        _ => word.to_vec(),
+    }
+}
+
+/// What the client completes, behind nothing and behind each of its verbs; the agent's options, and the words of one of them.
+fn vocabulary() -> &'static [String] {
+    static WORDS: OnceLock<Vec<String>> = OnceLock::new();
+    WORDS.get_or_init(|| {
+        let verbs = completed(&[""]);
+        let inner = ["fs", "sys"]
+            .map(|verb| completed(&[verb, ""]).into_iter().map(move |word| vec![verb.to_owned(), word]));
+        let places = verbs.iter().map(|verb| vec![verb.clone()]).chain(inner.into_iter().flatten());
+        let options = places.flat_map(|mut place| {
+            place.push("--".to_owned());
+            completed(&place)
+        });
+        let agents = LONG.iter().map(|name| String::from_utf8_lossy(name).into_owned());
+        let denied = ability::NAMES.map(str::to_owned);
+        let mut all: Vec<String> =
+            options.chain(completed(&["--"])).chain(agents).chain(denied).chain(verbs.clone()).collect();
+        all.sort();
+        all.dedup();
+        all
+    })
+}
+
+/// What may stand in the place of the last word.
+fn completed(words: &[impl AsRef<OsStr>]) -> Vec<String> {
+    let words: Vec<OsString> = words.iter().map(|word| word.as_ref().to_owned()).collect();
+    let lines = answer(&words, &Names::none()).to_string();
+    lines.lines().filter_map(|line| Some(line.get(1..)?.split('\t').next()?.to_owned())).collect()
 }
 
 fn agent(words: &[&[u8]]) {
@@ -61,5 +111,19 @@ pub(crate) fn assert_is_typed_as_shown(address: &Address) {
     if is_as_it_is && !matches!(address, Address::Listen(_)) {
         let again = Target::parse(OsStr::new(&shown), 5000).map(|target| target.address);
         assert_eq!(again.as_ref(), Ok(address), "{shown}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_vocabulary_has_words_of_both_programs_and_of_their_verbs() {
+        for word in ["--deny", "system-write", "--upload", "--exclude", "cp", "--follow", "--expect-boot-id"]
+        {
+            assert!(vocabulary().iter().any(|known| known == word), "{word}: {:?}", vocabulary());
+        }
+        assert!(vocabulary().len() <= 256, "one byte chooses");
     }
 }

@@ -7,9 +7,9 @@ use vsock_shell_proto::code::{CloseCode, RefusalCode};
 use vsock_shell_proto::frame::{ChannelKind, Flow, FrameType, Header, Hello, Outcome};
 use vsock_shell_proto::record::Control;
 
-use super::Direction;
 use super::lines::{denied_names, feature_names, kind_name, u32_at, u64_at};
 use super::reader::{Frame, Seen};
+use super::transcript::Direction;
 use super::voice::took;
 use crate::error::{Failure, Refusal};
 use crate::text::escape;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant as Clock};
 
-use super::Direction;
+use super::transcript::Direction;
 use crate::target::Address;
 use crate::terminal;
 

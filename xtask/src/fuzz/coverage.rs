@@ -42,8 +42,8 @@ pub fn main() -> Result<()> {
     let mut merge = Command::new(tools.join("llvm-profdata"));
     workspace::run(merge.args(["merge", "-sparse", "-o"]).arg(&merged).args(profiles(&scratch)?))?;
     let mut export = Command::new(tools.join("llvm-cov"));
-    export.args(["export", "-summary-only", "-instr-profile"]).arg(&merged).arg(&program);
-    print(&serde_json::from_str(&workspace::output(&mut export)?)?)
+    export.args(["export", "-format=lcov", "-instr-profile"]).arg(&merged).arg(&program);
+    print(&workspace::output(&mut export)?)
 }
 
 /// The folder of the LLVM tools that belong to the nightly toolchain, installed where they are not there.
@@ -74,26 +74,57 @@ fn executable(messages: &str) -> Option<PathBuf> {
     programs.next()
 }
 
-/// A line for each file, and one for all.
-fn print(report: &Value) -> Result<()> {
-    let files = report["data"][0]["files"].as_array().context("llvm-cov names no files")?;
+/// A line for each file, with the numbers of the lines that were not reached, and one for all.
+fn print(records: &str) -> Result<()> {
     let root = workspace::root();
     let (mut all, mut reached) = (0, 0);
-    for file in files {
-        let name = Path::new(file["filename"].as_str().unwrap_or_default());
-        let Some(name) = name.strip_prefix(&root).ok().filter(|name| name.starts_with(MEASURED)) else {
-            continue;
-        };
-        let lines = &file["summary"]["lines"];
-        let (count, covered) = (lines["count"].as_u64().unwrap_or(0), lines["covered"].as_u64().unwrap_or(0));
-        println!("{:32} {}", name.display(), share(covered, count));
-        (all, reached) = (all + count, reached + covered);
+    for record in records.split("end_of_record") {
+        let file = record.lines().find_map(|line| line.strip_prefix("SF:"));
+        let name = file.and_then(|file| Path::new(file).strip_prefix(&root).ok());
+        let Some(name) = name.filter(|name| name.starts_with(MEASURED)) else { continue };
+        let lines = lines(record);
+        let missed: Vec<u32> = lines.iter().filter(|(_, times)| *times == 0).map(|(line, _)| *line).collect();
+        let covered = lines.len() - missed.len();
+        println!("{:32} {}  {}", name.display(), share(covered, lines.len()), ranges(&missed));
+        (all, reached) = (all + lines.len(), reached + covered);
     }
     ensure!(all > 0, "nothing of {MEASURED} was measured");
     println!("{:32} {}", "all", share(reached, all));
     Ok(())
 }
 
-fn share(covered: u64, count: u64) -> String {
+/// The lines of a file that have code, and how often they ran.
+fn lines(record: &str) -> Vec<(u32, u64)> {
+    let entries = record.lines().filter_map(|line| line.strip_prefix("DA:"));
+    entries
+        .filter_map(|entry| entry.split_once(','))
+        .filter_map(|(line, times)| Some((line.parse().ok()?, times.parse().ok()?)))
+        .collect()
+}
+
+/// Ascending numbers, with `3-5` for those that follow each other.
+fn ranges(numbers: &[u32]) -> String {
+    let follow = |a: &u32, b: &u32| a + 1 == *b;
+    let of = |run: &[u32]| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        alone => alone.iter().map(u32::to_string).collect(),
+    };
+    numbers.chunk_by(follow).map(of).collect::<Vec<_>>().join(" ")
+}
+
+fn share(covered: usize, count: usize) -> String {
     format!("{covered:5} of {count:5} lines  {:5.1} %", covered as f64 * 100.0 / count.max(1) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_from_a_record_and_told_as_ranges() {
+        let lines = lines("SF:/a.rs\nFN:1,f\nDA:1,3\nDA:2,0\nDA:3,0\nDA:7,0\nLH:1\n");
+        assert_eq!(lines, [(1, 3), (2, 0), (3, 0), (7, 0)]);
+        assert_eq!(ranges(&[2, 3, 7, 9, 10, 11]), "2-3 7 9-11");
+        assert_eq!(ranges(&[]), "");
+    }
 }
