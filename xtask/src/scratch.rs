@@ -16,8 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::io::retry_on_intr;
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, test_kill_process_group, waitid,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -29,9 +30,12 @@ const LISTENS: Duration = Duration::from_secs(10);
 struct Live {
     folders: Vec<PathBuf>,
     groups: Vec<Pid>,
+    /// In our own group, and not reaped.
+    foreground: Vec<Pid>,
 }
 
-static LIVE: Mutex<Live> = Mutex::new(Live { folders: Vec::new(), groups: Vec::new() });
+static LIVE: Mutex<Live> =
+    Mutex::new(Live { folders: Vec::new(), groups: Vec::new(), foreground: Vec::new() });
 static SIGNALLED: AtomicBool = AtomicBool::new(false);
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -75,10 +79,15 @@ fn live() -> MutexGuard<'static, Live> {
 }
 
 fn end_everything() {
-    let (folders, groups) = match LIVE.lock() {
-        Ok(mut live) => (std::mem::take(&mut live.folders), std::mem::take(&mut live.groups)),
-        Err(_) => return,
-    };
+    let Ok(mut live) = LIVE.lock() else { return };
+    // First, because they talk to the others. Nobody reaps one while we have the list.
+    for pid in &live.foreground {
+        let _ = kill_process(*pid, Signal::TERM);
+        wait_for_end(*pid);
+        let _ = kill_process(*pid, Signal::KILL);
+    }
+    let (folders, groups) = (std::mem::take(&mut live.folders), std::mem::take(&mut live.groups));
+    drop(live);
     for group in &groups {
         let _ = kill_process_group(*group, Signal::TERM);
     }
@@ -92,6 +101,31 @@ fn end_everything() {
     for folder in &folders {
         let _ = fs::remove_dir_all(folder);
     }
+}
+
+/// Waits until a child has ended, which then is still to be reaped, or for [`GRACE`].
+fn wait_for_end(child: Pid) {
+    let patience = Instant::now() + GRACE;
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    while Instant::now() < patience && matches!(waitid(WaitId::Pid(child), ended), Ok(None)) {
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Runs a program that a person talks to, and waits for it. It stays in our process group, where the terminal's keys reach it;
+/// what ends us ends it too.
+pub fn run_in_foreground(command: &mut Command) -> Result<ExitStatus> {
+    let mut live = live();
+    let mut child =
+        command.spawn().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    let pid = Pid::from_child(&child);
+    live.foreground.push(pid);
+    drop(live);
+    retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT))?;
+    if let Ok(mut live) = LIVE.lock() {
+        live.foreground.retain(|other| *other != pid);
+    }
+    Ok(child.wait()?)
 }
 
 /// A fresh folder that only we may enter.
@@ -220,11 +254,7 @@ impl Drop for Server {
         // Until it is reaped its number, and so its group's, belongs to nobody else.
         if !self.reaped {
             let _ = kill_process_group(self.group, Signal::TERM);
-            let patience = Instant::now() + GRACE;
-            let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-            while Instant::now() < patience && matches!(waitid(WaitId::Pid(self.group), ended), Ok(None)) {
-                thread::sleep(Duration::from_millis(2));
-            }
+            wait_for_end(self.group);
             let _ = kill_process_group(self.group, Signal::KILL);
             let _ = self.child.wait();
         }

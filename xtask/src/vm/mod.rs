@@ -14,7 +14,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use lexopt::{Arg, Parser, ValueExt};
 
 pub use self::machine::{Machine, Setup};
@@ -22,7 +22,7 @@ pub use self::qmp::Qmp;
 pub use self::transport::{PORT_NAME, Transport};
 use crate::arch::Arch;
 use crate::kernel::Kernel;
-use crate::{build, packages};
+use crate::{build, packages, scratch};
 
 const USAGE: &str =
     "usage: cargo xtask vm [--arch x86_64|aarch64] [--kernel FILE] [--snapshot] [--vhost] [-- COMMAND...]";
@@ -59,7 +59,7 @@ pub fn main(arguments: Vec<OsString>) -> Result<ExitCode> {
         words.push("--".to_owned());
         words.extend(options.command);
     }
-    let status = machine.client(words).status().context("cannot run the client")?;
+    let status = scratch::run_in_foreground(&mut machine.client(words))?;
     drop(machine);
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
