@@ -16,8 +16,8 @@ const UNBREAKABLE: &str = include_str!("rules.txt");
 
 /// What speaks wrongly as which side: files, and folders of them, in `client/tests`.
 const KITS: [(Side, &[&str]); 2] = [
-    (Side::Client, &["hostile_client", "guest/mistakes.rs", "deny.rs"]),
-    (Side::Agent, &["hostile_agent", "guest/mistakes.rs", "hostile_trees.rs", "tree_lists.rs"]),
+    (Side::Client, &["hostile_client", "guest/mistakes.rs", "suite/deny.rs"]),
+    (Side::Agent, &["hostile_agent", "guest/mistakes.rs", "hostile_trees.rs", "suite/tree_lists.rs"]),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
