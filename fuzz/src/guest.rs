@@ -6,10 +6,12 @@ use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use signal_hook::consts::SIGPIPE;
+use signal_hook::flag;
 use vsock_shell::client::Client;
 use vsock_shell::error::Error;
 use vsock_shell::key::Credentials;
@@ -36,6 +38,8 @@ pub(crate) fn folder() -> PathBuf {
 fn listener() -> &'static UnixListener {
     static LISTENER: OnceLock<UnixListener> = OnceLock::new();
     LISTENER.get_or_init(|| {
+        // Rust's own main part ignores it, libFuzzer's does not: whoever hangs up would end the process.
+        _ = flag::register(SIGPIPE, Arc::default());
         fs::create_dir_all(folder()).expect("the folder for temporary files can be written");
         UnixListener::bind(folder().join("socket")).expect("nobody else has this name")
     })
