@@ -24,6 +24,7 @@ use crate::{packages, workspace};
 
 pub(super) const IMAGE: &str = "initramfs.cpio";
 const QEMU_LOG: &str = "qemu.log";
+pub(super) const BACKEND_LOG: &str = "vhost-device-vsock.log";
 pub(super) const SERIAL_LOG: &str = "serial.log";
 
 /// How long a guest may take until its agent answers.
@@ -191,9 +192,24 @@ impl Machine {
         self.awaits_words(words, count).map_err(|error| self.explained(&error))
     }
 
-    fn explained(&self, error: &anyhow::Error) -> anyhow::Error {
-        let qemu = fs::read_to_string(self.files.path(QEMU_LOG)).unwrap_or_default();
-        anyhow!("{error:#}\n{qemu}the guest's console ends with:\n{}", self.last_lines())
+    fn explained(&mut self, error: &anyhow::Error) -> anyhow::Error {
+        let logs = [QEMU_LOG, BACKEND_LOG]
+            .map(|log| fs::read_to_string(self.files.path(log)).unwrap_or_default())
+            .concat();
+        let device = self.vsock_status().map(|status| format!("the guest's driver for vsock: {status}\n"));
+        let device = device.unwrap_or_default();
+        anyhow!("{error:#}\n{logs}{device}the guest's console ends with:\n{}", self.last_lines())
+    }
+
+    /// How far the guest's driver has come with the device, in QEMU's words; none where there is no such device.
+    fn vsock_status(&mut self) -> Option<Value> {
+        let all = self.qmp.execute("x-query-virtio", json!({})).ok()?;
+        let vsock = all
+            .as_array()?
+            .iter()
+            .find(|device| device["name"].as_str().is_some_and(|name| name.contains("vsock")))?;
+        let mut status = self.qmp.execute("x-query-virtio-status", json!({ "path": vsock["path"] })).ok()?;
+        Some(status["status"].take())
     }
 
     fn awaits_words(&mut self, words: &str, count: usize) -> Result<()> {

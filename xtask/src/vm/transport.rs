@@ -69,7 +69,7 @@ impl Transport {
             format!("guest-cid={PRIVATE_CID},socket={},uds-path={}", socket.display(), ports.display());
         let mut command = Command::new(backend()?);
         let mut server =
-            Server::start(BACKEND, command.arg("--vm").arg(guest), &files.path("vhost-device-vsock.log"))?;
+            Server::start(BACKEND, command.arg("--vm").arg(guest), &files.path(super::machine::BACKEND_LOG))?;
         server.binds(&socket)?;
         Ok(Some(server))
     }
