@@ -24,11 +24,18 @@ pub fn arguments(data: &[u8]) {
     if let Err(error) = args::parse(typed.iter()) {
         assert_plain(&error.to_string());
     }
-    assert_plain(&answer(&typed, &Names::none()).to_string().replace('\t', " "));
+    assert_is_offered_by_lines(&answer(&typed, &Names::none()).to_string());
     agent(&words);
     for word in words {
         client_word(OsStr::from_bytes(word));
     }
+}
+
+/// What a shell's script reads: a word stands there as it was typed, and is never two lines.
+fn assert_is_offered_by_lines(offered: &str) {
+    let is_line =
+        |line: &str| line.starts_with(['=', '+', '/']) && !line.replace('\t', " ").contains(char::is_control);
+    assert!(offered.lines().all(is_line), "{offered:?}");
 }
 
 /// Begins a word of the vocabulary; the byte behind it says which.
