@@ -9,6 +9,7 @@ use vsock_shell_fuzz::TARGETS;
 use vsock_shell_proto::items::{
     FileEnd, ITEM_MAX, Meta, Timestamp, encode_end, encode_entry, encode_leave, meta_flag,
 };
+use vsock_shell_proto::serial::Port;
 
 /// Seeds of choices for each target, and the bytes of the longest.
 const CHOSEN: usize = 40;
@@ -21,6 +22,7 @@ fn main() -> io::Result<()> {
     };
     let mut vectors = vectors()?;
     vectors.push(("tree-through-links".to_owned(), through_links()));
+    vectors.push(("serial-answer".to_owned(), answer_of_port()));
     for (at, (target, _)) in TARGETS.into_iter().enumerate() {
         let folder = folder.join(target);
         fs::create_dir_all(&folder)?;
@@ -200,6 +202,22 @@ fn through_links() -> Vec<u8> {
     }
     add(&|out| encode_leave(out, &folder));
     tree
+}
+
+/// What an agent says on a port to the client whose connection has the number 0, up to the end.
+fn answer_of_port() -> Vec<u8> {
+    let mut port = Port::agent();
+    port.take_over(0);
+    let mut said = port.transmit().to_vec();
+    port.handle_transmitted(usize::MAX);
+    for text in [&b"hello"[..], &[7; 300]] {
+        port.send(&[text], usize::MAX);
+        said.extend_from_slice(port.transmit());
+        port.handle_transmitted(usize::MAX);
+    }
+    port.finish();
+    said.extend_from_slice(port.transmit());
+    said
 }
 
 /// Bytes that are as good as drawn.

@@ -13,7 +13,7 @@ use super::{Fuzzer, folder};
 use crate::scratch::Scratch;
 
 /// Inputs of a target.
-const KEPT_MAX: usize = 25;
+const KEPT_MAX: usize = 100;
 
 impl Fuzzer {
     /// Makes the committed corpus of a target anew.
