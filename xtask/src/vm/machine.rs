@@ -24,6 +24,8 @@ use crate::{packages, workspace};
 
 pub(super) const IMAGE: &str = "initramfs.cpio";
 const QEMU_LOG: &str = "qemu.log";
+/// A snapshot.
+const STATE: &str = "state";
 pub(super) const BACKEND_LOG: &str = "vhost-device-vsock.log";
 pub(super) const SERIAL_LOG: &str = "serial.log";
 
@@ -311,7 +313,17 @@ impl Machine {
     /// QEMU refuses, or the agent does not answer afterwards.
     pub fn snapshot_and_restore(self) -> Result<Self> {
         let mut machine = self.restored()?;
-        machine.answers()?;
+        match machine.answers() {
+            // It may stand still, as when it boots.
+            Err(error) if machine.accelerator == Accelerator::Tcg => {
+                eprintln!("going on from the snapshot once more: {error:#}");
+                let Self { setup, accelerator, qemu, backend, files, .. } = machine;
+                drop((qemu, backend));
+                machine = Self::from_state(setup, accelerator, files)?;
+                machine.answers()?;
+            }
+            answer => answer?,
+        }
         Ok(machine)
     }
 
@@ -320,19 +332,24 @@ impl Machine {
     /// # Errors
     /// QEMU refuses.
     pub fn restored(mut self) -> Result<Self> {
-        let state = self.files.path("state");
         if self.setup.transport.is_vsock() {
             self.qmp.device_del("vsock", MONITOR).context("unplugging vsock")?;
         }
         self.qmp.stop()?;
-        self.qmp.migrate_to(&state, MONITOR)?;
+        self.qmp.migrate_to(&self.files.path(STATE), MONITOR)?;
         self.qmp.quit()?;
         let Self { setup, accelerator, mut qemu, backend, files, .. } = self;
         qemu.ends(MONITOR)?;
         drop((qemu, backend));
+        Self::from_state(setup, accelerator, files)
+    }
+
+    /// A machine that goes on from what was written to [`STATE`].
+    fn from_state(setup: Setup, accelerator: Accelerator, files: Scratch) -> Result<Self> {
         for socket in ["qmp.sock", "vhost.sock", "vsock.sock", "port.sock", LINE] {
             let _ = fs::remove_file(files.path(socket));
         }
+        let state = files.path(STATE);
         let backend = setup.transport.start(&files)?;
         let mut machine = Self::start(setup, accelerator, files, backend, Some(&state))?;
         machine.goes_on()?;
