@@ -208,8 +208,9 @@ fn through_links() -> Vec<u8> {
 fn answer_of_port() -> Vec<u8> {
     let mut port = Port::agent();
     port.take_over(0);
-    let mut said = port.transmit().to_vec();
+    // What comes first is longer than an input, and only ends what was said before.
     port.handle_transmitted(usize::MAX);
+    let mut said = Vec::new();
     for text in [&b"hello"[..], &[7; 300]] {
         port.send(&[text], usize::MAX);
         said.extend_from_slice(port.transmit());
