@@ -121,6 +121,10 @@ impl Driven {
             23 => {
                 let (low, high) = session.link().resend_range();
                 session.detach();
+                for wrong in [low.checked_sub(1), high.checked_add(1)].into_iter().flatten() {
+                    assert!(session.attach(wrong, self.now).is_err());
+                    assert_eq!(session.link().resend_range(), (low, high));
+                }
                 _ = session.attach(low + (high - low) / 2, self.now);
             }
             _ => {}
