@@ -15,7 +15,7 @@ use crate::guest::proxy::{Fate, Proxy};
 use crate::guest::{self, DEADLINE, Guest, Running, TARGET, payload, until};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::Signal;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// More than all windows and buffers between the ends hold.
 const LARGE: u64 = 8 << 20;
@@ -39,10 +39,21 @@ fn r_9_17_standard_input_and_output_become_a_connection_that_the_guest_makes() {
 #[test]
 fn r_9_17_localhost_is_tried_by_both_its_addresses() {
     let guest = Guest::start();
-    let server = serve_tcp("::1", sum_up);
+    let (server, _nobody) = on_ipv6_alone();
     let to = format!("LocalHost:{}", server.port());
     let passed = Running::start(&mut guest.client(["-W", &to, TARGET])).finish(b"six");
     assert_eq!(passed.succeeded(), "3 bytes: six");
+}
+
+/// A server at a port of `::1`, and what keeps everybody else from serving at that of 127.0.0.1.
+fn on_ipv6_alone() -> (SocketAddr, Socket) {
+    loop {
+        let server = serve_tcp("::1", sum_up);
+        let nobody = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        if nobody.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, server.port())).into()).is_ok() {
+            return (server, nobody);
+        }
+    }
 }
 
 #[test]
