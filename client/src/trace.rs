@@ -104,10 +104,7 @@ impl Trace {
     }
 
     fn count(&mut self, direction: Direction, count: usize) {
-        *match direction {
-            Direction::Sent => &mut self.sent,
-            Direction::Received => &mut self.received,
-        } += count as u64;
+        *direction.of(&mut self.sent, &mut self.received) += count as u64;
     }
 
     fn show(&self, direction: Direction, line: &str) {

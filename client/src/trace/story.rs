@@ -73,7 +73,7 @@ impl Story {
             }
             FrameType::Data if flow != Flow::Request as u8 => {
                 let of = self.0.get_mut(&channel)?;
-                let count = if direction == Direction::Sent { &mut of.sent } else { &mut of.received };
+                let count = direction.of(&mut of.sent, &mut of.received);
                 *count += u64::from(length);
                 None
             }

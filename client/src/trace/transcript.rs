@@ -18,18 +18,20 @@ pub enum Direction {
 }
 
 impl Direction {
-    pub(super) fn arrow(self) -> char {
+    /// What this direction has of the two.
+    pub(super) fn of<T>(self, sent: T, received: T) -> T {
         match self {
-            Self::Sent => '>',
-            Self::Received => '<',
+            Self::Sent => sent,
+            Self::Received => received,
         }
     }
 
+    pub(super) fn arrow(self) -> char {
+        self.of('>', '<')
+    }
+
     pub(super) fn who(self) -> &'static str {
-        match self {
-            Self::Sent => "we",
-            Self::Received => "the agent",
-        }
+        self.of("we", "the agent")
     }
 }
 
@@ -70,25 +72,15 @@ impl Transcript {
         Self { detail, sent: Side::new(), received: Side::new(), story: Story::default() }
     }
 
-    fn side(&mut self, direction: Direction) -> &mut Side {
-        match direction {
-            Direction::Sent => &mut self.sent,
-            Direction::Received => &mut self.received,
-        }
-    }
-
     /// Another connection begins, over which the stream of this direction goes on at `offset`: how many bytes come again.
     pub fn resume(&mut self, direction: Direction, offset: u64) -> u64 {
-        self.side(direction).reader.resume(offset)
+        direction.of(&mut self.sent, &mut self.received).reader.resume(offset)
     }
 
     /// Takes bytes of a connection, cut anywhere, and tells what is complete by them. Whether payload was among them.
     pub fn read(&mut self, direction: Direction, bytes: &[u8], tell: &mut dyn FnMut(Line)) -> bool {
         let Self { detail, story, sent, received } = self;
-        let Side { reader, requests } = match direction {
-            Direction::Sent => sent,
-            Direction::Received => received,
-        };
+        let Side { reader, requests } = direction.of(sent, received);
         let mut has_payload = false;
         reader.read(bytes, &mut |seen| {
             if *detail == Detail::Frames {
