@@ -90,7 +90,7 @@ fn role_command(role: &str) -> Command {
     heed::signals();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", role, "--nocapture"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 

@@ -24,9 +24,10 @@ const BUGS: [(&str, &str); 3] = [
     ("a_byte_behind_the_stack", "stack-buffer-overflow"),
     ("a_byte_behind_a_static", "global-buffer-overflow"),
 ];
-/// Tests of the client with which the agent is driven: what it can do, in less than a minute.
-const DRIVERS: [&str; 8] =
-    ["exec", "frames", "fs", "hostile_sizes", "system", "terminal", "transfer", "trees"];
+/// Tests of the client with which the agent is driven: what it can do, in less than a minute. First programs of their own,
+/// then what of the joined tests.
+const PROGRAMS: [&str; 2] = ["hostile_sizes", "terminal"];
+const MODULES: [&str; 6] = ["exec", "frames", "fs", "system", "transfer", "trees"];
 
 /// `cargo xtask asan`.
 pub fn main() -> Result<()> {
@@ -39,11 +40,13 @@ pub fn main() -> Result<()> {
         ended
     };
     is_clean(&mut asan.cargo(&["test", "--quiet"]))?;
-    let mut drivers = workspace::cargo();
-    drivers.args(["test", "--quiet", "-p", "vsock-shell"]);
-    drivers.args(DRIVERS.iter().flat_map(|name| ["--test", name]));
-    drivers.env("VSOCK_SHELL_AGENT", asan.agent()).env_remove("VSOCK_SHELL_CLIENT");
-    is_clean(&mut drivers)
+    is_clean(asan.drivers().args(PROGRAMS.iter().flat_map(|name| ["--test", name])))?;
+    for module in MODULES {
+        let file = workspace::root().join(format!("client/tests/suite/{module}.rs"));
+        ensure!(file.is_file(), "{} is not there to drive the agent", file.display());
+    }
+    let modules = MODULES.map(|module| format!("{module}::"));
+    is_clean(asan.drivers().args(["--test", "suite", "--"]).args(modules))
 }
 
 /// Findings go to files. What tests leak is theirs: the agent has no heap.
@@ -87,6 +90,14 @@ impl Asan {
     /// The agent that is built beside its tests.
     fn agent(&self) -> PathBuf {
         self.work.join(&self.target).join("debug/vsock-shell-agent")
+    }
+
+    /// cargo for tests of the client that drive this agent.
+    fn drivers(&self) -> Command {
+        let mut cargo = workspace::cargo();
+        cargo.args(["test", "--quiet", "-p", "vsock-shell"]);
+        cargo.env("VSOCK_SHELL_AGENT", self.agent()).env_remove("VSOCK_SHELL_CLIENT");
+        cargo
     }
 
     /// The harness finds the bugs that are there on purpose.
