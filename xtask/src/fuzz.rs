@@ -20,7 +20,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::nightly::{nightly, require_nightly};
 use crate::scratch::Scratch;
-use crate::workspace;
+use crate::{packages, workspace};
 
 const CARGO_FUZZ: &str = "cargo-fuzz";
 const CARGO_FUZZ_VERSION: &str = "0.13.2";
@@ -138,14 +138,8 @@ struct Fuzzer {
 impl Fuzzer {
     fn find() -> Result<Self> {
         require_nightly()?;
-        let tools = workspace::target_dir().join("tools");
-        let program = tools.join("bin").join(CARGO_FUZZ);
-        if !program.is_file() {
-            let mut cargo = workspace::cargo();
-            cargo.args(["install", CARGO_FUZZ, "--version", CARGO_FUZZ_VERSION, "--locked", "--root"]);
-            cargo.arg(&tools).env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
-            workspace::run(&mut cargo).context("cargo-fuzz cannot be installed")?;
-        }
+        // It only calls cargo: not worth optimising.
+        let program = packages::tool(CARGO_FUZZ, CARGO_FUZZ_VERSION, &["--debug"])?;
         Ok(Self { program, work: workspace::target_dir().join("fuzz") })
     }
 

@@ -6,9 +6,10 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::{env, fs};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::arch::Arch;
 use crate::workspace;
@@ -111,6 +112,9 @@ pub fn main() -> Result<()> {
 
 /// Returns when everything in `packages` is there.
 pub fn require(packages: &[Package]) -> Result<()> {
+    // dpkg serves one at a time, and fails the others.
+    static DPKG: Mutex<()> = Mutex::new(());
+    let _turn = DPKG.lock().unwrap_or_else(PoisonError::into_inner);
     let missing = missing(packages);
     if missing.is_empty() {
         return Ok(());
@@ -132,6 +136,28 @@ pub fn wish(packages: &[Package]) {
     if let Err(error) = require(packages) {
         eprintln!("without it: {error:#}");
     }
+}
+
+/// A tool of a pinned version, which cargo installs once, with more options for it.
+pub fn tool(name: &str, version: &str, options: &[&str]) -> Result<PathBuf> {
+    let place = tool_place(name);
+    if !place.is_file() {
+        let mut cargo = workspace::cargo();
+        cargo.args(["install", name, "--version", version, "--locked", "--root"]).arg(tools()).args(options);
+        // Ours may be set for the agent or for the tests, and a tool is neither.
+        cargo.env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
+        workspace::run(&mut cargo).with_context(|| format!("{name} cannot be installed"))?;
+    }
+    Ok(place)
+}
+
+/// Where [`tool`] installs it.
+pub fn tool_place(name: &str) -> PathBuf {
+    tools().join("bin").join(name)
+}
+
+fn tools() -> PathBuf {
+    workspace::target_dir().join("tools")
 }
 
 /// A program by name: in PATH, or where the system's own are, which a user's PATH often leaves out.

@@ -50,9 +50,8 @@ pub fn on_32_bits() -> Result<()> {
     cargo.args(["test", "--release", "-p", "vsock-shell-proto", "--target", NARROW, "-Zbuild-std=std,test"]);
     // Doctests would be built by the other toolchain's rustdoc. Seeds are counted down: what is proved here is the width.
     cargo.args(["--lib", "--tests"]).env("VSOCK_SHELL_RUNS", "2000");
-    // Tests unwind, and std is built once only when everything agrees about that; fat link-time optimisation of std is slow.
-    cargo.args(["--config", "profile.release.panic=\"unwind\"", "--config", "profile.release.lto=false"]);
-    cargo.args(["--config", "profile.release.codegen-units=16"]);
+    // Tests unwind, and std is built once only when everything agrees about that.
+    cargo.args(["--config", "profile.release.panic=\"unwind\""]).args(workspace::QUICKLY_LINKED);
     cargo.arg("--target-dir").arg(workspace::target_dir().join("narrow"));
     cargo.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1").env_remove("RUSTFLAGS");
     workspace::run(&mut cargo).context("on 32 bits")?;

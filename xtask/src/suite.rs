@@ -6,10 +6,16 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::num::NonZero;
+use std::thread;
 
 use anyhow::Result;
 
+use crate::arch::Arch;
 use crate::{build, dist, packages, portability, vm, workspace};
+
+/// How many tests of a program run at once.
+const THREADS: &str = "RUST_TEST_THREADS";
 
 /// `cargo xtask test [ARG]…`.
 pub fn main(arguments: &[OsString]) -> Result<()> {
@@ -17,24 +23,32 @@ pub fn main(arguments: &[OsString]) -> Result<()> {
     if is_ci() {
         packages::require(packages::SSHD)?;
     }
-    build::main()?;
+    let (_, has_guests) = workspace::at_once(build::client, || {
+        build::agent_for(Arch::host()?)?;
+        has_guests()
+    })?;
     let mut tests = workspace::cargo();
     with_binaries(tests.args(["test", "--workspace"])).args(arguments);
-    let has_guests = has_guests()?;
     if has_guests {
         tests.env("VSOCK_SHELL_VM", "1");
+    }
+    // A third of the time of most tests is waiting. What measures has a program of its own.
+    if env::var_os(THREADS).is_none() {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        tests.env(THREADS, (processors + processors.div_ceil(2)).to_string());
     }
     workspace::run(&mut tests)?;
     if !arguments.is_empty() {
         return Ok(());
     }
     // The simulator's seeded runs want an optimised core: ten thousand of them are then a matter of seconds.
-    workspace::run(workspace::cargo().args(["test", "--release", "-p", "vsock-shell-proto"]))?;
+    let mut simulation = workspace::cargo();
+    simulation.args(["test", "--release", "-p", "vsock-shell-proto"]);
+    workspace::run(simulation.args(workspace::QUICKLY_LINKED))?;
     replay_fuzzing()?;
-    if has_guests {
-        dist::prove_reproducible()?;
-    }
-    portability::main()
+    let prove_reproducible = || if has_guests { dist::prove_reproducible() } else { Ok(()) };
+    workspace::at_once(prove_reproducible, portability::main)?;
+    Ok(())
 }
 
 /// Whether guests of every architecture can be built for and booted. Where a machine of CI cannot, that is a failure: nobody would notice the gap.

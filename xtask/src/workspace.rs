@@ -3,8 +3,9 @@
 use std::env;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::arch::Arch;
 
@@ -46,6 +47,25 @@ pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).stdin(Stdio::null());
     command
+}
+
+/// Options for cargo, for optimised tests: link-time optimisation of each of their programs takes longer than it saves them.
+pub const QUICKLY_LINKED: [&str; 4] =
+    ["--config", "profile.release.lto=false", "--config", "profile.release.codegen-units=16"];
+
+/// Does two things at once: compilers spend much of their time on one processor.
+///
+/// # Errors
+/// Either of them failed.
+pub fn at_once<A: Send, B>(
+    first: impl FnOnce() -> Result<A> + Send,
+    second: impl FnOnce() -> Result<B>,
+) -> Result<(A, B)> {
+    thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        Ok((first.join().map_err(|_| anyhow!("a thread panicked"))??, second?))
+    })
 }
 
 /// Says what is run, runs it, and makes any status but zero an error of one line.

@@ -10,7 +10,10 @@ mod tally;
 mod transport;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use plan::Plan;
 use tally::Tally;
@@ -39,19 +42,36 @@ fn a_hostile_transport_loses_nothing_repeats_nothing_and_stops_nothing() {
         return;
     }
     let runs = number("VSOCK_SHELL_RUNS").unwrap_or(RUNS);
+    let next = AtomicU64::new(0);
     let mut sum = Tally::default();
-    for seed in 0..runs {
+    thread::scope(|scope| {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let threads: Vec<_> = (0..processors).map(|_| scope.spawn(|| run_all(&next, runs))).collect();
+        for thread in threads {
+            sum.add(&thread.join().unwrap_or_else(|cause| resume_unwind(cause)));
+        }
+    });
+    eprintln!("{runs} runs: {sum:?}");
+    if runs >= 500 {
+        sum.check_coverage();
+    }
+}
+
+/// Runs each seed below `runs` that no other thread has taken.
+fn run_all(next: &AtomicU64, runs: u64) -> Tally {
+    let mut sum = Tally::default();
+    loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= runs {
+            return sum;
+        }
         match catch_unwind(AssertUnwindSafe(|| World::new(seed).run())) {
             Ok(tally) => sum.add(&tally),
             Err(cause) => {
                 eprintln!("{}", replay(seed));
-                std::panic::resume_unwind(cause);
+                resume_unwind(cause);
             }
         }
-    }
-    eprintln!("{runs} runs: {sum:?}");
-    if runs >= 500 {
-        sum.check_coverage();
     }
 }
 

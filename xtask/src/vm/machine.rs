@@ -35,6 +35,8 @@ const BOOT: Duration = Duration::from_secs(60);
 const FIRST_WORD: Duration = Duration::from_secs(3);
 /// How long the monitor, a plug or a snapshot may take.
 const MONITOR: Duration = Duration::from_secs(30);
+/// How long between questions to the monitor, which hold the guest up.
+const BETWEEN_QUESTIONS: Duration = Duration::from_millis(20);
 /// How much of the console is worth showing when something failed.
 const LAST_LINES: usize = 15;
 
@@ -198,20 +200,10 @@ impl Machine {
         let logs = [QEMU_LOG, BACKEND_LOG]
             .map(|log| fs::read_to_string(self.files.path(log)).unwrap_or_default())
             .concat();
-        let device = self.vsock_status().map(|status| format!("the guest's driver for vsock: {status}\n"));
+        let device =
+            vsock_status(&mut self.qmp).map(|status| format!("the guest's driver for vsock: {status}\n"));
         let device = device.unwrap_or_default();
         anyhow!("{error:#}\n{logs}{device}the guest's console ends with:\n{}", self.last_lines())
-    }
-
-    /// How far the guest's driver has come with the device, in QEMU's words; none where there is no such device.
-    fn vsock_status(&mut self) -> Option<Value> {
-        let all = self.qmp.execute("x-query-virtio", json!({})).ok()?;
-        let vsock = all
-            .as_array()?
-            .iter()
-            .find(|device| device["name"].as_str().is_some_and(|name| name.contains("vsock")))?;
-        let mut status = self.qmp.execute("x-query-virtio-status", json!({ "path": vsock["path"] })).ok()?;
-        Some(status["status"].take())
     }
 
     fn awaits_words(&mut self, words: &str, count: usize) -> Result<()> {
@@ -233,8 +225,26 @@ impl Machine {
         Ok(())
     }
 
+    /// Waits for the guest's driver. A vhost-device-vsock (0.3.0) that somebody connects to while it is set up may stand still for
+    /// ever: its threads wait for each other.
+    fn awaits_driver(&mut self) -> Result<()> {
+        if self.setup.transport != Transport::VhostUser {
+            return Ok(());
+        }
+        let qmp = &mut self.qmp;
+        self.qemu.awaits("had a driver for vsock", BOOT, || {
+            // A QEMU that is too old to be asked says nothing.
+            let is_up = vsock_status(qmp).is_none_or(|status| status.to_string().contains("DRIVER_OK"));
+            if !is_up {
+                std::thread::sleep(BETWEEN_QUESTIONS);
+            }
+            is_up
+        })
+    }
+
     fn awaits_answer(&mut self) -> Result<()> {
         self.awaits_kernel()?;
+        self.awaits_driver()?;
         let seconds = BOOT.as_secs().to_string();
         let mut wait = self.client(["wait", "--timeout", &seconds, "<target>"]);
         let mut client = Server::start("the client", &mut wait, &self.files.path("client.log"))?;
@@ -424,4 +434,15 @@ impl Machine {
             }
         }
     }
+}
+
+/// How far the guest's driver has come with the device, in QEMU's words; none where there is no such device.
+fn vsock_status(qmp: &mut Qmp) -> Option<Value> {
+    let all = qmp.execute("x-query-virtio", json!({})).ok()?;
+    let vsock = all
+        .as_array()?
+        .iter()
+        .find(|device| device["name"].as_str().is_some_and(|name| name.contains("vsock")))?;
+    let mut status = qmp.execute("x-query-virtio-status", json!({ "path": vsock["path"] })).ok()?;
+    Some(status["status"].take())
 }

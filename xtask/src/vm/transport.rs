@@ -8,11 +8,11 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::hardware::LINE;
+use crate::packages;
 use crate::scratch::{Scratch, Server};
-use crate::{packages, workspace};
 
 /// The guest's context id where nobody else sees it.
 const PRIVATE_CID: u32 = 3;
@@ -109,18 +109,8 @@ fn public_cid() -> u32 {
 
 /// The program, installed if it is not there yet.
 pub(super) fn backend() -> Result<PathBuf> {
-    let tools = workspace::target_dir().join("tools");
-    let own = tools.join("bin").join(BACKEND);
-    if own.is_file() {
-        return Ok(own);
+    match packages::program(BACKEND) {
+        Some(program) if !packages::tool_place(BACKEND).is_file() => Ok(program),
+        _ => packages::tool(BACKEND, BACKEND_VERSION, &[]),
     }
-    if let Some(program) = packages::program(BACKEND) {
-        return Ok(program);
-    }
-    let mut cargo = workspace::cargo();
-    cargo.args(["install", BACKEND, "--version", BACKEND_VERSION, "--locked", "--root"]).arg(&tools);
-    // Ours may be set for the agent or for the tests, and a tool is neither.
-    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
-    workspace::run(&mut cargo).context("vhost-device-vsock cannot be installed")?;
-    Ok(own)
 }

@@ -283,7 +283,8 @@ fn when_memory_runs_out_the_agent_a_shell_and_poweroff_still_work() {
     if !wanted() {
         return;
     }
-    let mut machine = boot(&setup(Arch::X86_64));
+    // Little of it, which is soon eaten.
+    let mut machine = boot(&Setup { memory_mib: 128, ..setup(Arch::X86_64) });
     let mut shell = Terminal::start(&machine.client(["<target>"])).unwrap();
     shell.write(b"echo be''fore\n").unwrap();
     shell.until("before", DEADLINE).unwrap();

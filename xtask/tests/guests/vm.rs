@@ -157,7 +157,7 @@ fn a_guest_that_switches_itself_off_ends_qemu_with_success() {
         return;
     }
     let mut machine = boot(&setup(Arch::X86_64));
-    // The connection goes with the guest.
-    run(&machine, &["--timeout", "0", "<target>", "--", "busybox", "poweroff", "-f"]);
+    // The connection goes with the guest, and does not come back.
+    run(&machine, &["--reconnect", "0", "<target>", "--", "busybox", "poweroff", "-f"]);
     assert!(machine.ends(Duration::from_secs(20)).unwrap().success());
 }
