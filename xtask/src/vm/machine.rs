@@ -225,8 +225,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Waits for the guest's driver. A vhost-device-vsock (0.3.0) that somebody connects to while it is set up may stand still for
-    /// ever: its threads wait for each other.
+    /// Waits for the guest's driver. A vhost-device-vsock (0.3.0) that somebody connects to before that may stand still for
+    /// ever: its worker waits for a lock that nobody holds.
     fn awaits_driver(&mut self) -> Result<()> {
         if self.setup.transport != Transport::VhostUser {
             return Ok(());
