@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::accelerator::{self, Accelerator};
 use super::hardware::{Hardware, LINE, SLOT};
 use super::qmp::Qmp;
-use super::transport::Transport;
+use super::transport::{self, PORTS, Transport};
 use crate::arch::Arch;
 use crate::image::{Format, Recipe};
 use crate::kernel::Kernel;
@@ -143,6 +143,7 @@ impl Machine {
         let backend = setup.transport.start(&files)?;
         let mut machine = Self::start(setup.clone(), accelerator, files, backend, None)?;
         is_up(&mut machine)?;
+        transport::open_ports(&machine.files)?;
         Ok(machine)
     }
 
@@ -225,8 +226,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Waits for the guest's driver. A vhost-device-vsock (0.3.0) that somebody connects to before that may stand still for
-    /// ever: its worker waits for a lock that nobody holds.
+    /// Waits for the guest's driver for vsock, and lets clients in.
     fn awaits_driver(&mut self) -> Result<()> {
         if self.setup.transport != Transport::VhostUser {
             return Ok(());
@@ -239,7 +239,8 @@ impl Machine {
                 std::thread::sleep(BETWEEN_QUESTIONS);
             }
             is_up
-        })
+        })?;
+        transport::open_ports(&self.files)
     }
 
     fn awaits_answer(&mut self) -> Result<()> {
@@ -356,7 +357,7 @@ impl Machine {
 
     /// A machine that goes on from what was written to [`STATE`].
     fn from_state(setup: Setup, accelerator: Accelerator, files: Scratch) -> Result<Self> {
-        for socket in ["qmp.sock", "vhost.sock", "vsock.sock", "port.sock", LINE] {
+        for socket in ["qmp.sock", "vhost.sock", PORTS, "port.sock", LINE] {
             let _ = fs::remove_file(files.path(socket));
         }
         let state = files.path(STATE);
@@ -388,7 +389,7 @@ impl Machine {
         self.backend = None;
         self.qmp.device_del("vsock", MONITOR).context("unplugging vsock")?;
         self.qmp.execute("chardev-remove", json!({ "id": "vsock-backend" }))?;
-        for socket in ["vhost.sock", "vsock.sock"] {
+        for socket in ["vhost.sock", PORTS] {
             let _ = fs::remove_file(self.files.path(socket));
         }
         self.backend = self.setup.transport.start(&self.files)?;
@@ -413,7 +414,7 @@ impl Machine {
         self.plug()
     }
 
-    /// Plugs vsock in.
+    /// Plugs vsock in, and waits for its driver.
     fn plug(&mut self) -> Result<()> {
         match self.setup.transport {
             Transport::Serial | Transport::Line => Ok(()),
@@ -430,7 +431,8 @@ impl Machine {
                 self.qmp.execute("chardev-add", json!({ "id": "vsock-backend", "backend": backend }))?;
                 self.qmp.device_add(json!({
                     "driver": "vhost-user-vsock-pci", "id": "vsock", "chardev": "vsock-backend", "bus": SLOT,
-                }))
+                }))?;
+                self.awaits_driver()
             }
         }
     }

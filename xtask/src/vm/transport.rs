@@ -4,11 +4,12 @@
 //! `vhost-device-vsock` serves the guest's ports on a Unix socket in a private folder; cargo installs it once, below
 //! `target/tools`. Where it cannot be had there is the virtio-serial port, which every guest has.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::hardware::LINE;
 use crate::packages;
@@ -19,6 +20,9 @@ const PRIVATE_CID: u32 = 3;
 const BACKEND: &str = "vhost-device-vsock";
 const BACKEND_VERSION: &str = "0.3.0";
 const VHOST: &str = "/dev/vhost-vsock";
+/// The socket with the guest's ports, and where it is until they are open.
+pub(super) const PORTS: &str = "vsock.sock";
+const CLOSED: &str = "vsock.closed";
 
 /// The name of the virtio-serial port in the guest.
 pub const PORT_NAME: &str = "agent.0";
@@ -59,18 +63,21 @@ impl Transport {
         matches!(self, Self::Vhost | Self::VhostUser)
     }
 
-    /// Starts what has to run before QEMU.
+    /// Starts what has to run before QEMU. Nobody gets to the guest's ports before [`open_ports`]: a vhost-device-vsock (0.3.0)
+    /// that is called before the guest's driver is up may stand still for ever, its worker waiting for a lock that nobody holds.
     pub(super) fn start(self, files: &Scratch) -> Result<Option<Server>> {
         if self != Self::VhostUser {
             return Ok(None);
         }
-        let (socket, ports) = (files.path("vhost.sock"), files.path("vsock.sock"));
+        let (socket, ports) = (files.path("vhost.sock"), files.path(PORTS));
         let guest =
             format!("guest-cid={PRIVATE_CID},socket={},uds-path={}", socket.display(), ports.display());
         let mut command = Command::new(backend()?);
         let mut server =
             Server::start(BACKEND, command.arg("--vm").arg(guest), &files.path(super::machine::BACKEND_LOG))?;
         server.binds(&socket)?;
+        server.binds(&ports)?;
+        fs::rename(&ports, files.path(CLOSED)).context("closing the guest's ports")?;
         Ok(Some(server))
     }
 
@@ -95,10 +102,19 @@ impl Transport {
     pub(super) fn target(self, files: &Scratch) -> String {
         match self {
             Self::Vhost => public_cid().to_string(),
-            Self::VhostUser => format!("mux:{}", files.path("vsock.sock").display()),
+            Self::VhostUser => format!("mux:{}", files.path(PORTS).display()),
             Self::Serial => format!("serial:{}", files.path("port.sock").display()),
             Self::Line => format!("serial:{}", files.path(LINE).display()),
         }
+    }
+}
+
+/// Gives the guest's ports, whose driver is up, the place where clients look for them.
+pub(super) fn open_ports(files: &Scratch) -> Result<()> {
+    match fs::rename(files.path(CLOSED), files.path(PORTS)) {
+        // They are open, or there are none.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        renamed => renamed.context("opening the guest's ports"),
     }
 }
 
