@@ -28,7 +28,7 @@ const BUGS: [(&str, &str); 3] = [
 /// then what of the joined tests.
 const PROGRAMS: [&str; 2] = ["hostile_sizes", "terminal"];
 const MODULES: [&str; 6] = ["exec", "frames", "fs", "system", "transfer", "trees"];
-/// But not this one: the same for minutes.
+/// But not this one, which is more of the same.
 const LONG: &str = "trees::a_hundred_thousand_files";
 
 /// `cargo xtask asan`.
