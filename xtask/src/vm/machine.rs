@@ -201,9 +201,8 @@ impl Machine {
         let logs = [QEMU_LOG, BACKEND_LOG]
             .map(|log| fs::read_to_string(self.files.path(log)).unwrap_or_default())
             .concat();
-        let device =
-            vsock_status(&mut self.qmp).map(|status| format!("the guest's driver for vsock: {status}\n"));
-        let device = device.unwrap_or_default();
+        let device = vsock_status(&mut self.qmp)
+            .map_or_else(String::new, |status| format!("the guest's driver for vsock: {status}\n"));
         anyhow!("{error:#}\n{logs}{device}the guest's console ends with:\n{}", self.last_lines())
     }
 
